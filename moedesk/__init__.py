@@ -1,0 +1,34 @@
+"""Chrome DevTools for Mixture-of-Experts models.
+
+The public names load when first used, so that ``import moedesk`` costs nothing: neither Qt, nor torch, nor h5py.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moedesk.capture.open import open_capture as open  # noqa: A004
+    from moedesk.core.errors import MoedeskError
+    from moedesk.probe.record import record
+
+__version__ = "0.1.0"
+__all__ = ["MoedeskError", "__version__", "open", "record"]
+
+_PUBLIC = {
+    "open": "moedesk.capture.open:open_capture",
+    "record": "moedesk.probe.record:record",
+    "MoedeskError": "moedesk.core.errors:MoedeskError",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'moedesk' has no attribute {name!r}")
+    module, attribute = _PUBLIC[name].split(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,1 @@
+"""Pure functions over a Store: load, search, tokens, audits. numpy only."""

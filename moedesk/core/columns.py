@@ -1,0 +1,85 @@
+"""The columns of passes, tokens and routes: dtypes, phases and flags. Time is integer nanoseconds."""
+
+from enum import IntEnum, IntFlag
+
+import numpy as np
+
+
+class Phase(IntEnum):
+    """What a forward pass was for."""
+
+    PREFILL = 0
+    DECODE = 1
+    TRAIN = 2
+    EVAL = 3
+
+    @property
+    def label(self) -> str:
+        """Lower-case name, as shown and as typed in a filter."""
+        return self.name.lower()
+
+
+class PassFlag(IntFlag):
+    """What is special about a pass."""
+
+    COUNTS_ONLY = 1  # counts are exact, but ids, weights and tokens were not kept
+    FAILED = 2  # the forward raised; layers after that point are absent
+    TOKENS_UNKNOWN = 4  # token ids could not be attributed (inputs_embeds, packed rows)
+
+
+class TokenKind(IntEnum):
+    """What a token row stands for."""
+
+    TEXT = 0
+    IMAGE = 1
+    AUDIO = 2
+
+
+class RouteFlag(IntFlag):
+    """What is special about one token at one layer."""
+
+    DROPPED = 1  # at least one slot lost its expert to the capacity limit (its id is -1)
+    OVERRIDDEN = 2  # an override changed the choice
+    ABSENT = 4  # the layer did not see this token
+    NONFINITE = 8  # a weight or a logit is NaN or infinite
+
+
+PASS = np.dtype(
+    [
+        ("id", "<i8"),
+        ("phase", "u1"),
+        ("flags", "u1"),
+        ("rank", "<i4"),
+        ("step", "<i8"),  # training step, -1 outside training
+        ("t0_ns", "<i8"),  # wall clock at the start of the forward
+        ("t1_ns", "<i8"),  # t0_ns + time taken, by a monotonic clock
+        ("first_token", "<i8"),  # first row in the tokens of the main stream
+        ("n_tokens", "<i8"),  # rows kept in the main stream; 0 if counts only
+        ("n_seen", "<i8"),  # token rows the forward worked on, all streams, padding included
+        ("n_padding", "<i8"),  # how many of these are padding
+        ("batch", "<i4"),  # sequences in the batch
+        ("past", "<i8"),  # tokens in the KV cache before the forward
+    ]
+)
+"""One forward pass of the whole model."""
+
+TOKEN = np.dtype(
+    [
+        ("pass", "<i4"),
+        ("sequence", "<i4"),  # numbered through the capture; a decode step continues its prompt's sequence
+        ("position", "<i4"),  # as the model counts it (position ids); -1 unknown
+        ("column", "<i4"),  # slot in the sequence: cached tokens + place in this pass
+        ("token_id", "<i4"),  # -1 unknown
+        ("is_padding", "?"),
+        ("kind", "u1"),
+    ]
+)
+"""One token row of one pass."""
+
+SPAN = np.dtype([("first", "<i8"), ("count", "<i8")])
+"""The token rows of one pass within a stream."""
+
+
+def expert_dtype(experts: int) -> np.dtype:
+    """Return the smallest signed dtype that holds expert numbers 0…experts-1 and -1."""
+    return np.dtype("i1") if experts <= 127 else np.dtype("<i2") if experts <= 32767 else np.dtype("<i4")

@@ -1,0 +1,1 @@
+"""One folder a panel: spec.py declares it, model.py prepares what is drawn, view.py draws it."""

@@ -1,0 +1,1 @@
+"""Elements: the module tree, and what each module, layer and expert is."""

@@ -1,0 +1,1 @@
+"""Network: the routing of passes and tokens."""

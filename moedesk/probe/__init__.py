@@ -1,0 +1,1 @@
+"""What runs in the model's process: discovery, hooks, tap, recording. The only importer of torch."""

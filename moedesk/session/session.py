@@ -1,0 +1,106 @@
+"""One inspected thing, and what its panels share: selection, brushed passes, replay cursor, filter."""
+
+from collections import deque
+from pathlib import Path
+
+from moedesk.core.event import Event
+from moedesk.core.filter import NO_FILTER, Filter
+from moedesk.core.selection import NOTHING, Selection
+from moedesk.core.store import Store
+from moedesk.session.jobs import Jobs
+
+HISTORY = 5  # $0 … $4, as in DevTools
+
+
+class Session:
+    """A store and the state its panels share.
+
+    Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
+    ``changed``: ``store``, ``selection``, ``window``, ``cursor`` or ``filter``. A listener only marks itself stale.
+
+    Attributes
+    ----------
+    store : Store
+    jobs : Jobs
+        Where panels put their queries; keys start with the panel's id.
+    path : Path or None
+        The file, if there is one.
+    selection : Selection
+        ``$0``.
+    window : tuple of int or None
+        The brushed passes first…last (end excluded); None for all.
+    cursor : int or None
+        The pass at which the replay stands; None when it isn't in use. Panels then show the routing up to and including it.
+    filter : Filter
+    """
+
+    def __init__(self, store: Store, jobs: Jobs, path: Path | None = None) -> None:
+        self.store = store
+        self.jobs = jobs
+        self.path = path
+        self.selection: Selection = NOTHING
+        self.window: tuple[int, int] | None = None
+        self.cursor: int | None = None
+        self.filter: Filter = NO_FILTER
+        self.changed: Event[str] = Event()
+        self._history: deque[Selection] = deque(maxlen=HISTORY)
+
+    @property
+    def title(self) -> str:
+        """The store's name."""
+        return self.store.name
+
+    @property
+    def history(self) -> tuple[Selection, ...]:
+        """The last selections, ``$0`` first."""
+        return tuple(self._history)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The passes in view, first…last (end excluded): the brushed ones, or all, and none after the cursor."""
+        first, last = self.window or (0, self.store.n_passes)
+        if self.cursor is not None:
+            last = min(last, self.cursor + 1)
+            first = min(first, last)
+        return first, last
+
+    def select(self, selection: Selection) -> None:
+        """Make ``selection`` ``$0``; what it leaves open is kept from the one before where that makes sense."""
+        merged = selection if selection == NOTHING else selection.with_context(self.selection)
+        if merged == self.selection:
+            return
+        self.selection = merged
+        self._history.appendleft(merged)
+        self.changed.emit("selection")
+
+    def brush(self, window: tuple[int, int] | None) -> None:
+        """Restrict the view to passes first…last (end excluded), or to none with None."""
+        if window is not None:
+            first = max(0, min(window[0], self.store.n_passes - 1))
+            window = (first, max(first + 1, min(window[1], self.store.n_passes)))
+            if window == (0, self.store.n_passes):
+                window = None
+        if window != self.window:
+            self.window = window
+            self.changed.emit("window")
+
+    def seek(self, cursor: int | None) -> None:
+        """Put the replay cursor on a pass, or take it away with None."""
+        if cursor is not None:
+            cursor = max(0, min(cursor, self.store.n_passes - 1)) if self.store.n_passes else None
+        if cursor != self.cursor:
+            self.cursor = cursor
+            self.changed.emit("cursor")
+
+    def set_filter(self, new: Filter) -> None:
+        """Show only what matches ``new``."""
+        if new != self.filter:
+            self.filter = new
+            self.changed.emit("filter")
+
+    def close(self) -> None:
+        """Stop the session's jobs and close its store."""
+        self.jobs.close()
+        close = getattr(self.store, "close", None)
+        if close is not None:
+            close()
