@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moedesk.capture.open import open_capture as open  # noqa: A004
+    from moedesk.capture.open import open_capture as open
     from moedesk.core.errors import MoedeskError
     from moedesk.probe.record import record
 
