@@ -62,7 +62,8 @@ class ModuleInfo:
     parent : int
         Place of the parent in ``ModelInfo.modules``; -1 for the model itself.
     kind : str
-        ``moe``, ``router``, ``experts``, ``expert``, ``shared``, ``attention``, ``norm``, ``embedding``, ``linear`` or ``module``.
+        ``moe``, ``router``, ``experts``, ``expert``, ``shared``, ``attention``, ``norm``, ``embedding``, ``linear``
+        or ``module``.
     layer : int
         Place of the MoE layer it belongs to, or -1.
     own_parameters, parameters : int
