@@ -1,6 +1,7 @@
 """A Store of plain numpy arrays: what the tests of analyses and panels read, written as plainly as possible."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -112,7 +113,7 @@ class MemoryStore:
         counts = np.zeros((len(edges) - 1, offsets[-1]), np.uint32)
         for layer in self.model.layers:
             by_pass = self.counts(layer, "pass")
-            for block, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            for block, (start, stop) in enumerate(pairwise(edges)):
                 counts[block, offsets[layer.place] : offsets[layer.place + 1]] = by_pass[start:stop].sum(0)
         return LoadBlocks(edges.astype(np.int64), counts, offsets.astype(np.int64))
 
