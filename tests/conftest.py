@@ -1,0 +1,41 @@
+"""Every test: no display needed, settings of its own, and nothing left behind."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh folder for settings, recent files and logs."""
+    folder = tmp_path_factory.mktemp("config")
+    monkeypatch.setenv("MOEDESK_CONFIG_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail when a test leaves a thread, and with Qt also a running timer or a top-level widget, behind."""
+    threads = set(threading.enumerate())
+    qt = None
+    if "qapp" in request.fixturenames or "qtbot" in request.fixturenames:
+        request.getfixturevalue("qapp")
+        from tests.support import leftovers as qt  # no Qt where a test has none
+
+        qt.settle()
+        before = qt.snapshot()
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread not in threads and not _is_ours(thread)]
+    if qt is not None:
+        left += qt.since(before)
+    assert not left, f"the test left behind: {', '.join(left)}"
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    """Whether a thread belongs to a library that keeps it for the life of the process."""
+    return thread.name.startswith(("ThreadPoolExecutor", "QThread-dummy", "Dummy-", "tqdm", "asyncio"))
