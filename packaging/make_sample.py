@@ -25,7 +25,11 @@ def record(name: str) -> Path:
     model = AutoModelForCausalLM.from_pretrained(SAMPLE / name, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(SAMPLE / name)
     model.name_or_path = model.config._name_or_path = name  # no path of this machine in a shipped file
-    texts = {domain.name: sorted(domain.glob("*.txt"))[:2] for domain in sorted((SAMPLE / "domains").iterdir()) if domain.is_dir()}
+    texts = {
+        domain.name: sorted(domain.glob("*.txt"))[:2]
+        for domain in sorted((SAMPLE / "domains").iterdir())
+        if domain.is_dir()
+    }
     path = SAMPLE / f"{name}.h5"
     path.unlink(missing_ok=True)
     with torch.no_grad(), moedesk.record(model, path, tokenizer=tokenizer):

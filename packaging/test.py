@@ -1,0 +1,94 @@
+"""Set moedesk up with its test dependencies and run every check; the exit code is 0 if all pass.
+
+python3 packaging/test.py             everything, as CI does
+python3 packaging/test.py -k filter   arguments go to pytest; the other checks run as well
+python3 packaging/test.py --fast ...  pytest alone
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from setup_environment import ROOT, SetupError, heading, prepare
+from system_packages import (
+    apt_install,
+    can_install,
+    install_hint,
+    missing_packages,
+    missing_test_packages,
+    qt_trouble,
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Set up, run the checks; return the exit code."""
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return 0
+    try:
+        install_libraries()
+        python = prepare(tests=True)
+        trouble = qt_trouble(python, window=False)
+        if trouble:
+            raise SetupError(f"Qt does not start: {trouble}")
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 2
+    fast = "--fast" in arguments
+    failed = [] if fast else [title for title, *command in checks(python) if not passes(title, command)]
+    if failed:
+        heading(f"Failed: {', '.join(failed)}; the tests run all the same")
+    # Last, so that the output ends with pytest's summary.
+    command = [str(python), "-m", "pytest", *[argument for argument in arguments if argument != "--fast"]]
+    heading(f"pytest: {' '.join(command[1:])}")
+    code = run(command)
+    return code or (1 if failed else 0)
+
+
+def install_libraries() -> None:
+    """Install the system packages that the tests need; those for OpenGL are optional."""
+    missing = missing_packages(window=False)
+    optional = missing_test_packages()
+    if can_install() and missing + optional:
+        apt_install(missing + optional)
+        missing, optional = missing_packages(window=False), missing_test_packages()
+    if missing:
+        raise SetupError(f"Qt lacks system libraries or a font. {install_hint(missing)}")
+    if optional:
+        heading(f"No virtual screen with OpenGL: the tests that need one are skipped. {install_hint(optional)}")
+
+
+def checks(python: Path) -> list[tuple[str, ...]]:
+    """Return title and command of each check but the tests."""
+    tools = python.parent
+    return [
+        ("ruff format", str(tools / "ruff"), "format", "--check", "."),
+        ("ruff check", str(tools / "ruff"), "check", "."),
+        ("mypy", str(python), "-m", "mypy"),
+        ("import contracts", str(tools / "lint-imports")),
+    ]
+
+
+def passes(title: str, command: list[str]) -> bool:
+    """Run one check under a heading and say how long it took."""
+    heading(title)
+    started = time.monotonic()
+    code = run(command)
+    print(f"   {title}: {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
+    return code == 0
+
+
+def run(command: list[str]) -> int:
+    """Run a check in the checkout, without a display and without the network; return its exit code."""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    environment.pop("DISPLAY", None)
+    environment.pop("WAYLAND_DISPLAY", None)
+    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
