@@ -92,17 +92,18 @@ def run_with_progress(title: str, command: list[str]) -> None:
     watcher = threading.Thread(target=show_life, daemon=True)
     watcher.start()
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            spoke[0] = time.monotonic()
-            if not line.startswith("Requirement already satisfied"):
-                print(f"   {line.rstrip()[:200]}", flush=True)
-        code = process.wait()
+        with process:
+            for line in process.stdout or ():
+                spoke[0] = time.monotonic()
+                if not line.startswith("Requirement already satisfied"):
+                    print(f"   {line.rstrip()[:200]}", flush=True)
+    except BaseException:
+        process.terminate()
+        raise
     finally:
         finished.set()
         watcher.join()
-        if process.poll() is None:
-            process.terminate()
+    code = process.returncode
     if code != 0:
         raise SetupError(
             f"{title}: failed with exit code {code}; the lines above say why. Run the same command to go on."
