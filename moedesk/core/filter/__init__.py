@@ -14,7 +14,7 @@ every token row at every layer:
   satisfy it.
 
 Every number takes ``:`` with numbers, ranges (both ends included; ``10..`` and ``..10`` are open) and lists, or one of
-``> >= < <= =``. A list holds if any of it holds. What is unknown (NaN, or -1) satisfies no number; negation is the plain opposite,
+``> >= < <= =``. A list holds if any of it holds. What is unknown (NaN, or -1) satisfies no number; negation is the opposite,
 so ``-entropy>1.5`` keeps events of unknown entropy. A dropped slot has neither expert nor weight.
 
 Padding, and tokens that a layer did not see, are no events: they match only a filter that names ``is:padding`` or ``is:absent``,
