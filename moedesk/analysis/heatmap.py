@@ -14,6 +14,9 @@ DEAD = 0
 IDLE = 255
 """Index of a cell whose layer saw no tokens."""
 
+_CACHED = 1 << 18
+"""Counts worked on at a time, so that they stay in the processor's cache."""
+
 
 @dataclass(frozen=True)
 class ColourScale:
@@ -32,18 +35,19 @@ class ColourScale:
 
     def indexes(self, ratios: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Return an index per ratio: ``DEAD`` for 0, ``IDLE`` for NaN, else 1 to 254."""
-        idle = np.isnan(ratios)
-        dead = ratios == 0
-        scaled = np.clip(ratios, self.low, self.high)
         low, high = self.low, self.high
         if self.kind == "log":
-            scaled = np.log2(scaled, out=scaled)
-            low, high = float(np.log2(low)), float(np.log2(high))
+            with np.errstate(divide="ignore"):
+                scaled = np.log(ratios)
+            low, high = float(np.log(low)), float(np.log(high))
+        else:
+            scaled = ratios.astype(np.float32)
         scaled -= low
         scaled *= 253 / (high - low)
+        np.clip(scaled, 0, 253, out=scaled)
         scaled += 1.5  # round to the nearest, from 1 up
-        scaled[idle] = IDLE
-        scaled[dead] = DEAD
+        np.copyto(scaled, IDLE, where=np.isnan(ratios))
+        np.copyto(scaled, DEAD, where=ratios == 0)
         return scaled.astype(np.uint8)
 
     def ratio(self, index: int) -> float:
@@ -175,12 +179,15 @@ def reduce_blocks(
     start, stop = (0, int(offsets[-1])) if row_range is None else row_range
     row_edges = _row_edges(offsets, start, stop, max(rows_px, 1))
     pass_edges, counts = _columns(blocks.edges, blocks.counts, max(columns, 1))
-    if len(row_edges) < 2 or not len(counts):
-        empty = np.zeros((len(row_edges) - 1, len(counts)), np.float32)
-        return Heatmap(empty.astype(np.uint8), empty, scale, row_edges, offsets, pass_edges)
-    ratios = _ratios(counts, offsets, row_edges)
-    image = np.ascontiguousarray(scale.indexes(ratios).T)
-    return Heatmap(image, ratios.T, scale, row_edges, offsets, pass_edges)
+    ratios = np.zeros((len(counts), len(row_edges) - 1), np.float32)
+    image = np.zeros_like(ratios, np.uint8)
+    if ratios.size:
+        step = max(1, _CACHED // max(1, counts.shape[1]))
+        for first in range(0, len(counts), step):
+            some = slice(first, first + step)
+            ratios[some] = _ratios(counts[some], offsets, row_edges)
+            image[some] = scale.indexes(ratios[some])
+    return Heatmap(np.ascontiguousarray(image.T), ratios.T, scale, row_edges, offsets, pass_edges)
 
 
 def extend(older: Heatmap, newer: Heatmap, columns: int) -> Heatmap:
