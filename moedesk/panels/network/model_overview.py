@@ -1,0 +1,71 @@
+"""What the overview says about a cell of the heatmap, and what a click there selects. No Qt."""
+
+from math import isnan
+
+import numpy as np
+
+from moedesk.analysis.heatmap import Cell
+from moedesk.core.model import ModelInfo
+from moedesk.core.selection import Kind, Selection
+from moedesk.core.store import Store
+
+
+def cell_text(cell: Cell, model: ModelInfo) -> str:
+    """Return one line about a cell: layer, experts, passes and load."""
+    (layer, first), (other, last) = cell.first, cell.last
+    path = model.layers[layer].path
+    if other != layer:
+        where = f"L{layer} {path} to L{other} {model.layers[other].path}"
+    elif first == last:
+        where = f"L{layer} {path} · expert {first}"
+    else:
+        where = f"L{layer} {path} · experts {first}–{last}"
+    return f"{where} · {passes_text(cell.passes)} · {load_text(cell)}"
+
+
+def passes_text(passes: tuple[int, int]) -> str:
+    """Return ``pass 3`` or ``passes 3–7``."""
+    first, last = passes
+    return f"pass {first:,}" if last - first == 1 else f"passes {first:,}–{last - 1:,}"
+
+
+def load_text(cell: Cell) -> str:
+    """Return the load of a cell with its unit."""
+    if isnan(cell.ratio):
+        return "the layer saw no tokens"
+    if cell.ratio == 0:
+        return "no tokens"
+    busiest = "" if cell.first == cell.last else "busiest: "
+    return f"{busiest}{cell.ratio:.2f} × uniform share"
+
+
+def slots_text(store: Store, cell: Cell) -> str:
+    """Return how many slots the experts of a cell received, exactly, and out of how many."""
+    counts = store.window_counts(*cell.passes)
+    (first_layer, first), (last_layer, last) = cell.first, cell.last
+    if first_layer == last_layer:
+        layer = counts[first_layer]
+        return f"{int(layer[first : last + 1].sum()):,} of {int(layer.sum()):,} slots"
+    return f"{sum(int(layer.sum()) for layer in counts[first_layer : last_layer + 1]):,} slots"
+
+
+def busiest(store: Store, cell: Cell) -> tuple[int, int]:
+    """Return the (layer, expert) of a cell that has the largest load over the cell's passes."""
+    (first_layer, first), (last_layer, last) = cell.first, cell.last
+    if cell.first == cell.last:
+        return cell.first
+    counts = store.window_counts(*cell.passes)
+    best, place = -1.0, cell.first
+    for layer in range(first_layer, last_layer + 1):
+        start = first if layer == first_layer else 0
+        stop = last + 1 if layer == last_layer else len(counts[layer])
+        ratios = counts[layer][start:stop] / max(int(counts[layer].sum()), 1) * len(counts[layer])
+        if len(ratios) and ratios.max() > best:
+            best, place = float(ratios.max()), (layer, start + int(np.argmax(ratios)))
+    return place
+
+
+def selection_of(place: tuple[int, int], passes: tuple[int, int]) -> Selection:
+    """Return the selection of an expert, with its pass if the cell shows a single one."""
+    single = passes[0] if passes[1] - passes[0] == 1 else None
+    return Selection(Kind.EXPERT, pass_id=single, layer=place[0], expert=place[1])

@@ -1,0 +1,144 @@
+"""The overview: the load heatmap with its legend, what is pointed at, and how the picture was reduced."""
+
+from math import ceil, floor
+
+from PySide6.QtCore import QPoint, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from moedesk.analysis.heatmap import Cell, Heatmap, load_heatmap
+from moedesk.panels.network.model_overview import busiest, cell_text, passes_text, selection_of, slots_text
+from moedesk.session.session import Session
+from moedesk.ui.heatmap import HeatmapView
+from moedesk.ui.heatmap_rows import HeatmapRows
+from moedesk.ui.load_legend import LoadLegend
+from moedesk.ui.theme import Theme
+
+HELP = (
+    "Click an expert to select it, double-click to zoom into its layer and back. Wheel zooms (Shift: passes, Ctrl: experts), "
+    "drag moves. Drag below the picture to brush passes. Keys: arrows, Shift+arrows brush, + −, Return, Home."
+)
+
+
+class Overview(QWidget):
+    """Asks for a picture of what is in view whenever that changes, and draws it when it comes.
+
+    Signals
+    -------
+    menu_asked : Selection, QPoint
+    """
+
+    menu_asked = Signal(object, QPoint)
+
+    def __init__(self, session: Session, opengl: bool, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.heatmap = HeatmapView(opengl)
+        self.heatmap.setToolTip(HELP)
+        self.caption = QLabel()
+        self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.readout = QLabel()
+        self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.legend = LoadLegend()
+        self.brush_button = QToolButton()
+        self.brush_button.setToolTip("Show all passes again (double-click below the picture)")
+        self.brush_button.hide()
+        self._hovered: Cell | None = None
+        self._lay_out()
+        self.heatmap.view_changed.connect(self.ask)
+        self.heatmap.hovered.connect(self._hover)
+        self.heatmap.picked.connect(self._pick)
+        self.heatmap.menu_asked.connect(self._menu)
+        self.heatmap.brushed.connect(session.brush)
+        self.brush_button.clicked.connect(lambda: session.brush(None))
+
+    def _lay_out(self) -> None:
+        header = QHBoxLayout()
+        header.setContentsMargins(6, 2, 8, 0)
+        header.addWidget(self.caption, 1)
+        header.addWidget(self.brush_button)
+        header.addWidget(self.legend)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 2)
+        column.setSpacing(1)
+        column.addLayout(header)
+        column.addWidget(self.heatmap, 1)
+        footer = QHBoxLayout()
+        footer.setContentsMargins(6, 0, 8, 0)
+        footer.addWidget(self.readout)
+        column.addLayout(footer)
+        self._hover(None)
+
+    def refresh(self, changed: frozenset[str]) -> None:
+        """Take over what changed in the session."""
+        session = self._session
+        if "store" in changed:
+            self.heatmap.set_extent(HeatmapRows.of(session.store.model), session.store.n_passes)
+            self.ask()
+        if changed & {"store", "selection"}:
+            selected = session.selection
+            self.heatmap.set_marks(selected.layer, selected.expert, selected.pass_id)
+        if changed & {"store", "window"}:
+            self.heatmap.set_brush(session.window)
+            self.brush_button.setVisible(session.window is not None)
+            if session.window is not None:
+                self.brush_button.setText(f"{passes_text(session.window)}  ✕")
+        if changed & {"store", "cursor"}:
+            self.heatmap.set_cursor(session.cursor)
+
+    def ask(self) -> None:
+        """Ask for the picture of what is in view."""
+        store = self._session.store
+        extent = self.heatmap.extent()
+        if not store.n_passes or not store.model.layers:
+            return
+        first, last = floor(extent.passes[0]), ceil(extent.passes[1])
+        rows = (floor(extent.rows[0]), ceil(extent.rows[1]))
+
+        def work(_: object) -> Heatmap:
+            return load_heatmap(store, first, last, extent.columns, extent.lines, rows)
+
+        self._session.jobs.latest("network.heatmap", work, self._show, self._fail)
+
+    def _show(self, picture: Heatmap) -> None:
+        self.heatmap.set_picture(picture)
+        self.caption.setText(picture.reduction)
+        self.caption.setToolTip(picture.reduction)
+
+    def _fail(self, error: Exception) -> None:
+        self.caption.setText(f"The heatmap could not be read: {error}")
+
+    def _hover(self, cell: Cell | None) -> None:
+        if cell is None:
+            self._hovered = None
+            self.readout.setText("Point at the picture to read it")
+        elif cell != self._hovered:
+            self._hovered = cell
+            text = cell_text(cell, self._session.store.model)
+            self.readout.setText(text)
+            store = self._session.store
+            self._session.jobs.latest(
+                "network.hover", lambda _: slots_text(store, cell), lambda slots: self._add_slots(cell, text, slots)
+            )
+
+    def _add_slots(self, cell: Cell, text: str, slots: str) -> None:
+        if self._hovered == cell:
+            self.readout.setText(f"{text} · {slots}")
+
+    def _pick(self, cell: Cell) -> None:
+        if cell.first == cell.last:
+            self._session.select(selection_of(cell.first, cell.passes))
+            return
+        store = self._session.store
+        self._session.jobs.latest(
+            "network.pick",
+            lambda _: busiest(store, cell),
+            lambda place: self._session.select(selection_of(place, cell.passes)),
+        )
+
+    def _menu(self, cell: Cell, position: QPoint) -> None:
+        self.menu_asked.emit(selection_of(cell.first, cell.passes), position)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over new colours."""
+        self.heatmap.set_theme(theme)
+        self.legend.set_theme(theme)

@@ -1,0 +1,370 @@
+"""The table of passes: a Qt model that reads only the rows that are looked at, and its view."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView, QWidget
+
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, ordered, read_rows
+from moedesk.panels.network.view_timeline import TimelineDelegate
+from moedesk.session.jobs import Ticket
+from moedesk.session.session import Session
+
+BLOCK = 64  # rows read at once
+KEPT = 64  # blocks kept in memory
+
+AnyIndex = QModelIndex | QPersistentModelIndex
+TIMELINE_ROLE = Qt.ItemDataRole.UserRole + 1
+"""Start and end of a pass as shares of the time in view, or None while it is being read."""
+
+
+class PassTable(QAbstractTableModel):
+    """Rows of passes; a row that was not read yet is empty, and its block is asked for.
+
+    Signals
+    -------
+    missing
+        Some rows that are being looked at must be read.
+    """
+
+    missing = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._numbers: Sequence[int] | npt.NDArray[np.int64] = range(0)
+        self._matches: dict[int, int] | None = None
+        self._blocks: dict[int, PassRows] = {}
+        self._wanted: dict[int, None] = {}
+        self._origin = 0
+        self._time: tuple[int, int] = (0, 1)
+        self._rising = True
+
+    @property
+    def numbers(self) -> Sequence[int] | npt.NDArray[np.int64]:
+        """The pass in each row."""
+        return self._numbers
+
+    def set_numbers(
+        self, numbers: Sequence[int] | npt.NDArray[np.int64], matches: dict[int, int] | None, rising: bool
+    ) -> None:
+        """Show these passes; ``rising`` says that they are in order of time."""
+        self.beginResetModel()
+        self._numbers, self._matches, self._rising = numbers, matches, rising
+        self._blocks.clear()
+        self._wanted.clear()
+        self.endResetModel()
+
+    def set_time(self, origin: int, first: int, last: int) -> None:
+        """Say when the capture, and what is in view, starts and ends (ns)."""
+        self._origin, self._time = origin, (first, max(last, first + 1))
+
+    def row_of(self, number: int) -> int | None:
+        """Return the row of a pass, None if it is not shown."""
+        numbers = self._numbers
+        if isinstance(numbers, range):
+            return numbers.index(number) if number in numbers else None
+        if self._rising:
+            row = int(np.searchsorted(numbers, number))
+            return row if row < len(numbers) and numbers[row] == number else None
+        found = np.flatnonzero(np.asarray(numbers) == number)
+        return int(found[0]) if len(found) else None
+
+    def take_wanted(self) -> tuple[int, ...]:
+        """Return the blocks that were looked at and are missing, the latest last; they are then asked for."""
+        wanted = tuple(self._wanted)[-KEPT // 4 :]
+        self._wanted.clear()
+        return wanted
+
+    def set_blocks(self, blocks: dict[int, PassRows]) -> None:
+        """Take over rows that were read."""
+        for number, rows in blocks.items():
+            self._blocks.pop(number, None)
+            self._blocks[number] = rows
+            first = number * BLOCK
+            last = min(first + len(rows), len(self._numbers)) - 1
+            if last >= first:
+                self.dataChanged.emit(self.index(first, 0), self.index(last, len(COLUMNS) - 1))
+        while len(self._blocks) > KEPT:
+            del self._blocks[next(iter(self._blocks))]
+
+    def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008
+        """Return the number of passes shown."""
+        return 0 if parent.isValid() else len(self._numbers)
+
+    def columnCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008
+        """Return the number of columns, hidden ones included."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:  # noqa: N802
+        """Return title, explanation and side of a column."""
+        if orientation == Qt.Orientation.Horizontal:
+            if role == Qt.ItemDataRole.DisplayRole:
+                return COLUMNS[section].title
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return COLUMNS[section].hint
+            if role == Qt.ItemDataRole.TextAlignmentRole:
+                return self._side(COLUMNS[section])
+        return None
+
+    def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Return what a cell says."""
+        shown = COLUMNS[index.column()]
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return self._side(shown)
+        if role not in (Qt.ItemDataRole.DisplayRole, TIMELINE_ROLE):
+            return None
+        number = int(self._numbers[index.row()])
+        if role == Qt.ItemDataRole.DisplayRole and shown.id == "id":
+            return f"{number:,}"
+        if role == Qt.ItemDataRole.DisplayRole and shown.id == "matches":
+            return "" if self._matches is None else f"{self._matches.get(number, 0):,}"
+        rows = self._blocks.get(index.row() // BLOCK)
+        if rows is None:
+            self._want(index.row() // BLOCK)
+            return None
+        row = index.row() % BLOCK
+        if role == TIMELINE_ROLE:
+            return self._bar(rows, row)
+        return shown.text(rows, row, self._origin) if shown.text is not None else None
+
+    def _side(self, shown: Column) -> Qt.AlignmentFlag:
+        side = Qt.AlignmentFlag.AlignLeft if shown.id in ("phase", "timeline") else Qt.AlignmentFlag.AlignRight
+        return side | Qt.AlignmentFlag.AlignVCenter
+
+    def _bar(self, rows: PassRows, row: int) -> tuple[float, float]:
+        first, last = self._time
+        start, end = (int(rows.header[name][row]) for name in ("t0_ns", "t1_ns"))
+        return (start - first) / (last - first), (end - first) / (last - first)
+
+    def _want(self, block: int) -> None:
+        asked = bool(self._wanted)
+        self._wanted.pop(block, None)
+        self._wanted[block] = None
+        if not asked:
+            self.missing.emit()
+
+
+class PassesView(QTableView):
+    """The table of the passes in view, or of those that match the filter.
+
+    Signals
+    -------
+    menu_asked : Selection, QPoint
+    """
+
+    menu_asked = Signal(object, QPoint)
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._following = False
+        self._sort: tuple[Column, bool] | None = None
+        self._found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+        self.table = PassTable(self)
+        self.timeline = TimelineDelegate(TIMELINE_ROLE, self)
+        self.setModel(self.table)
+        self._set_up()
+        self._reading = QTimer(self)
+        self._reading.setSingleShot(True)
+        self._reading.setInterval(0)
+        self._reading.timeout.connect(self._read)
+        self.table.missing.connect(self._reading.start)
+        self.selectionModel().currentRowChanged.connect(self._pick)
+        self.customContextMenuRequested.connect(self._menu)
+        self.horizontalHeader().customContextMenuRequested.connect(self._choose_columns)
+        self.horizontalHeader().sectionClicked.connect(self._click_header)
+
+    def _set_up(self) -> None:
+        self.setAccessibleName("Passes")
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        rows = self.verticalHeader()
+        rows.hide()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
+        header = self.horizontalHeader()
+        header.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        header.setSectionsClickable(True)
+        header.setHighlightSections(False)
+        header.setStretchLastSection(True)
+        header.setMinimumSectionSize(36)
+        width = self.fontMetrics().averageCharWidth()
+        for place, shown in enumerate(COLUMNS):
+            widest = {"phase": 14, "timeline": 24, "shape": 11, "start": 11, "time": 10, "matches": 10}.get(shown.id, 8)
+            self.setColumnWidth(place, width * max(widest, len(shown.title) + 3))
+            self.setColumnHidden(place, not shown.shown or shown.id == "matches")
+            if shown.id == "timeline":
+                self.setItemDelegateForColumn(place, self.timeline)
+
+    @property
+    def jobs_busy(self) -> bool:
+        """Whether rows are still to be asked for."""
+        return self._reading.isActive()
+
+    def refresh(self, changed: frozenset[str]) -> None:
+        """Take over what changed in the session."""
+        if changed & {"store", "window", "found"}:
+            self._order()
+        if changed & {"store", "window", "found", "selection", "cursor"}:
+            self._follow()
+
+    def set_found(self, passes: npt.NDArray[np.int64] | None, matches: npt.NDArray[np.int64] | None) -> None:
+        """Show only these passes (in order), with so many matching events each; all with None."""
+        self._found = None if passes is None or matches is None else (passes, matches)
+        self.setColumnHidden(_place("matches"), self._found is None)
+        self.refresh(frozenset({"found"}))
+
+    def _window(self) -> tuple[int, int]:
+        return self._session.window or (0, self._session.store.n_passes)
+
+    def _order(self) -> None:
+        """Show the passes of the window that match, in time's order at once, and sorted when that has been worked out."""
+        first, last = self._window()
+        numbers: Sequence[int] | npt.NDArray[np.int64] = range(first, last)
+        counts: npt.NDArray[np.int64] | None = None
+        if self._found is not None:
+            passes, counts = self._found
+            low, high = np.searchsorted(passes, (first, last))
+            numbers, counts = passes[low:high], counts[low:high]
+        matches = None if counts is None else dict(zip(np.asarray(numbers).tolist(), counts.tolist(), strict=True))
+        self._ask_time(first, last)
+        if self._sort is None:
+            self._session.jobs.cancel("network.sort")
+            self.table.set_numbers(numbers, matches, True)
+            return
+        store, (column, descending) = self._session.store, self._sort
+
+        def work(ticket: Ticket) -> npt.NDArray[np.int64]:
+            return ordered(store, numbers, column, descending, ticket, counts)
+
+        def done(result: npt.NDArray[np.int64]) -> None:
+            self.table.set_numbers(result, matches, False)
+            self._follow()
+
+        if not len(self.table.numbers):
+            self.table.set_numbers(numbers, matches, True)
+        self._session.jobs.latest("network.sort", work, done)
+
+    def _ask_time(self, first: int, last: int) -> None:
+        store = self._session.store
+
+        def work(_: Ticket) -> tuple[int, int, int]:
+            if last <= first:
+                return 0, 0, 1
+            start, end = store.read_passes(first, first + 1)[0], store.read_passes(last - 1, last)[0]
+            return int(store.read_passes(0, 1)["t0_ns"][0]), int(start["t0_ns"]), int(end["t1_ns"])
+
+        def done(times: tuple[int, int, int]) -> None:
+            self.table.set_time(*times)
+            self.viewport().update()
+
+        self._session.jobs.latest("network.time", work, done)
+
+    def _read(self) -> None:
+        store, numbers = self._session.store, self.table.numbers
+        wanted = self.table.take_wanted()
+        needs = "routes" if not self.isColumnHidden(_place("entropy")) else "counts"
+
+        def work(ticket: Ticket) -> dict[int, PassRows]:
+            blocks = {}
+            for block in reversed(wanted):
+                ticket.check()
+                blocks[block] = read_rows(store, numbers[block * BLOCK : (block + 1) * BLOCK], needs)
+            return blocks
+
+        def done(blocks: dict[int, PassRows]) -> None:
+            if self.table.numbers is numbers:
+                self.table.set_blocks(blocks)
+
+        self._session.jobs.latest("network.rows", work, done)
+
+    def _follow(self) -> None:
+        """Mark and show the row of the cursor, else of the selected pass."""
+        cursor, selected = self._session.cursor, self._session.selection.pass_id
+        number = cursor if cursor is not None else selected
+        row = None if number is None else self.table.row_of(number)
+        self._following = True
+        if row is None:
+            self.clearSelection()
+            self.setCurrentIndex(QModelIndex())
+        elif row != self.currentIndex().row():
+            self.setCurrentIndex(self.table.index(row, max(self.currentIndex().column(), 0)))
+            self.scrollTo(self.currentIndex(), QAbstractItemView.ScrollHint.EnsureVisible)
+        self._following = False
+
+    def _pick(self, current: QModelIndex) -> None:
+        if self._following or not current.isValid():
+            return
+        number = int(self.table.numbers[current.row()])
+        self._session.select(Selection(Kind.PASS, pass_id=number))
+        if self._session.cursor is not None:
+            self._session.seek(number)
+
+    def _menu(self, position: QPoint) -> None:
+        index = self.indexAt(position)
+        if index.isValid():
+            number = int(self.table.numbers[index.row()])
+            self.menu_asked.emit(Selection(Kind.PASS, pass_id=number), self.viewport().mapToGlobal(position))
+
+    def _click_header(self, section: int) -> None:
+        """Sort by a column: first upwards, then downwards, then by time again."""
+        column = COLUMNS[section]
+        if self._sort is None or self._sort[0] is not column:
+            self._sort = (column, False)
+        else:
+            self._sort = (column, True) if not self._sort[1] else None
+        header = self.horizontalHeader()
+        header.setSortIndicatorShown(self._sort is not None)
+        if self._sort is not None:
+            order = Qt.SortOrder.DescendingOrder if self._sort[1] else Qt.SortOrder.AscendingOrder
+            header.setSortIndicator(section, order)
+        self._order()
+        self._follow()
+
+    def column_menu(self) -> QMenu:
+        """Return the menu that chooses columns."""
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        for place, shown in enumerate(COLUMNS):
+            action = QAction(shown.title, menu)
+            action.setCheckable(True)
+            action.setToolTip(shown.hint)
+            action.setChecked(not self.isColumnHidden(place))
+            action.setEnabled(shown.id != "id")
+            action.toggled.connect(lambda on, place=place: self._show_column(place, on))
+            menu.addAction(action)
+        return menu
+
+    def _choose_columns(self, position: QPoint) -> None:
+        menu = self.column_menu()
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self.horizontalHeader().mapToGlobal(position))
+
+    def _show_column(self, place: int, shown: bool) -> None:
+        self.setColumnHidden(place, not shown)
+        if shown and COLUMNS[place].needs == "routes":
+            self._order()
+
+    def shown_columns(self) -> list[str]:
+        """Return the ids of the columns shown."""
+        return [shown.id for place, shown in enumerate(COLUMNS) if not self.isColumnHidden(place)]
+
+    def show_columns(self, ids: Sequence[str]) -> None:
+        """Show the columns with these ids."""
+        for place, shown in enumerate(COLUMNS):
+            if shown.id not in ("id", "matches"):
+                self.setColumnHidden(place, shown.id not in ids)
+
+
+def _place(column_id: str) -> int:
+    return next(place for place, column in enumerate(COLUMNS) if column.id == column_id)
