@@ -1,0 +1,146 @@
+"""Where a model may hold experts: candidates in its module tree, found by what their forward takes, not by their names."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from moedesk.core.errors import MoedeskError, NoMoELayersError
+
+_CHOICE = re.compile(r"expert|index|indices|idx|ids|top_?k")
+_WEIGHT = re.compile(r"weight|prob|score|gate|gating")
+
+LayerChoice = Sequence[int | str] | Callable[[str], bool] | None
+"""Which layers to record: places, paths, or a function of the path; None for all."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A module that takes token rows, a choice and weights, and the block around it.
+
+    Attributes
+    ----------
+    path, block_path : str
+        Module paths of the experts module and of the block that holds it.
+    stack_path : str
+        Path of the module above them that is called with the tokens (``input_ids`` or ``inputs_embeds``).
+    stream : str
+        Name of that token stream.
+    """
+
+    path: str
+    experts: nn.Module
+    block_path: str
+    block: nn.Module
+    stack_path: str
+    stream: str
+
+
+def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
+    """Return every module of the tree that may hold the routed experts of an MoE layer, in the order of the tree.
+
+    Raises
+    ------
+    NoMoELayersError
+        If there is none.
+    """
+    if not isinstance(model, nn.Module):
+        raise MoedeskError(
+            f"record() needs a torch.nn.Module, such as a transformers model, not {type(model).__name__}"
+        )
+    modules = dict(model.named_modules())
+    stacks = {path for path, module in modules.items() if takes_tokens(module)}
+    found = {path for path, module in modules.items() if path and takes_routing(module)}
+    found -= {path for path in found if any(other.startswith(path + ".") for other in found)}  # wrappers (PEFT)
+    two_streams = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+    candidates = []
+    for path in found:
+        block_path = parent_path(path)
+        stack = block_path
+        while stack and stack not in stacks:
+            stack = parent_path(stack)
+        stream = _stream(path, two_streams)
+        candidates.append(Candidate(path, modules[path], block_path, modules[block_path], stack, stream))
+    if not candidates:
+        raise NoMoELayersError(
+            f"{type(model).__name__} has no Mixture-of-Experts layer: no module's forward takes token rows, expert ids and "
+            "weights; use a model with routed experts"
+        )
+    order = {path: place for place, path in enumerate(modules)}
+    return tuple(sorted(candidates, key=lambda candidate: order[candidate.path]))
+
+
+def choose(candidates: Sequence[Candidate], layers: LayerChoice) -> tuple[Candidate, ...]:
+    """Return the candidates that ``layers`` names.
+
+    Raises
+    ------
+    MoedeskError
+        If it names one that isn't there.
+    """
+    if layers is None:
+        return tuple(candidates)
+    if callable(layers):
+        chosen = [candidate for candidate in candidates if layers(candidate.block_path)]
+    else:
+        wanted = [layers] if isinstance(layers, int | str) else list(layers)
+        chosen = [_find(candidates, name) for name in wanted]
+    if not chosen:
+        raise MoedeskError(f"layers= chooses none of the model's MoE layers; it has {_hint(candidates)}")
+    return tuple(candidate for candidate in candidates if candidate in chosen)
+
+
+def _find(candidates: Sequence[Candidate], name: int | str) -> Candidate:
+    if isinstance(name, str):
+        for candidate in candidates:
+            if name in (candidate.block_path, candidate.path):
+                return candidate
+    elif -len(candidates) <= name < len(candidates):
+        return candidates[name]
+    raise MoedeskError(f"layers= names {name!r}, but the model's MoE layers are {_hint(candidates)}")
+
+
+def _hint(candidates: Sequence[Candidate]) -> str:
+    return f"0…{len(candidates) - 1}: {candidates[0].block_path} … {candidates[-1].block_path}"
+
+
+def parent_path(path: str) -> str:
+    """Return the path of the module that holds the one at ``path``."""
+    return path.rpartition(".")[0]
+
+
+def takes_routing(module: nn.Module) -> bool:
+    """Whether a module's forward looks like that of routed experts: token rows, then a choice and weights."""
+    names = _arguments(module)
+    if len(names) < 3:
+        return False
+    if any(parameter.ndim == 3 for parameter in module.parameters(recurse=False)):
+        return True
+    return any(_CHOICE.search(name) for name in names[1:3]) and any(_WEIGHT.search(name) for name in names[1:3])
+
+
+def takes_tokens(module: nn.Module) -> bool:
+    """Whether a module's forward takes a batch of token ids or of their embeddings."""
+    names = _arguments(module)
+    return "input_ids" in names or "inputs_embeds" in names
+
+
+def _arguments(module: nn.Module) -> list[str]:
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name.lower() for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _stream(path: str, two_streams: bool) -> str:
+    parts = path.lower().split(".")
+    if any("vision" in part or "visual" in part for part in parts):
+        return "vision"
+    if any("audio" in part for part in parts):
+        return "audio"
+    if two_streams:
+        return "encoder" if "encoder" in parts else "decoder"
+    return "main"

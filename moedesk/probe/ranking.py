@@ -1,0 +1,211 @@
+"""What a router ranks its experts by: observed once in the operations of a first call, then matched with a closed formula."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
+
+_RANKERS = {"topk", "argmax", "max", "sort", "argsort"}
+_ADDERS = {"add", "__add__", "__radd__", "add_", "__iadd__"}
+
+TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda logits: logits.softmax(-1),
+    "sigmoid": torch.sigmoid,
+    "logits": lambda logits: logits,
+    "sqrt(softplus)": lambda logits: functional.softplus(logits).sqrt(),
+}
+
+
+class RankingObserver(TorchFunctionMode):
+    """Keeps, while it is entered, what was ranked and what was added: the evidence for ``fit_rule``.
+
+    Attributes
+    ----------
+    ranked : list of (Tensor, int)
+        Inputs of top-k, argmax and the like (copied), with the number taken.
+    added : list of Tensor
+        Operands of additions, as they were.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranked: list[tuple[Tensor, int]] = []
+        self.added: list[Tensor] = []
+        self._entered = False
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _RANKERS and args and isinstance(args[0], Tensor) and args[0].is_floating_point():
+            taken = kwargs.get("k", args[1] if len(args) > 1 else 1) if name == "topk" else 1
+            self.ranked.append((args[0].detach().clone(), int(taken)))
+        elif name in _ADDERS:
+            self.added.extend(value for value in args if isinstance(value, Tensor))
+        return func(*args, **kwargs)
+
+    def start(self) -> None:
+        """Begin to observe."""
+        if not self._entered:
+            self._entered = True
+            self.__enter__()
+
+    def stop(self) -> bool:
+        """End observing; return False if another mode was entered since and has to be left first."""
+        if self._entered and _get_current_function_mode() is self:
+            self.__exit__(None, None, None)
+            self._entered = False
+        return not self._entered
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The score a router ranks by, as a formula over its logits.
+
+    Attributes
+    ----------
+    transform : str
+        Key of ``TRANSFORMS``.
+    biased : bool
+        Whether a bias per expert is added after the transform.
+    groups, kept : int
+        Experts are in ``groups`` equal groups of which ``kept`` are candidates; 0 for no groups.
+    pair : bool
+        Whether a group is ranked by the sum of its two best scores, else by its best.
+    masked : float
+        Score of experts in the other groups: -inf, or 0 in families that let a zero compete.
+    """
+
+    transform: str
+    biased: bool = False
+    groups: int = 0
+    kept: int = 0
+    pair: bool = True
+    masked: float = float("-inf")
+
+    @property
+    def label(self) -> str:
+        """As shown, e.g. ``sigmoid+bias, 4 of 8 groups``."""
+        text = self.transform + ("+bias" if self.biased else "")
+        return f"{text}, {self.kept} of {self.groups} groups" if self.groups else text
+
+    def scores(self, logits: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the (…, E) scores for (…, E) float32 logits and a bias that broadcasts to them."""
+        scores = TRANSFORMS[self.transform](logits)
+        if self.biased and bias is not None:
+            scores = scores + bias
+        if not self.groups:
+            return scores
+        grouped = scores.unflatten(-1, (self.groups, -1))
+        best = grouped.topk(2, dim=-1).values.sum(-1) if self.pair else grouped.amax(-1)
+        kept = torch.zeros_like(best, dtype=torch.bool).scatter(-1, best.topk(self.kept, dim=-1).indices, True)
+        return grouped.masked_fill(~kept.unsqueeze(-1), self.masked).flatten(-2)
+
+
+def margins(scores: Tensor, ids: Tensor) -> Tensor:
+    """Return (…,) the lowest score chosen minus the highest not chosen.
+
+    That is the margin between ranks k and k+1 of a router that takes its best k; below zero where it did not (sampling, noise).
+    Experts that the router excluded (score -inf) are no candidates. NaN where nothing else could be chosen, or a slot was dropped.
+
+    Parameters
+    ----------
+    scores : (…, E) float32
+    ids : (…, k) int64
+        -1 where a slot was dropped.
+    """
+    dropped = (ids < 0).any(-1)
+    ids = ids.clamp(min=0)
+    chosen = scores.gather(-1, ids).amin(-1)
+    other = scores.scatter(-1, ids, float("-inf")).amax(-1)
+    return torch.where(dropped | (other == float("-inf")), torch.nan, chosen - other)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a first call showed about a router.
+
+    Attributes
+    ----------
+    logits : (N, E) float tensor
+    ids : (N, k) int64 tensor
+    observer : RankingObserver
+    biases : mapping
+        Tensors of E elements near the router, by the name under which they can be read again.
+    """
+
+    logits: Tensor
+    ids: Tensor
+    observer: RankingObserver
+    biases: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def fit_rule(evidence: Evidence) -> tuple[Rule, str] | None:
+    """Return the rule that gives both the observed scores and the observed choice, and the name of its bias ("" for none).
+
+    None if no known formula does.
+    """
+    rows, experts = evidence.logits.shape
+    logits = evidence.logits.detach().float()
+    for seen, _ in reversed(evidence.observer.ranked):
+        if seen.numel() != rows * experts or seen.shape[-1] != experts:
+            continue
+        observed = seen.reshape(rows, experts)
+        for rule, name in _rules(evidence):
+            bias = evidence.biases[name].detach().float().flatten() if name else None
+            if _agrees(rule.scores(logits, bias), observed) and _chooses(rule.scores(logits, bias), evidence.ids):
+                return rule, name
+    return None
+
+
+def _rules(evidence: Evidence) -> Iterator[tuple[Rule, str]]:
+    """The formulas to try, the likely ones first."""
+    added = {tensor.data_ptr() for tensor in evidence.observer.added}
+    used = [name for name, tensor in evidence.biases.items() if tensor.data_ptr() in added]
+    # A bias that is still zero changes no score, so it only counts where it was seen in an addition.
+    other = [name for name, tensor in evidence.biases.items() if name not in used and bool((tensor != 0).any())]
+    shapes = [*_groupings(evidence), (0, 0)]
+    for name in (*used, "", *other):
+        for transform in TRANSFORMS:
+            for groups, kept in shapes:
+                for pair in (True, False) if groups else (True,):
+                    for masked in (float("-inf"), 0.0) if groups else (0.0,):
+                        yield Rule(transform, bool(name), groups, kept, pair, masked), name
+
+
+def _groupings(evidence: Evidence) -> list[tuple[int, int]]:
+    """Numbers of groups and of those kept, from rankings of fewer columns than there are experts."""
+    rows, experts = evidence.logits.shape
+    found = dict.fromkeys(
+        (seen.shape[-1], taken)
+        for seen, taken in evidence.observer.ranked
+        if 1 < seen.shape[-1] < experts
+        and experts % seen.shape[-1] == 0
+        and seen.numel() == rows * seen.shape[-1]
+        and taken < seen.shape[-1]
+    )
+    return [(groups, kept) for groups, kept in found if experts // groups >= 2]
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return max(1e-5, 2 * torch.finfo(dtype).eps)
+
+
+def _agrees(scores: Tensor, observed: Tensor) -> bool:
+    tolerance = _tolerance(observed.dtype)
+    return torch.allclose(scores, observed.float(), rtol=tolerance, atol=tolerance)
+
+
+def _chooses(scores: Tensor, ids: Tensor) -> bool:
+    """Whether the k best scores are those of the ids, ties aside."""
+    kept = (ids >= 0).all(-1)
+    if not bool(kept.any()):
+        return False
+    best = scores[kept].topk(ids.shape[-1], dim=-1).values
+    chosen = scores[kept].gather(-1, ids[kept]).sort(-1, descending=True).values
+    return torch.allclose(best, chosen, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,186 @@
+"""``moedesk.record``: everything that a model routes inside a ``with`` block goes into a capture."""
+
+import contextlib
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from torch import nn
+
+from moedesk.capture.writer import CaptureWriter
+from moedesk.core.errors import CaptureWarning, MoedeskError
+from moedesk.core.model import LayerInfo, ModelInfo
+from moedesk.probe.batch import BatchMaker, RecordedPass
+from moedesk.probe.courier import Courier, Sink
+from moedesk.probe.describe import describe_model
+from moedesk.probe.discovery import LayerChoice, choose, find_candidates
+from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.scout import Binding
+from moedesk.probe.tokens import token_kinds
+from moedesk.probe.vocabulary import Vocabulary
+
+
+def record(
+    model: nn.Module,
+    path: str | PathLike[str],
+    tokenizer: Any = None,
+    *,
+    layers: LayerChoice = None,
+    every: int = 1,
+    counts_only: bool = False,
+    logits: bool = False,
+    weights: Literal["exact", "float16"] = "exact",
+    byte_budget: int | None = None,
+) -> "Recording":
+    """Record the routing of a model while it is used in a ``with`` block.
+
+    Outputs stay bit-identical, and nothing is left on the model afterwards. If the block raises, the capture is finished and
+    the exception goes on. The model waits only if 256 MiB of routing are on their way to a disk that is too slow: a capture
+    is complete.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any transformers model with Mixture-of-Experts layers; used in any way: forwards, ``generate``, training.
+    path : path-like
+        The capture to write (``.h5``); an existing file is replaced.
+    tokenizer : transformers tokenizer, optional
+        For the text of the tokens.
+    layers : sequence of int or str, or function, optional
+        MoE layers to record: places, module paths, or a function that takes a path; all if left out.
+    every : int
+        Keep ids and weights of every n-th pass only; of the others, exact counts.
+    counts_only : bool
+        Keep counts per pass, layer and expert only.
+    logits : bool
+        Keep router logits too (4·E bytes per token and layer).
+    weights : {"exact", "float16"}
+        How weights, entropy, margin and logits are kept.
+    byte_budget : int, optional
+        Size in bytes beyond which only counts are kept.
+
+    Returns
+    -------
+    Recording
+        A context manager; see its attributes.
+
+    Raises
+    ------
+    NoMoELayersError
+        On entering, if the model has no MoE layer.
+    CaptureError
+        On entering, if the file can't be written.
+    MoedeskError
+        On entering, if ``layers`` names one that isn't there.
+    """
+    if every < 1:
+        raise MoedeskError(f"every={every} makes no sense; it is 1 for each pass, n for each n-th")
+    wanted = Wanted(every, counts_only, logits)
+    return Recording(model, path, tokenizer, layers, wanted, weights, byte_budget)
+
+
+class Recording:
+    """A recording under way; enter it to start, leave it to finish.
+
+    Attributes
+    ----------
+    path : Path
+        The capture.
+    model : ModelInfo or None
+        What is recorded; its MoE layers are known once they ran.
+    passes : int
+        Passes recorded so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        path: str | PathLike[str],
+        tokenizer: Any,
+        layers: LayerChoice,
+        wanted: Wanted,
+        weights: Literal["exact", "float16"] = "exact",
+        byte_budget: int | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.model: ModelInfo | None = None
+        self.passes = 0
+        self._module = model
+        self._tokenizer = tokenizer
+        self._choice = layers
+        self._wanted = wanted
+        self._storage: tuple[Literal["exact", "float16"], int | None] = weights, byte_budget
+        self._sink = sink
+        self._bindings: list[Binding] = []
+        self._warned = False
+
+    def __enter__(self) -> Self:
+        candidates = find_candidates(self._module)
+        chosen = choose(candidates, self._choice)
+        vocabulary = Vocabulary.of(self._tokenizer, self._module)
+        weights, byte_budget = self._storage
+        if self._sink is None:
+            self._sink = CaptureWriter(self.path, vocabulary, self._wanted.logits, weights, byte_budget)
+        self._vocabulary = vocabulary
+        self._order = {candidate.path: place for place, candidate in enumerate(candidates)}
+        self._courier = Courier(self._sink, BatchMaker(token_kinds(getattr(self._module, "config", None))))
+        if len(chosen) < len(candidates):
+            self._sink.note(f"{len(chosen)} of the model's {len(candidates)} MoE layers were recorded (layers=)")
+        self.hooks = Hooks(self._module, chosen, self._wanted, self._finished)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._sink is not None
+        try:
+            self.hooks.detach()
+            if self.model is None:
+                self._courier.describe(self._describe(()))
+            self._courier.close()
+            for line in self._left_out():
+                self._sink.note(line)
+                self._warn(line)
+        finally:
+            self._sink.close()
+        if self._courier.failure is not None and not self._warned:
+            self._warn(f"{self.path}: {self._courier.failure}")
+
+    def _left_out(self) -> list[str]:
+        """What the capture lacks, a line each."""
+        lines = []
+        waiting = [candidate.block_path for candidate in self.hooks.waiting]
+        name = type(self._module).__name__
+        if not self.passes and not waiting:
+            lines.append(f"nothing was recorded: no MoE layer of {name} ran inside the with block")
+        elif not self.passes:
+            lines.append(
+                f"nothing was recorded: {name} ran no MoE layer that moedesk could read inside the with block "
+                f"(looked at {len(waiting)}: {waiting[0]} …)"
+            )
+        if self.hooks.outside:
+            lines.append(f"{self.hooks.outside} calls of MoE layers outside a forward of the model were not recorded")
+        return lines
+
+    def _finished(self, recorded: RecordedPass, found: Sequence[Binding]) -> None:
+        if found:
+            ordered = sorted(found, key=lambda binding: self._order[binding.candidate.path])
+            self._bindings += [binding.placed(len(self._bindings) + i) for i, binding in enumerate(ordered)]
+            self._courier.describe(self._describe([binding.layer for binding in self._bindings]))
+        self._courier.deliver(recorded)
+        self.passes += 1
+        if self._courier.failure is not None and not self._warned:
+            self._warned = True
+            self._warn(f"{self.path}: {self._courier.failure}; the model goes on")
+
+    def _describe(self, layers: Sequence[LayerInfo]) -> ModelInfo:
+        self.model = describe_model(self._module, layers, self._tokenizer)
+        return self.model
+
+    def _warn(self, line: str) -> None:
+        with contextlib.suppress(CaptureWarning):  # warnings as errors must not stop the model or hide its exception
+            warnings.warn(line, CaptureWarning, stacklevel=3)

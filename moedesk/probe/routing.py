@@ -1,0 +1,66 @@
+"""The routing that an experts module is called with: read from the call itself, so it is what the model applied."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The arguments of one call of an experts module.
+
+    Attributes
+    ----------
+    hidden : (N, H) float tensor
+        Token rows.
+    choice : (N, k) int tensor, or (N, k, E) mask
+        Expert ids in slot order, or a one-hot mask whose row is empty where the token was dropped (Switch Transformers).
+    weights : (N, k) float tensor
+        Gate weights.
+    """
+
+    hidden: Tensor
+    choice: Tensor
+    weights: Tensor
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether ``choice`` is a mask."""
+        return self.choice.ndim == 3
+
+    @property
+    def top_k(self) -> int:
+        """Slots per token."""
+        return int(self.choice.shape[1])
+
+    def ids(self) -> Tensor:
+        """Return a new (N, k) int64 tensor of expert ids, -1 where a slot was dropped."""
+        if not self.one_hot:
+            return self.choice.detach().to(torch.int64, copy=True)
+        taken = self.choice.detach() != 0
+        return torch.where(taken.any(-1), taken.to(torch.int8).argmax(-1), -1)
+
+
+def read_routing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Routing | None:
+    """Return the routing in a call's arguments, or None if it is not an experts module's call.
+
+    Names and order differ between families, shapes don't: token rows, ids and weights of the same shape, or a one-hot mask.
+    """
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    if len(tensors) < 3:
+        return None
+    hidden, *others = tensors
+    if hidden.ndim != 2 or not hidden.is_floating_point() or hidden.is_meta:
+        return None
+    for choice in others:
+        if choice.is_floating_point() or choice.is_complex() or choice.shape[0] != hidden.shape[0]:
+            continue
+        if choice.ndim != 3 and (choice.ndim != 2 or choice.dtype == torch.bool):
+            continue
+        for weights in others:
+            if weights.is_floating_point() and weights.shape == choice.shape[:2]:
+                return Routing(hidden, choice, weights)
+    return None
