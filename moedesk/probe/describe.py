@@ -98,7 +98,7 @@ def _one(names: Iterable[str]) -> str:
 
 
 def _config(model: nn.Module) -> dict[str, object]:
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     values = config.to_dict() if hasattr(config, "to_dict") else config if isinstance(config, dict) else {}
     return dict(json.loads(json.dumps(values, default=str)))
 

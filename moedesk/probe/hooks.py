@@ -232,7 +232,7 @@ def _recomputing() -> bool:
 
 
 def _uses_cache(model: nn.Module) -> bool:
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if hasattr(config, "get_text_config"):
         config = config.get_text_config()
     return bool(getattr(config, "use_cache", False))

@@ -110,8 +110,9 @@ class Rule:
 def margins(scores: Tensor, ids: Tensor) -> Tensor:
     """Return (…,) the lowest score chosen minus the highest not chosen.
 
-    That is the margin between ranks k and k+1 of a router that takes its best k; below zero where it did not (sampling, noise).
-    Experts that the router excluded (score -inf) are no candidates. NaN where nothing else could be chosen, or a slot was dropped.
+    That is the margin between ranks k and k+1 of a router that takes its best k; below zero where it did not (sampling,
+    noise). Experts that the router excluded (score -inf) are no candidates. NaN where nothing else could be chosen, or a
+    slot was dropped.
 
     Parameters
     ----------

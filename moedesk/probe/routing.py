@@ -53,10 +53,11 @@ def read_routing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Routing | No
     if len(tensors) < 3:
         return None
     hidden, *others = tensors
-    if hidden.ndim != 2 or not hidden.is_floating_point() or hidden.is_meta:
+    if hidden.ndim not in (2, 3) or not hidden.is_floating_point() or hidden.is_meta or not hidden.numel():
         return None
+    hidden = hidden.detach().reshape(-1, hidden.shape[-1])  # dbrx hands over (batch, length, H)
     for choice in others:
-        if choice.is_floating_point() or choice.is_complex() or choice.shape[0] != hidden.shape[0]:
+        if choice.is_floating_point() or choice.is_complex() or choice.shape[:1] != hidden.shape[:1]:
             continue
         if choice.ndim != 3 and (choice.ndim != 2 or choice.dtype == torch.bool):
             continue

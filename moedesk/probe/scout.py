@@ -191,12 +191,14 @@ class Scout:
         return None
 
     def _conclude(self, block_output: Tensor | None) -> None:
-        assert self._routing is not None and self._kept is not None
+        assert self._routing is not None
+        assert self._kept is not None
         (ids, weights), routing, router = self._kept, self._routing, self._router
         place, logits = _find_logits(router[2], routing) if router else (-1, None)
+        kept_logits = None if logits is None else logits.clone()
         probabilities = logits is not None and _are_probabilities(logits)
         if logits is not None and probabilities:
-            logits = logits.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+            logits = to_logits(logits)
         fitted, bias = self._fit(logits, ids, router)
         layer = self._describe(routing, router, logits, fitted, block_output)
         binding = Binding(
@@ -208,7 +210,8 @@ class Scout:
             fitted,
             bias,
         )
-        kept_logits = None if logits is None else logits.detach().clone()
+        if routing.one_hot:
+            weights.masked_fill_(ids < 0, 0)
         self.detach()
         self._done(self, FirstCall(binding, ids, weights, kept_logits))
 
@@ -311,6 +314,11 @@ def _largest(routing: Routing) -> int:
     if routing.one_hot:
         return int(routing.choice.shape[-1]) - 1
     return max(routing.top_k - 1, int(routing.choice.max()) if routing.choice.numel() else 0)
+
+
+def to_logits(probabilities: Tensor) -> Tensor:
+    """Return float32 logits whose softmax is ``probabilities``."""
+    return probabilities.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _are_probabilities(logits: Tensor) -> bool:

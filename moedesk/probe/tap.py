@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moedesk.core.columns import expert_dtype
 from moedesk.probe.ranking import margins
-from moedesk.probe.scout import Binding
+from moedesk.probe.scout import Binding, to_logits
 
 HELD_LOGITS = 4 << 20
 """Bytes of logits held on the device before they are reduced: many layers at once in decoding, few in a long prefill."""
@@ -141,7 +141,7 @@ class Collector:
             return LayerGroup(bindings, take(ids), take(_stack(weights)))
         scores = _stack(logits).float()
         if bindings[0].probabilities:
-            scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
+            scores = to_logits(scores)
         return LayerGroup(
             bindings,
             take(ids),
