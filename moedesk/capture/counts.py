@@ -1,0 +1,174 @@
+"""Exact counts of any passes, from the pyramid of blocks where it covers them and from the ids at the edges."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
+
+import numpy as np
+import numpy.typing as npt
+
+from moedesk.capture.contents import Contents, TableInfo
+from moedesk.capture.schema import FANOUT, LEVELS
+from moedesk.core.model import ModelInfo
+from moedesk.core.store import LoadBlocks
+
+BUDGET = 20_000_000
+"""Slots, or counts, that may be read to draw blocks finer than the pyramid's."""
+SLAB = 1024
+"""Blocks worked on at a time."""
+
+Counts = npt.NDArray[np.int64]
+
+
+class CountReader:
+    """Reads block index, counts and ids of a capture."""
+
+    def __init__(
+        self, contents: Contents, tables: tuple[TableInfo, ...], token_span: Callable[[int, int, str], tuple[int, int]]
+    ) -> None:
+        self._contents = contents
+        self._tables = tables
+        self._token_span = token_span
+        self._index = contents.column("blocks/0")
+        n = min([len(self._index), *(len(contents.column(f"{table.path}/counts/0")) for table in tables)])
+        while n and self._end(n - 1) > contents.n_passes:  # a commit between two tails
+            n -= 1
+        self._blocks = n
+        self._covered = self._end(n - 1) if n else 0
+
+    def window(self, table: TableInfo, lane: int, first: int, last: int) -> Counts:
+        """Return the (E,) counts of passes first…last at one layer."""
+        a = bisect_left(self._index, first, hi=self._blocks, key=itemgetter("first"))
+        b = self._blocks if last >= self._covered else self._holding(last)
+        if a >= b:
+            return self.by_group(table, lane, np.array([first, last]))[0]
+        begin, end = int(self._index[a]["first"]), self._end(b - 1)
+        total = self._sum(table, lane, a, b)
+        if first < begin:
+            total += self.by_group(table, lane, np.array([first, begin]))[0]
+        if end < last:
+            total += self.by_group(table, lane, np.array([end, last]))[0]
+        return total
+
+    def by_group(self, table: TableInfo, lane: int, edges: npt.NDArray[np.integer]) -> Counts:
+        """Return (G, E) counts at one layer; group g has passes edges[g]…edges[g + 1]."""
+        out = np.zeros((len(edges) - 1, table.experts), np.int64)
+        first, last = int(edges[0]), int(edges[-1])
+        if first >= last:
+            return out
+        a, b = self._holding(first), self._holding(last - 1) + 1
+        for start in range(a, min(b, self._blocks), SLAB):
+            stop = min(start + SLAB, b, self._blocks)
+            self._add_slab(out, table, lane, edges, start, stop)
+        if last > self._covered:
+            self._add_ids(out, table, lane, edges, max(first, self._covered), last)
+        return out
+
+    def _add_slab(self, out: Counts, table: TableInfo, lane: int, edges: np.ndarray, start: int, stop: int) -> None:
+        """Add blocks start…stop: a block of one pass has its counts, the others' passes are told apart by their ids."""
+        blocks = self._index.read(start, stop)
+        single = blocks["count"] == 1
+        if single.any():
+            counts = self._contents.column(f"{table.path}/counts/0").read(start, stop, lane)
+            groups = np.searchsorted(edges, blocks["first"][single], "right") - 1
+            np.add.at(out, groups, counts[single])
+        bounds = np.flatnonzero(np.diff(np.concatenate([[True], single, [True]])))
+        for i, j in zip(bounds[::2], bounds[1::2], strict=True):  # runs of blocks that are not single
+            first, last = int(blocks["first"][i]), int(blocks["first"][j - 1] + blocks["count"][j - 1])
+            self._add_ids(out, table, lane, edges, max(first, int(edges[0])), min(last, int(edges[-1])))
+
+    def _add_ids(self, out: Counts, table: TableInfo, lane: int, edges: np.ndarray, first: int, last: int) -> None:
+        i, j = self._token_span(first, last, table.stream)
+        if i >= j:
+            return
+        tokens = self._contents.column(f"streams/{table.stream}/tokens").read(i, j)
+        ids = self._contents.column(f"{table.path}/experts").read(i, j, lane).astype(np.int64)
+        groups = np.searchsorted(edges, tokens["pass"], "right") - 1
+        keys = (groups[:, None] * table.experts + ids)[(ids >= 0) & ~tokens["is_padding"][:, None]]
+        out += np.bincount(keys, minlength=out.size).reshape(out.shape)
+
+    def load_blocks(self, model: ModelInfo, first: int, last: int, columns: int) -> LoadBlocks:
+        """Return blocks for a picture ``columns`` wide."""
+        offsets = np.cumsum([0, *(layer.experts for layer in model.layers)], dtype=np.int64)
+        columns = max(1, columns)
+        if first >= last or not model.layers:
+            edges = np.array([first, last] if first < last else [first], np.int64)
+            return LoadBlocks(edges, np.zeros((len(edges) - 1, int(offsets[-1])), np.uint32), offsets)
+        a, b = self._holding(first), min(self._holding(last - 1) + 1, self._blocks)
+        if self._is_cheap(first, last, max(0, b - a) * int(offsets[-1])):
+            edges = np.append(np.arange(first, last, -(-(last - first) // columns)), last).astype(np.int64)
+            read: Callable[[TableInfo, int], np.ndarray] = partial(self.by_group, edges=edges)
+        else:
+            edges, read = self._stored_blocks(a, b, last, columns, int(offsets[-1]))
+        counts = np.empty((len(edges) - 1, int(offsets[-1])), np.uint32)
+        for table in self._tables:
+            for lane, place in enumerate(table.places):
+                counts[:, offsets[place] : offsets[place + 1]] = read(table, lane)
+        return LoadBlocks(edges, counts, offsets)
+
+    def _is_cheap(self, first: int, last: int, entries: int) -> bool:
+        slots = 0
+        for table in self._tables:
+            i, j = self._token_span(first, last, table.stream)
+            slots += (j - i) * len(table.places) * table.top_k
+        return slots <= BUDGET and entries <= BUDGET
+
+    def _stored_blocks(
+        self, a: int, b: int, last: int, columns: int, width: int
+    ) -> tuple[Counts, Callable[[TableInfo, int], np.ndarray]]:
+        """Choose level and grouping for base blocks a…b; what the level does not cover yet becomes one block at the end."""
+        level, scale = 0, 1
+        while level + 1 < LEVELS and (n := -(-b // scale) - a // scale) > columns and n * width > BUDGET:
+            level, scale = level + 1, scale * FANOUT
+        start, stop = a // scale, min(-(-b // scale), self._closed(level))
+        step = max(1, -(-(stop - start) // columns))
+        rest = max(stop * scale, a)
+        index = self._contents.column(f"blocks/{level}").read(start, stop)
+        edges = [int(first) for first in index["first"][::step]]
+        end = last if last > self._covered else self._end(b - 1)
+        has_rest = rest < b or last > self._covered
+        if has_rest:
+            edges.append(int(self._index[rest]["first"]) if rest < b else self._covered)
+        edges.append(end)
+
+        def read(table: TableInfo, lane: int) -> np.ndarray:
+            rows = self._contents.column(f"{table.path}/counts/{level}").read(start, stop, lane)
+            parts = [np.add.reduceat(rows, np.arange(0, len(rows), step), axis=0)] if len(rows) else []
+            if has_rest:
+                parts.append(self.window(table, lane, edges[-2], end)[None])
+            return np.concatenate(parts)
+
+        return np.array(edges, np.int64), read
+
+    def _sum(self, table: TableInfo, lane: int, a: int, b: int) -> Counts:
+        """Sum base blocks a…b, from as high a level as fits."""
+        total = np.zeros(table.experts, np.int64)
+        for level in range(LEVELS):
+            up_a, up_b = -(-a // FANOUT), b // FANOUT
+            top = level + 1 == LEVELS or min(up_b, self._closed(level + 1)) <= up_a
+            up_b = up_b if top else min(up_b, self._closed(level + 1))
+            column = self._contents.column(f"{table.path}/counts/{level}")
+            for i, j in [(a, b)] if top else [(a, up_a * FANOUT), (up_b * FANOUT, b)]:
+                if i < j:
+                    total += column.read(i, j, lane).sum(axis=0, dtype=np.int64)
+            if top:
+                break
+            a, b = up_a, up_b
+        return total
+
+    def _closed(self, level: int) -> int:
+        """Return how many blocks of a level every table has."""
+        columns = [f"blocks/{level}", *(f"{table.path}/counts/{level}" for table in self._tables)]
+        lengths = [len(self._contents.column(path)) for path in columns]
+        return min(self._blocks // FANOUT**level, *lengths)
+
+    def _holding(self, number: int) -> int:
+        """Return the base block that holds a pass, or the number of blocks if none does."""
+        if number >= self._covered:
+            return self._blocks
+        return bisect_right(self._index, number, hi=self._blocks, key=itemgetter("first")) - 1
+
+    def _end(self, block: int) -> int:
+        first, count = self._index[block].item()
+        return int(first + count)

@@ -1,0 +1,139 @@
+"""What the writer's thread does with each thing it is handed: to columns, in the order of arrival."""
+
+from pathlib import Path
+
+import numpy as np
+
+from moedesk.capture.column import Column
+from moedesk.capture.file import CaptureFile
+from moedesk.capture.pyramid import CountSums, Pyramid
+from moedesk.capture.routes import RouteTable, Stream, group_layers
+from moedesk.capture.schema import NOTE_BYTES, NOTES, PASSES, State, block_columns
+from moedesk.capture.vocabulary import VocabularyColumns
+from moedesk.core.batch import LayerRoutes, RouteBatch
+from moedesk.core.columns import TOKEN, PassFlag
+from moedesk.core.model import ModelInfo
+
+NO_TOKENS = np.empty(0, TOKEN)
+
+
+class Recording:
+    """Passes, tokens, routes and counts of a capture that is being written. One thread at a time."""
+
+    def __init__(self, path: Path, half: bool, logits: bool, byte_budget: int | None) -> None:
+        self._half, self._logits, self._byte_budget = half, logits, byte_budget
+        self.counts_only = False
+        self.model: ModelInfo | None = None
+        self._passes, self._notes = Column(PASSES), Column(NOTES)
+        self._vocabulary = VocabularyColumns()
+        index = [Column(spec) for spec in block_columns()]
+        self._pyramid = Pyramid(index)
+        self._streams: dict[str, Stream] = {}
+        self._tables: list[RouteTable] = []
+        self._committed = 0
+        self.file = CaptureFile(path, [self._passes, self._notes, *self._vocabulary.columns, *index])
+
+    def describe(self, model: ModelInfo) -> None:
+        """Take in the model, or the same model with more layers."""
+        known = {place for table in self._tables for place in table.places}
+        new = [layer for layer in model.layers if layer.place not in known]
+        columns: list[Column] = []
+        for name in model.streams:
+            columns += self._add_stream(name)
+        levels = [self._pyramid.rows(level) for level in range(len(block_columns()))]
+        for layers in group_layers(new):
+            stream = self._streams[layers[0].stream]
+            table = RouteTable(len(self._tables), layers, stream.tokens.rows, self._half, self._logits)
+            table.lay_out_counts(levels)
+            table.sums = self._pyramid.add_table(table.counts, len(layers), table.experts)
+            self._tables.append(table)
+            stream.tables.append(table)
+            columns += table.columns
+        self.model = model
+        places = {f"routes/{table.number}/layers": np.array(table.places, "<i4") for table in self._tables}
+        self.file.extend(columns, model, places)
+
+    def _add_stream(self, name: str) -> list[Column]:
+        if name in self._streams:
+            return []
+        self._streams[name] = Stream(name, self._passes.rows)
+        return list(self._streams[name].columns)
+
+    def append(self, batch: RouteBatch) -> None:
+        """Append one pass."""
+        self._check(batch)
+        self._watch_budget()
+        header = batch.header.copy()
+        if self.counts_only:
+            header["flags"] |= PassFlag.COUNTS_ONLY
+        kept = not header["flags"] & PassFlag.COUNTS_ONLY
+        number = self._passes.rows
+        layers = {layer.layer: layer for layer in batch.layers}
+        main = self.model.streams[0] if self.model and self.model.layers else "main"
+        header["id"], header["first_token"], header["n_tokens"] = number, 0, 0
+        rows = 0
+        for stream in self._streams.values():
+            tokens = batch.tokens.get(stream.name)
+            tokens = tokens if kept and tokens is not None else NO_TOKENS
+            if stream.name == main:
+                header["first_token"], header["n_tokens"] = stream.tokens.rows, len(tokens)
+            stream.append(tokens, number, layers)
+            rows += len(tokens)
+        self._count(layers, rows, alone=not kept or any(layer.experts is None for layer in batch.layers))
+        self._passes.append(header.reshape(1))
+
+    def _check(self, batch: RouteBatch) -> None:
+        """Refuse a batch that does not fit before any of it is written."""
+        if self.model is None:
+            raise ValueError("a pass came before the model was described")
+        for layer in batch.layers:
+            info = self.model.layers[layer.layer]
+            rows = len(batch.tokens.get(info.stream, NO_TOKENS))
+            shapes = {"counts": (info.experts,), "experts": (rows, info.top_k), "weights": (rows, info.top_k)}
+            shapes |= {"entropy": (rows,), "margin": (rows,), "flags": (rows,), "logits": (rows, info.experts)}
+            for name, shape in shapes.items():
+                values = getattr(layer, name)
+                if values is not None and values.shape != shape:
+                    raise ValueError(f"{name} of {info.path} came as {values.shape} instead of {shape}")
+
+    def _count(self, layers: dict[int, LayerRoutes], rows: int, alone: bool) -> None:
+        counts: list[tuple[CountSums, dict[int, np.ndarray]]] = []
+        for table in self._tables:
+            assert table.sums is not None
+            counts.append((table.sums, table.lanes(layers)))
+        self._pyramid.add_pass(counts, rows, alone)
+
+    def _watch_budget(self) -> None:
+        if self._byte_budget is None or self.counts_only or self.bytes() <= self._byte_budget:
+            return
+        self.counts_only = True
+        said = f"byte budget of {self._byte_budget:,} bytes reached"
+        self.note(f"{said}: from pass {self._passes.rows} on only counts were kept")
+
+    def add_texts(self, ids: np.ndarray, texts: list[bytes]) -> None:
+        """Append the texts of token ids seen for the first time."""
+        self._vocabulary.append(ids, texts)
+
+    def note(self, line: str) -> None:
+        """Append a line that says what is missing or special."""
+        text = " ".join(line.split()).encode()[:NOTE_BYTES].decode("utf-8", "ignore").encode()
+        self._notes.append(np.array([text], NOTES.dtype))
+
+    def bytes(self) -> int:
+        """Return the bytes written, with those still waiting for their chunk."""
+        return self.file.size() + sum(column.unflushed_bytes for column in self.file.columns)
+
+    @property
+    def passes(self) -> int:
+        """Passes so far."""
+        return self._passes.rows
+
+    def commit(self) -> None:
+        """Make everything so far survive a kill."""
+        self.file.commit(self._passes.rows, self._committed)
+        self._committed = self._passes.rows
+
+    def close(self, state: State) -> None:
+        """Write what is pending, with the last open block of counts."""
+        self._pyramid.close_block()
+        self.file.close(self._passes.rows, state)

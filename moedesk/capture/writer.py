@@ -1,0 +1,231 @@
+"""Writes a capture from a thread of its own, so that the model never waits for gzip or the disk."""
+
+import atexit
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from moedesk.capture.file import free_bytes
+from moedesk.capture.recording import Recording
+from moedesk.capture.schema import State
+from moedesk.capture.vocabulary import Texts, Unseen
+from moedesk.core.batch import RouteBatch
+from moedesk.core.errors import MoedeskError
+from moedesk.core.model import ModelInfo
+
+FLUSH_SECONDS = 0.25
+"""Between two commits while data comes in: a kill loses at most this and the time a commit takes."""
+QUEUE_BYTES = 256 << 20
+"""``append`` waits when more than this is queued: the disk is slower than the model."""
+
+
+class CaptureWriter:
+    """A capture being written.
+
+    Calls return at once; their work is done in order in the writer's thread. If that fails (a full disk), the writer stops:
+    what is committed stays readable, ``stopped`` says why, and later calls are ignored.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write; an existing one is replaced.
+    vocabulary : callable or None
+        Gives the bytes of token ids; called in the thread that calls ``append``, once for each id.
+    store_logits : bool
+    weights : "exact" or "float16"
+        ``exact`` keeps weights, entropy, margin and logits as float32, ``float16`` halves them.
+    byte_budget : int or None
+        Beyond it only counts are recorded.
+
+    Raises
+    ------
+    CaptureError
+        If the file can't be written there.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        vocabulary: Texts | None = None,
+        store_logits: bool = False,
+        weights: Literal["exact", "float16"] = "exact",
+        byte_budget: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._recording = Recording(self.path, weights == "float16", store_logits, byte_budget)
+        self._vocabulary = vocabulary
+        self._unseen = Unseen()
+        self._stopped = ""
+        self._size = self._recording.file.size()
+        self._jobs: deque[tuple[int, Callable[[], None]]] = deque()
+        self._queued_bytes = 0
+        self._asked = self._flushed = 0  # numbers of the last flush asked for and done
+        self._closing = self._closed = False
+        self._change = threading.Condition()
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="moedesk-capture-writer", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing more is written, in one line; None while all is well."""
+        return self._stopped or None
+
+    @property
+    def bytes_written(self) -> int:
+        """Size of the file at the last commit."""
+        return self._size
+
+    def describe(self, model: ModelInfo) -> None:
+        """Say what is recorded; again when more layers or streams turned up. Comes before the first ``append``."""
+        self._put(0, lambda: self._recording.describe(model))
+
+    def append(self, batch: RouteBatch) -> None:
+        """Add the routing of one pass. Its arrays must not change afterwards."""
+        if self._vocabulary is not None and not self._stopped:
+            for tokens in batch.tokens.values():
+                self._add_texts(self._vocabulary, tokens["token_id"])
+        self._put(_bytes_of(batch), lambda: self._recording.append(batch))
+
+    def note(self, line: str) -> None:
+        """Keep one line in the file that says what is missing or special."""
+        self._put(0, lambda: self._recording.note(line))
+
+    def flush(self) -> None:
+        """Return when everything so far is committed (or the writer stopped)."""
+        with self._change:
+            self._asked += 1
+            wanted = self._asked
+            self._change.notify_all()
+            self._change.wait_for(lambda: self._flushed >= wanted or self._closed or not self._is_here())
+
+    def close(self) -> None:
+        """Write what is pending, mark the file complete (unless the writer stopped) and close it. Twice is harmless."""
+        if not self._is_here():
+            return
+        with self._change:
+            self._closing = True
+            self._change.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        atexit.unregister(self.close)
+
+    def _is_here(self) -> bool:
+        """Whether this is the process that opened the file, not a fork of it (such as a data loader's worker)."""
+        return os.getpid() == self._process
+
+    def _add_texts(self, vocabulary: Texts, ids: np.ndarray) -> None:
+        new = self._unseen.take(ids)
+        if not len(new):
+            return
+        try:
+            texts = vocabulary(new)
+            if len(texts) != len(new):
+                raise ValueError(f"{len(texts)} texts for {len(new)} ids")
+        except Exception as error:  # whatever a tokenizer raises must not reach the model
+            self._vocabulary = None
+            self.note(f"token texts are missing from here on: {type(error).__name__}: {error}")
+            return
+        self._put(0, lambda: self._recording.add_texts(new, texts))
+
+    def _put(self, size: int, job: Callable[[], None]) -> None:
+        if not self._is_here():
+            return
+        with self._change:
+            if self._stopped or self._closing:
+                return
+            self._change.wait_for(lambda: self._queued_bytes < QUEUE_BYTES or self._closed)
+            self._jobs.append((size, job))
+            self._queued_bytes += size
+            self._change.notify_all()
+
+    # in the writer's thread
+
+    def _run(self) -> None:
+        next_commit = time.monotonic() + FLUSH_SECONDS
+        dirty = False
+        while True:
+            with self._change:
+                wait = max(0.0, next_commit - time.monotonic()) if dirty else None
+                self._change.wait_for(lambda: self._jobs or self._closing or self._asked > self._flushed, wait)
+                jobs, asked, closing = tuple(self._jobs), self._asked, self._closing
+                self._jobs.clear()
+            for size, job in jobs:
+                dirty |= self._attempt(job)
+                with self._change:
+                    self._queued_bytes -= size
+                    self._change.notify_all()
+                if dirty and time.monotonic() >= next_commit:
+                    dirty, next_commit = self._commit()
+            if closing:
+                break
+            if dirty and (asked > self._flushed or time.monotonic() >= next_commit):
+                dirty, next_commit = self._commit()
+            with self._change:
+                self._flushed = asked if not dirty else self._flushed
+                self._change.notify_all()
+        self._finish()
+
+    def _attempt(self, job: Callable[[], None]) -> bool:
+        """Do one job; stop if it fails. Returns whether there is something to commit."""
+        if self._stopped:
+            return False
+        try:
+            if self._recording.file.lacks_space():
+                raise OSError(f"the disk is full ({free_bytes(self.path) / 2**20:.1f} MiB left)")
+            job()
+        except Exception as error:
+            self._stop(error)
+            return False
+        return True
+
+    def _commit(self) -> tuple[bool, float]:
+        if not self._stopped:
+            try:
+                self._recording.commit()
+                self._size = self._recording.file.size()
+            except Exception as error:
+                self._stop(error)
+        return False, time.monotonic() + FLUSH_SECONDS
+
+    def _stop(self, error: Exception) -> None:
+        """Give up writing; what came before stays in the file."""
+        said = str(error) if isinstance(error, (OSError, MoedeskError)) else f"{type(error).__name__}: {error}"
+        passes = self._recording.passes
+        self._stopped = f"recording stopped after {passes:,} passes: {said.splitlines()[0]}"
+        try:
+            self._recording.note(self._stopped)
+            self._recording.close(State.STOPPED)
+            self._size = self._recording.file.size()
+        except Exception:  # the disk refuses even that: the last commit stands
+            self._recording.file.abandon()
+
+    def _finish(self) -> None:
+        if not self._stopped:
+            try:
+                self._recording.close(State.COMPLETE)
+                self._size = self._recording.file.size()
+            except Exception as error:
+                self._stop(error)
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+
+def _bytes_of(batch: RouteBatch) -> int:
+    arrays = [getattr(layer, name) for layer in batch.layers for name in ("experts", "weights", "logits")]
+    return sum(array.nbytes for array in arrays if array is not None)
