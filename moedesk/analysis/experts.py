@@ -81,6 +81,8 @@ class TopTokens:
         How many different ids these are.
     rows, left_out : int
         Token rows looked at, and not looked at because there are too many.
+    mean_weight : float
+        Mean of the weights the expert received with all ``seen`` tokens; infinite and NaN ones left out.
     """
 
     tokens: tuple[TopToken, ...]
@@ -88,6 +90,7 @@ class TopTokens:
     different: int
     rows: int
     left_out: int
+    mean_weight: float = float("nan")
 
     @property
     def note(self) -> str:
@@ -166,7 +169,8 @@ def top_tokens(
         )
         for token_id, text in zip(top, store.token_text(top), strict=True)
     )
-    return TopTokens(tokens_out, int(counts.sum()), len(different), chunks.read, chunks.left_out)
+    mean_weight = float(weights.sum() / weighed.sum()) if weighed.any() else float("nan")
+    return TopTokens(tokens_out, int(counts.sum()), len(different), chunks.read, chunks.left_out, mean_weight)
 
 
 def _add(
