@@ -143,7 +143,7 @@ class BatchMaker:
     def _header(
         self, recorded: RecordedPass, calls: Sequence[HostCall], rows: Mapping[str, np.ndarray], unknown: bool
     ) -> np.ndarray:
-        main = calls[-1] if calls else None
+        main = next((call for call in reversed(calls) if call.length), None)
         header = np.zeros((), PASS)
         header["phase"] = find_phase(calls, recorded.training, recorded.caches)
         flags = PassFlag(0) if recorded.full else PassFlag.COUNTS_ONLY

@@ -199,7 +199,7 @@ class Hooks:
         def entered(module: nn.Module, args: Any, kwargs: Any) -> None:
             running = self._running
             if running is None or _recomputing():
-                self.outside += running is None
+                self.outside += not _recomputing()
                 return
             routing = read_routing(args, kwargs)
             if routing is None:

@@ -89,6 +89,8 @@ class Recording:
     ----------
     path : Path
         The capture.
+    module : torch.nn.Module
+        The model itself.
     model : ModelInfo or None
         What is recorded; its MoE layers are known once they ran.
     passes : int
@@ -109,7 +111,7 @@ class Recording:
         self.path = Path(path)
         self.model: ModelInfo | None = None
         self.passes = 0
-        self._module = model
+        self.module = model
         self._tokenizer = tokenizer
         self._choice = layers
         self._wanted = wanted
@@ -119,18 +121,18 @@ class Recording:
         self._warned = False
 
     def __enter__(self) -> Self:
-        candidates = find_candidates(self._module)
+        candidates = find_candidates(self.module)
         chosen = choose(candidates, self._choice)
-        vocabulary = Vocabulary.of(self._tokenizer, self._module)
+        vocabulary = Vocabulary.of(self._tokenizer, self.module)
         weights, byte_budget = self._storage
         if self._sink is None:
             self._sink = CaptureWriter(self.path, vocabulary, self._wanted.logits, weights, byte_budget)
         self._vocabulary = vocabulary
         self._order = {candidate.path: place for place, candidate in enumerate(candidates)}
-        self._courier = Courier(self._sink, BatchMaker(token_kinds(getattr(self._module, "config", None))))
+        self._courier = Courier(self._sink, BatchMaker(token_kinds(getattr(self.module, "config", None))))
         if len(chosen) < len(candidates):
             self._sink.note(f"{len(chosen)} of the model's {len(candidates)} MoE layers were recorded (layers=)")
-        self.hooks = Hooks(self._module, chosen, self._wanted, self._finished)
+        self.hooks = Hooks(self.module, chosen, self._wanted, self._finished)
         return self
 
     def __exit__(
@@ -154,7 +156,7 @@ class Recording:
         """What the capture lacks, a line each."""
         lines = []
         waiting = [candidate.block_path for candidate in self.hooks.waiting]
-        name = type(self._module).__name__
+        name = type(self.module).__name__
         if not self.passes and not waiting:
             lines.append(f"nothing was recorded: no MoE layer of {name} ran inside the with block")
         elif not self.passes:
@@ -178,7 +180,7 @@ class Recording:
             self._warn(f"{self.path}: {self._courier.failure}; the model goes on")
 
     def _describe(self, layers: Sequence[LayerInfo]) -> ModelInfo:
-        self.model = describe_model(self._module, layers, self._tokenizer)
+        self.model = describe_model(self.module, layers, self._tokenizer)
         return self.model
 
     def _warn(self, line: str) -> None:
