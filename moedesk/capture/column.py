@@ -63,23 +63,23 @@ class Column:
 
     def create(self, file: h5py.File, number: int) -> None:
         """Lay out dataset and tail."""
-        dataset = self.spec.create(file, self.stored)
-        dataset.attrs["column"] = number
+        self.spec.create(file, self.stored)
         row_bytes = max(1, self._buffer[:, 0].nbytes)
         rows = max(1, min(self.spec.rows, TAIL_CHUNK_BYTES // row_bytes))
-        file.create_dataset(
-            f"tail/{number}",
+        tail = file.create_dataset(
+            f"tail/{self.spec.path}",
             shape=(self.spec.rows, *self.spec.row),
             maxshape=(None, *self.spec.row),
             dtype=self.spec.dtype,
             chunks=(rows, *self.spec.row),
             track_times=False,
         )
+        tail.attrs["column"] = number  # its place in the commit records
 
-    def attach(self, file: h5py.File, number: int, pool: ThreadPoolExecutor) -> None:
+    def attach(self, file: h5py.File, pool: ThreadPoolExecutor) -> None:
         """Take dataset and tail from an open file."""
         self._dataset: h5py.Dataset = file[self.spec.path]
-        self._tail: h5py.Dataset = file[f"tail/{number}"]
+        self._tail: h5py.Dataset = file[f"tail/{self.spec.path}"]
         self._pool = pool
 
     def append(self, values: np.ndarray) -> None:
@@ -125,6 +125,11 @@ class Column:
             flat = np.frombuffer(block, np.uint8).reshape(-1, block.itemsize)
             return zlib.compress(flat.T.tobytes(), LEVEL)
         return zlib.compress(block, LEVEL)
+
+    @property
+    def tail_bytes(self) -> int:
+        """Bytes the tail takes in the file."""
+        return int(self._tail.id.get_storage_size())
 
     def write_tail(self) -> None:
         """Bring the tail up to date."""

@@ -64,9 +64,9 @@ class Contents:
         if self.state != State.RECORDING:
             rows = len(self.file[path])
             return StoredColumn(self.file, path, self.lock, rows, rows, "")
-        number = int(self.file[path].attrs["column"])
+        number = int(self.file[f"tail/{path}"].attrs["column"])
         rows, stored = (self._committed.rows[number], self._committed.stored[number]) if self._committed else (0, 0)
-        return StoredColumn(self.file, path, self.lock, rows, stored, f"tail/{number}")
+        return StoredColumn(self.file, path, self.lock, rows, stored, f"tail/{path}")
 
     def streams(self) -> tuple[str, ...]:
         """Return the names of all token streams."""

@@ -121,7 +121,7 @@ class CountReader:
         level, scale = 0, 1
         while level + 1 < LEVELS and (n := -(-b // scale) - a // scale) > columns and n * width > BUDGET:
             level, scale = level + 1, scale * FANOUT
-        start, stop = a // scale, min(-(-b // scale), self._closed(level))
+        start, stop = a // scale, min(-(-b // scale), self.closed(level))
         step = max(1, -(-(stop - start) // columns))
         rest = max(stop * scale, a)
         index = self._contents.column(f"blocks/{level}").read(start, stop)
@@ -146,8 +146,8 @@ class CountReader:
         total = np.zeros(table.experts, np.int64)
         for level in range(LEVELS):
             up_a, up_b = -(-a // FANOUT), b // FANOUT
-            top = level + 1 == LEVELS or min(up_b, self._closed(level + 1)) <= up_a
-            up_b = up_b if top else min(up_b, self._closed(level + 1))
+            top = level + 1 == LEVELS or min(up_b, self.closed(level + 1)) <= up_a
+            up_b = up_b if top else min(up_b, self.closed(level + 1))
             column = self._contents.column(f"{table.path}/counts/{level}")
             for i, j in [(a, b)] if top else [(a, up_a * FANOUT), (up_b * FANOUT, b)]:
                 if i < j:
@@ -157,7 +157,7 @@ class CountReader:
             a, b = up_a, up_b
         return total
 
-    def _closed(self, level: int) -> int:
+    def closed(self, level: int) -> int:
         """Return how many blocks of a level every table has."""
         columns = [f"blocks/{level}", *(f"{table.path}/counts/{level}" for table in self._tables)]
         lengths = [len(self._contents.column(path)) for path in columns]

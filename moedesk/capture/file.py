@@ -43,7 +43,9 @@ class CaptureFile:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="moedesk-capture-gzip")
         self._sequence = 0
         try:
-            self._file = h5py.File(path, "w", libver=LIBVER, locking="best-effort", track_order=False)
+            if path.is_file():
+                path.resolve().unlink()  # rather than truncate it under whoever has it open
+            self._file = h5py.File(path, "w", libver=LIBVER, locking=False, track_order=False)
         except OSError as error:
             self._pool.shutdown()
             raise CaptureError(f"{path} can't be written: {reason(error, path)}") from None
@@ -52,28 +54,33 @@ class CaptureFile:
         self._file.attrs["created"] = np.bytes_(datetime.now(UTC).isoformat(timespec="seconds"))
         self._file.attrs["writer"] = np.bytes_(f"moedesk {__version__}")
         self._file.create_dataset("state", data=np.uint8(State.RECORDING), track_times=False)
-        self._lay_out(columns)
+        self._lay_out(columns, 0)
 
-    def extend(self, columns: Sequence[Column], model: ModelInfo, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add columns and small arrays, and rewrite the model. SWMR mode allows no new datasets: it is left for that moment."""
+    def extend(self, columns: Sequence[Column], model: ModelInfo, arrays: Mapping[str, np.ndarray], passes: int) -> None:
+        """Add columns and small arrays, and rewrite the model, after a commit.
+
+        SWMR mode allows no new datasets: it is left for that moment.
+        """
         self._sequence = self._log.sequence
         self._file.close()
-        self._file = h5py.File(self.path, "r+", libver=LIBVER, locking="best-effort")
+        self._file = h5py.File(self.path, "r+", libver=LIBVER, locking=False)
         write_model(self._file, model)
         for path, values in arrays.items():
             if path not in self._file:
                 self._file.create_dataset(path, data=values, track_times=False)
-        self._lay_out(columns)
+        self._lay_out(columns, passes)
 
-    def _lay_out(self, columns: Sequence[Column]) -> None:
+    def _lay_out(self, columns: Sequence[Column], passes: int) -> None:
         for column in columns:
             column.create(self._file, len(self.columns))
             self.columns.append(column)
+        for column in self.columns:
+            column.attach(self._file, self._pool)
+            column.write_tail()  # rows before a late column began
         CommitLog.create(self._file, len(self.columns))
-        self._file.swmr_mode = True
-        for number, column in enumerate(self.columns):
-            column.attach(self._file, number, self._pool)
         self._log = CommitLog(self._file, self._sequence)
+        self._write_record(passes)  # at no moment is SWMR mode on without a record
+        self._file.swmr_mode = True
 
     def commit(self, passes: int, passes_before: int) -> None:
         """Make everything appended so far survive a kill.
@@ -110,7 +117,7 @@ class CaptureFile:
                 column.seal()
             self._write_record(passes)
             self._file["state"][()] = int(state)
-            tails = sum(tail.id.get_storage_size() for tail in self._file["tail"].values())
+            tails = sum(column.tail_bytes for column in self.columns)
             size = self.size()
             self._file.close()
         finally:

@@ -33,6 +33,8 @@ class Capture:
         The file's name.
     revision : int
         Always 0: what a running recording adds later is not seen.
+    contents : Contents
+        The columns behind it; for this package.
     """
 
     revision = 0
@@ -40,8 +42,8 @@ class Capture:
     def __init__(self, file: h5py.File, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self._contents = Contents(file)
-        self._lock: threading.RLock = self._contents.lock
+        self.contents = Contents(file)
+        self._lock: threading.RLock = self.contents.lock
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +52,7 @@ class Capture:
         self.close()
 
     def __repr__(self) -> str:
-        if not self._contents.file:
+        if not self.contents.file:
             return f"<closed capture {self.name}>"
         size = f"{self.n_passes:,} passes, {self.n_tokens():,} tokens, {len(self.model.layers)} MoE layers"
         return f"<capture {self.name} of {self.model.name}: {size}{'' if self.complete else ', incomplete'}>"
@@ -58,18 +60,24 @@ class Capture:
     def close(self) -> None:
         """Close the file; reading afterwards raises CaptureError."""
         with self._lock:
-            self._contents.file.close()
+            self.contents.file.close()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether any HDF5 tool opens the file and finds all of it: its writer closed it, or it was recovered."""
+        with self._lock:
+            return self.contents.state != State.RECORDING and not self.contents.file.swmr_mode
 
     @property
     def complete(self) -> bool:
         """Whether the recording was closed properly."""
-        return self._contents.state == State.COMPLETE
+        return self.contents.state == State.COMPLETE
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What is missing or special, a line each."""
-        lines = [line.decode("utf-8", "replace") for line in self._contents.read_all("notes").tolist()]
-        if self._contents.state == State.RECORDING:
+        lines = [line.decode("utf-8", "replace") for line in self.contents.read_all("notes").tolist()]
+        if self.contents.state == State.RECORDING:
             lines.append(f"the recording was cut short or is still running; {self.n_passes:,} passes were saved")
         return tuple(lines)
 
@@ -77,12 +85,12 @@ class Capture:
     def model(self) -> ModelInfo:
         """The model it was recorded from."""
         with self._lock:
-            return read_model(self._contents.file)
+            return read_model(self.contents.file)
 
     @property
     def n_passes(self) -> int:
         """Number of passes."""
-        return self._contents.n_passes
+        return self.contents.n_passes
 
     @property
     def passes(self) -> LazyRows:
@@ -101,10 +109,10 @@ class Capture:
     def read_passes(self, i: int = 0, j: int | None = None) -> np.ndarray:
         """Return passes i…j, dtype ``columns.PASS``."""
         i, j = _range(i, j, self.n_passes)
-        passes = self._contents.column("passes").read(i, j)
+        passes = self.contents.column("passes").read(i, j)
         main = self._stream(None)
         if main is not None:  # streams that turned up late may have changed which is the main one
-            spans = self._contents.column(f"streams/{main}/spans").read(i, j)
+            spans = self.contents.column(f"streams/{main}/spans").read(i, j)
             passes["first_token"], passes["n_tokens"] = spans["first"], spans["count"]
         return passes
 
@@ -112,7 +120,7 @@ class Capture:
         """Return token rows i…j of a stream, dtype ``columns.TOKEN``."""
         name = self._stream(stream)
         i, j = _range(i, j, self.n_tokens(stream))
-        return np.empty(0, TOKEN) if name is None else self._contents.column(f"streams/{name}/tokens").read(i, j)
+        return np.empty(0, TOKEN) if name is None else self.contents.column(f"streams/{name}/tokens").read(i, j)
 
     def token_span(self, first: int, last: int, stream: str | None = None) -> tuple[int, int]:
         """Return the rows i, j of the tokens of passes first…last (end excluded) in a stream."""
@@ -120,7 +128,7 @@ class Capture:
         first, last = _range(first, last, self.n_passes)
         if name is None or first >= last:
             return 0, 0
-        spans = self._contents.column(f"streams/{name}/spans")
+        spans = self.contents.column(f"streams/{name}/spans")
         end = spans[last - 1]
         return int(spans[first]["first"]), int(end["first"] + end["count"])
 
@@ -156,7 +164,7 @@ class Capture:
         """Return (tokens, E) router logits, or None if they were not recorded."""
         table, _ = self._lane(layer)
         with self._lock:
-            if self._contents.file and "logits" not in self._contents.file[table.path]:
+            if self.contents.file and "logits" not in self.contents.file[table.path]:
                 return None
         return self._routes("logits", layer, i, j).astype(np.float32, copy=False)
 
@@ -170,14 +178,14 @@ class Capture:
             raise ValueError(f"counts are by 'capture' or by 'pass', not by {by!r}")
         table, lane = self._lane(layer)
         if by == "capture":
-            return self._counts.window(table, lane, 0, self.n_passes)
-        return self._counts.by_group(table, lane, np.arange(self.n_passes + 1))
+            return self.count_reader.window(table, lane, 0, self.n_passes)
+        return self.count_reader.by_group(table, lane, np.arange(self.n_passes + 1))
 
     def window_counts(self, first: int = 0, last: int | None = None) -> list[npt.NDArray[np.int64]]:
         """Return for each layer the (E,) slots per expert over passes first…last; padding left out, exact."""
         first, last = _range(first, last, self.n_passes)
         lanes = [self._lane(layer) for layer in self.model.layers]
-        return [self._counts.window(table, lane, first, last) for table, lane in lanes]
+        return [self.count_reader.window(table, lane, first, last) for table, lane in lanes]
 
     def load_blocks(self, first: int, last: int, columns: int) -> LoadBlocks:
         """Return counts for at most about ``columns`` blocks that cover passes first…last.
@@ -186,19 +194,20 @@ class Capture:
         of counts in the file has them.
         """
         first, last = _range(first, last, self.n_passes)
-        return self._counts.load_blocks(self.model, first, last, columns)
+        return self.count_reader.load_blocks(self.model, first, last, columns)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        return Vocabulary(*(self._contents.read_all(f"vocabulary/{name}") for name in ("ids", "ends", "bytes")))
+        return Vocabulary(*(self.contents.read_all(f"vocabulary/{name}") for name in ("ids", "ends", "bytes")))
 
     @cached_property
-    def _counts(self) -> CountReader:
-        return CountReader(self._contents, self._tables, self.token_span)
+    def count_reader(self) -> CountReader:
+        """What reads counts; for this package."""
+        return CountReader(self.contents, self._tables, self.token_span)
 
     @cached_property
     def _tables(self) -> tuple[TableInfo, ...]:
-        return self._contents.tables(self.model)
+        return self.contents.tables(self.model)
 
     @cached_property
     def _lanes(self) -> dict[int, tuple[TableInfo, int]]:
@@ -210,11 +219,11 @@ class Capture:
     def _routes(self, name: str, layer: LayerLike, i: int, j: int | None) -> np.ndarray:
         table, lane = self._lane(layer)
         i, j = _range(i, j, self.n_tokens(table.stream))
-        return self._contents.column(f"{table.path}/{name}").read(i, j, lane)
+        return self.contents.column(f"{table.path}/{name}").read(i, j, lane)
 
     @cached_property
     def _stream_names(self) -> tuple[str, ...]:
-        return self._contents.streams()
+        return self.contents.streams()
 
     def _stream(self, name: str | None) -> str | None:
         """Find a stream; None if the capture has none at all."""

@@ -51,7 +51,8 @@ class Recording:
             columns += table.columns
         self.model = model
         places = {f"routes/{table.number}/layers": np.array(table.places, "<i4") for table in self._tables}
-        self.file.extend(columns, model, places)
+        self.commit()
+        self.file.extend(columns, model, places, self.passes)
 
     def _add_stream(self, name: str) -> list[Column]:
         if name in self._streams:

@@ -17,12 +17,14 @@ class StoredColumn(Sequence[np.ndarray]):
     dtype : numpy.dtype
     row : tuple of int
         Shape of a row.
+    stored : int
+        Rows that lie in the dataset; the rest is in its tail.
     """
 
     def __init__(self, file: h5py.File, path: str, lock: threading.RLock, rows: int, stored: int, tail: str) -> None:
         """Take ``stored`` of ``rows`` rows from the dataset at ``path`` and the rest from the one at ``tail``."""
         self._file, self._lock = file, lock
-        self._rows, self._stored = rows, stored
+        self._rows, self.stored = rows, stored
         with lock:
             self._dataset: h5py.Dataset = file[path]
             self._tail: h5py.Dataset | None = file[tail] if rows > stored else None
@@ -47,9 +49,9 @@ class StoredColumn(Sequence[np.ndarray]):
             if not self._file:
                 raise CaptureError("the capture is closed; open it again to read it")
             try:
-                parts = [_slice(self._dataset, i, min(j, self._stored), lane)]
-                if j > self._stored and self._tail is not None:
-                    parts.append(_slice(self._tail, max(i - self._stored, 0), j - self._stored, lane))
+                parts = [_slice(self._dataset, i, min(j, self.stored), lane)]
+                if j > self.stored and self._tail is not None:
+                    parts.append(_slice(self._tail, max(i - self.stored, 0), j - self.stored, lane))
             except OSError as error:
                 where = f"{self._file.filename}: {self._dataset.name}, rows {i:,} to {j:,}"
                 raise CaptureError(

@@ -107,11 +107,13 @@ class CaptureWriter:
 
     def flush(self) -> None:
         """Return when everything so far is committed (or the writer stopped)."""
+        if not self._is_here():
+            return
         with self._change:
             self._asked += 1
             wanted = self._asked
             self._change.notify_all()
-            self._change.wait_for(lambda: self._flushed >= wanted or self._closed or not self._is_here())
+            self._change.wait_for(lambda: self._flushed >= wanted or self._closed)
 
     def close(self) -> None:
         """Write what is pending, mark the file complete (unless the writer stopped) and close it. Twice is harmless."""

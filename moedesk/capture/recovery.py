@@ -1,0 +1,97 @@
+"""Makes a capture that was cut short readable by every HDF5 tool."""
+
+import shutil
+from os import PathLike
+from pathlib import Path
+
+import h5py
+
+from moedesk.capture.compact import copy_capture
+from moedesk.capture.open import open_capture
+from moedesk.capture.reader import Capture
+from moedesk.capture.schema import LEVELS, LIBVER, State
+from moedesk.capture.superblock import clear_mark
+from moedesk.core.errors import CaptureError
+
+
+def recover(path: str | PathLike[str], in_place: bool = False) -> Path:
+    """Write a capture that was cut short as one that plain h5py, h5dump and HDFView open, with all that was committed.
+
+    Parameters
+    ----------
+    path : path-like
+    in_place : bool
+        Replace the file by its recovered copy, once that is whole; else the copy lies beside it as ``NAME.recovered.h5``.
+
+    Returns
+    -------
+    Path
+        The recovered capture; ``path`` itself if there was nothing to do.
+
+    Raises
+    ------
+    CaptureError
+        If nothing can be saved, or the copy can't be written.
+    """
+    path = Path(path)
+    target = path.with_name(f"{path.stem}.recovered.h5")
+    marked = path.with_name(f"{path.name}.marked")
+    try:
+        capture = _open(path, marked)
+        with capture:
+            if capture.is_whole:
+                return path
+            _write_copy(capture, target)
+        if in_place:
+            target.replace(path)
+            return path
+        return target
+    except (OSError, RuntimeError) as error:
+        target.unlink(missing_ok=True)
+        raise CaptureError(f"{path} can't be recovered: {str(error).splitlines()[0]}") from None
+    finally:
+        marked.unlink(missing_ok=True)
+
+
+def _open(path: Path, marked: Path) -> Capture:
+    """Open a capture, if need be through a copy without the mark of a writer."""
+    try:
+        return open_capture(path)
+    except CaptureError as error:
+        if "layout was written" not in str(error):
+            raise
+    shutil.copyfile(path, marked)
+    clear_mark(marked)
+    return open_capture(marked)
+
+
+def _write_copy(capture: Capture, target: Path) -> None:
+    with h5py.File(target, "w", libver=LIBVER) as copy:
+        copy_capture(capture.contents.file, copy)
+        if capture.contents.state == State.RECORDING:
+            for path, rows in _whole_rows(capture).items():
+                column = capture.contents.column(path)
+                stored = min(rows, column.stored)
+                copy[path].resize(stored, axis=0)  # drops what was written but never committed
+                copy[path].resize(rows, axis=0)
+                if stored < rows:
+                    copy[path][stored:] = column.read(stored, rows)
+            copy["state"][()] = int(State.RECOVERED)
+
+
+def _whole_rows(capture: Capture) -> dict[str, int]:
+    """Return for each column the rows that belong to committed passes."""
+    rows = {"passes": capture.n_passes}
+    contents = capture.contents
+    rows |= {
+        path: len(contents.column(path)) for path in ("notes", "vocabulary/ids", "vocabulary/ends", "vocabulary/bytes")
+    }
+    for stream in contents.streams():
+        rows |= {f"streams/{stream}/spans": capture.n_passes, f"streams/{stream}/tokens": capture.n_tokens(stream)}
+    closed = {level: capture.count_reader.closed(level) for level in range(LEVELS)}
+    rows |= {f"blocks/{level}": n for level, n in closed.items()}
+    for table in contents.tables(capture.model):
+        names = [name for name in contents.file[table.path] if name not in ("layers", "counts")]
+        rows |= {f"{table.path}/{name}": capture.n_tokens(table.stream) for name in names}
+        rows |= {f"{table.path}/counts/{level}": n for level, n in closed.items()}
+    return rows
