@@ -21,6 +21,7 @@ NEW_TOKENS = 40
 
 def record(name: str) -> Path:
     """Record one model; return where the capture lies."""
+    torch.set_num_threads(1)  # the same sums on every machine, and no fight for its cores
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(SAMPLE / name, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(SAMPLE / name)
