@@ -56,7 +56,7 @@ class FilterBar(QWidget):
         self.clear_button.clicked.connect(self.edit.clear)
 
     def _lay_out(self) -> None:
-        line = QHBoxLayout()
+        self._line = line = QHBoxLayout()
         line.setSpacing(6)
         line.addWidget(self.edit, 1)
         line.addWidget(self.clear_button)
@@ -67,6 +67,10 @@ class FilterBar(QWidget):
         column.setSpacing(2)
         column.addLayout(line)
         column.addWidget(self.message)
+
+    def add_widget(self, widget: QWidget) -> None:
+        """Put a button of the panel at the end of the line."""
+        self._line.addWidget(widget)
 
     @property
     def filter(self) -> Filter:

@@ -102,6 +102,11 @@ class FilterEdit(QLineEdit):
             self.history = [*(entry for entry in self.history if entry != text), text][-HISTORY:]
         self._place = len(self.history)
 
+    def set_history(self, texts: Sequence[str]) -> None:
+        """Take over the history of an earlier run."""
+        self.history = list(texts)[-HISTORY:]
+        self._place = len(self.history)
+
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Up and Down walk through the history, Ctrl+Space offers completions, Escape clears."""
         key = event.key()

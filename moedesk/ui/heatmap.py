@@ -280,7 +280,7 @@ class HeatmapView(pg.GraphicsView):
 
     def _step(self, passes: int, rows: int) -> None:
         layer, expert = self._overlay.marked or (0, None)
-        first, last = self._rows.span(layer)
+        first, _ = self._rows.span(layer)
         row = min(max(first + (expert or 0) + (rows if expert is not None else 0), 0), len(self._rows) - 1)
         layer = self._rows.layer_at(row)
         expert = row - self._rows.offsets[layer]

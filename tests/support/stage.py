@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
@@ -48,7 +48,7 @@ class Stage:
 
     def __init__(
         self,
-        qtbot: object,
+        qtbot: Any,
         store: Store,
         view: Callable[[Session, NotingShell], P],
         size: tuple[int, int] = (1000, 700),

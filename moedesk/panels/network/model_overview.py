@@ -1,13 +1,17 @@
 """What the overview says about a cell of the heatmap, and what a click there selects. No Qt."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from math import isnan
 
 import numpy as np
+import numpy.typing as npt
 
 from moedesk.analysis.heatmap import Cell
 from moedesk.core.model import ModelInfo
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
+from moedesk.panels.network.model_search import Found, found_blocks
 
 
 def cell_text(cell: Cell, model: ModelInfo) -> str:
@@ -39,9 +43,17 @@ def load_text(cell: Cell) -> str:
     return f"{busiest}{cell.ratio:.2f} × uniform share"
 
 
-def slots_text(store: Store, cell: Cell) -> str:
-    """Return how many slots the experts of a cell received, exactly, and out of how many."""
-    counts = store.window_counts(*cell.passes)
+def counts_of(store: Store, found: Found | None, passes: tuple[int, int]) -> list[npt.NDArray[np.int64]]:
+    """Return for each layer the (E,) slots per expert over some passes: the matching ones with a filter, else all, exactly."""
+    if found is None:
+        return store.window_counts(*passes)
+    blocks = found_blocks(found, *passes)
+    total = blocks.counts.sum(0, dtype=np.int64)
+    return [total[start:stop] for start, stop in pairwise(blocks.offsets.tolist())]
+
+
+def slots_text(counts: Sequence[npt.NDArray[np.int64]], cell: Cell) -> str:
+    """Return how many slots the experts of a cell received, and out of how many."""
     (first_layer, first), (last_layer, last) = cell.first, cell.last
     if first_layer == last_layer:
         layer = counts[first_layer]
@@ -49,12 +61,11 @@ def slots_text(store: Store, cell: Cell) -> str:
     return f"{sum(int(layer.sum()) for layer in counts[first_layer : last_layer + 1]):,} slots"
 
 
-def busiest(store: Store, cell: Cell) -> tuple[int, int]:
+def busiest(counts: Sequence[npt.NDArray[np.int64]], cell: Cell) -> tuple[int, int]:
     """Return the (layer, expert) of a cell that has the largest load over the cell's passes."""
     (first_layer, first), (last_layer, last) = cell.first, cell.last
     if cell.first == cell.last:
         return cell.first
-    counts = store.window_counts(*cell.passes)
     best, place = -1.0, cell.first
     for layer in range(first_layer, last_layer + 1):
         start = first if layer == first_layer else 0

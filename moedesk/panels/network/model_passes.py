@@ -24,7 +24,7 @@ class PassRows:
     entropy : (P,) float32
         Router entropy in nats, mean over layers and tokens that are not padding; NaN if unknown.
     max_violation, cv : (P,) float32
-        MaxVio (max/mean - 1) and coefficient of variation (population) of the expert counts, mean over layers; NaN if nothing ran.
+        MaxVio (max/mean - 1) and CV (population) of the slots per expert, mean over layers; NaN if nothing ran.
     """
 
     header: np.ndarray
@@ -68,6 +68,8 @@ def _number(value: float, digits: int = 2) -> str:
 
 def duration_text(ns: float) -> str:
     """Return a time in the unit that fits: µs, ms or s."""
+    if ns == 0:
+        return "0"
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if abs(ns) >= size or unit == "µs":
             digits = 0 if abs(ns) >= 100 * size else 1 if abs(ns) >= 10 * size else 2

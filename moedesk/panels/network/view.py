@@ -1,13 +1,32 @@
-"""The Network panel: overview on top, the table of passes below."""
+"""The Network panel: filter bar, overview, the table of passes, and the details beside it."""
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+from typing import Any
 
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QLabel, QMenu, QSplitter, QStackedLayout, QToolButton, QVBoxLayout, QWidget
+
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.network.copying import add_copy_actions, copy_text, subject_of
+from moedesk.panels.network.view_details import Details
 from moedesk.panels.network.view_overview import Overview
 from moedesk.panels.network.view_passes import PassesView
+from moedesk.panels.network.view_search import Search
 from moedesk.session.session import Session
+from moedesk.ui.filter_bar import FilterBar
 from moedesk.ui.panel import Panel, Shell
+from moedesk.ui.reveal import add_reveal_actions
 from moedesk.ui.theme import Theme
+
+NO_LAYERS = (
+    "This capture has no Mixture-of-Experts layers, so there is no routing to show.\n"
+    "Record a model in which a router picks experts: moedesk.record(model, path)."
+)
+NO_PASSES = (
+    "No passes yet.\n"
+    'Record some: with moedesk.record(model, "run.h5", tokenizer=tokenizer): model(…)\n'
+    "or open another capture with Ctrl+O."
+)
 
 
 class NetworkPanel(Panel):
@@ -15,24 +34,167 @@ class NetworkPanel(Panel):
 
     def __init__(self, session: Session, shell: Shell, parent: QWidget | None = None) -> None:
         super().__init__(session, shell, parent)
+        self.filter_bar = FilterBar()
         self.overview = Overview(session, shell.opengl)
         self.passes = PassesView(session)
+        self.no_match = QLabel(self.passes)
+        self.details = Details(session, shell)
+        self.search = Search(session, self.filter_bar, self)
+        self.empty = QLabel()
+        self._lay_out()
+        self.filter_bar.filter_changed.connect(session.set_filter)
+        self.search.found.connect(self._show_found)
+        for part in (self.overview, self.passes, self.details):
+            part.menu_asked.connect(self._menu)
+        self.set_theme(shell.theme)
+
+    def _lay_out(self) -> None:
+        self.sideways = QSplitter(Qt.Orientation.Horizontal)
+        self.sideways.addWidget(self.passes)
+        self.sideways.addWidget(self.details)
+        self.sideways.setStretchFactor(0, 1)
+        self.sideways.setStretchFactor(1, 1)
+        self.sideways.setSizes([520, 480])
         self.upright = QSplitter(Qt.Orientation.Vertical)
         self.upright.addWidget(self.overview)
-        self.upright.addWidget(self.passes)
-        self.upright.setSizes([260, 400])
-        column = QVBoxLayout(self)
+        self.upright.addWidget(self.sideways)
+        self.upright.setStretchFactor(0, 2)
+        self.upright.setStretchFactor(1, 3)
+        self.upright.setSizes([240, 400])
+        for splitter in (self.sideways, self.upright):
+            splitter.setChildrenCollapsible(True)
+        self.sideways.setCollapsible(0, False)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.empty.setWordWrap(True)
+        self.empty.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.content = QWidget()
+        column = QVBoxLayout(self.content)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.upright)
-        self.set_theme(shell.theme)
+        column.setSpacing(0)
+        column.addWidget(self.filter_bar)
+        column.addWidget(self.upright, 1)
+        self._pages = QStackedLayout(self)
+        self._pages.addWidget(self.content)
+        self._pages.addWidget(self.empty)
+        self.no_match.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.no_match.setWordWrap(True)
+        self.no_match.hide()
+        within = QVBoxLayout(self.passes.viewport())
+        within.addWidget(self.no_match)
+        self.fold = QToolButton()
+        self.fold.setAutoRaise(True)
+        self.fold.setText("⇥")
+        self.fold.setToolTip("Show or hide the details (Ctrl+Shift+D)")
+        self.fold.setAccessibleName("Details")
+        self.fold.clicked.connect(self.toggle_details)
+        self.filter_bar.add_widget(self.fold)
+        shortcut = QShortcut(QKeySequence("Ctrl+Shift+D"), self)
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(self.toggle_details)
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""
+        store = self.session.store
+        if not store.model.layers or not store.n_passes:
+            self.empty.setText(NO_LAYERS if not store.model.layers else NO_PASSES)
+            self._pages.setCurrentWidget(self.empty)
+            return
+        self._pages.setCurrentWidget(self.content)
+        self.search.refresh(changed)
         self.overview.refresh(changed)
         self.passes.refresh(changed)
+        self.details.refresh(changed)
+        if "window" in changed:
+            self._say_no_match()
+
+    def _show_found(self) -> None:
+        found = self.search.result
+        self.overview.set_found(found)
+        self.passes.set_found(*((None, None) if found is None else (found.passes, found.events)))
+        self._say_no_match()
+
+    def _say_no_match(self) -> None:
+        nothing = self.search.result is not None and not len(self.passes.table.numbers)
+        self.no_match.setVisible(nothing)
+        if nothing:
+            where = "in the brushed passes " if self.session.window is not None else ""
+            self.no_match.setText(
+                f"Nothing {where}matches the filter.\nLoosen it, or clear it with Esc in the filter line."
+            )
+
+    def _menu(self, selection: Selection, position: QPoint) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.fill_menu(menu, selection)
+        menu.popup(position)
+
+    def fill_menu(self, menu: QMenu, selection: Selection) -> None:
+        """Fill a context menu for a pass, layer, expert or token."""
+        session = self.session
+        menu.addAction(f"Select {selection}", lambda: session.select(selection))
+        if selection.kind is Kind.TOKEN and selection.token is not None:
+            token, stream = selection.token, selection.stream
+            menu.addAction("Copy text of the token", lambda: copy_text(session, self.shell, token, token + 1, stream))
+            page = self.details.tokens.text.page
+            if page is not None and len(page):
+                first = page.tokens.first
+                menu.addAction(
+                    "Copy text of all tokens shown",
+                    lambda: copy_text(session, self.shell, first, first + len(page), stream),
+                )
+        if selection.kind is Kind.EXPERT:
+            menu.addAction("Filter by this expert", lambda: self._filter_by(selection))
+        menu.addSeparator()
+        add_copy_actions(menu, session, self.shell, subject_of(session, selection, self.details.tokens.layer))
+        add_reveal_actions(menu, selection, session, self.shell)
+
+    def _filter_by(self, selection: Selection) -> None:
+        self.filter_bar.edit.setText(f"layer:{selection.layer} expert:{selection.expert}")
+
+    def toggle_details(self) -> None:
+        """Show or hide the details."""
+        self.details.setVisible(self.details.isHidden())
+
+    def focus_find(self) -> None:
+        """Put the keyboard into the filter line."""
+        self.filter_bar.focus()
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
+        self.filter_bar.set_theme(theme)
         self.overview.set_theme(theme)
+        self.details.set_theme(theme)
         self.passes.timeline.theme = theme
         self.passes.viewport().update()
+
+    def save_state(self) -> dict[str, object]:
+        """Return sizes, columns and the filter's history."""
+        return {
+            "upright": self.upright.sizes(),
+            "sideways": self.sideways.sizes(),
+            "details": not self.details.isHidden(),
+            "tab": self.details.currentIndex(),
+            "columns": self.passes.shown_columns(),
+            "history": self.filter_bar.edit.history,
+        }
+
+    def restore_state(self, state: dict[str, object]) -> None:
+        """Take over what ``save_state`` returned; what doesn't fit is left as it is."""
+        for name, splitter in (("upright", self.upright), ("sideways", self.sideways)):
+            sizes: Any = state.get(name)
+            if _list_of(int, sizes) and len(sizes) == splitter.count() and any(sizes):
+                splitter.setSizes(sizes)
+        columns: Any = state.get("columns")
+        if _list_of(str, columns):
+            self.passes.show_columns(columns)
+        history: Any = state.get("history")
+        if _list_of(str, history):
+            self.filter_bar.edit.set_history(history)
+        tab = state.get("tab")
+        if isinstance(tab, int) and 0 <= tab < self.details.count():
+            self.details.setCurrentIndex(tab)
+        self.details.setVisible(state.get("details", True) is not False)
+
+
+def _list_of(kind: type, value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)

@@ -5,8 +5,10 @@ from math import ceil, floor
 from PySide6.QtCore import QPoint, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from moedesk.analysis.heatmap import Cell, Heatmap, load_heatmap
-from moedesk.panels.network.model_overview import busiest, cell_text, passes_text, selection_of, slots_text
+from moedesk.analysis.heatmap import Cell, Heatmap, load_heatmap, reduce_blocks
+from moedesk.panels.network.model_overview import busiest, cell_text, counts_of, passes_text, selection_of, slots_text
+from moedesk.panels.network.model_search import Found, found_blocks
+from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
 from moedesk.ui.heatmap import HeatmapView
 from moedesk.ui.heatmap_rows import HeatmapRows
@@ -43,6 +45,7 @@ class Overview(QWidget):
         self.brush_button.setToolTip("Show all passes again (double-click below the picture)")
         self.brush_button.hide()
         self._hovered: Cell | None = None
+        self._found: Found | None = None
         self._lay_out()
         self.heatmap.view_changed.connect(self.ask)
         self.heatmap.hovered.connect(self._hover)
@@ -85,6 +88,11 @@ class Overview(QWidget):
         if changed & {"store", "cursor"}:
             self.heatmap.set_cursor(session.cursor)
 
+    def set_found(self, found: Found | None) -> None:
+        """Show the matching slots only; all with None."""
+        self._found = found
+        self.ask()
+
     def ask(self) -> None:
         """Ask for the picture of what is in view."""
         store = self._session.store
@@ -94,15 +102,20 @@ class Overview(QWidget):
         first, last = floor(extent.passes[0]), ceil(extent.passes[1])
         rows = (floor(extent.rows[0]), ceil(extent.rows[1]))
 
-        def work(_: object) -> Heatmap:
+        found = self._found
+
+        def work(_: Ticket) -> Heatmap:
+            if found is not None:
+                return reduce_blocks(found_blocks(found, first, last), extent.columns, extent.lines, rows)
             return load_heatmap(store, first, last, extent.columns, extent.lines, rows)
 
         self._session.jobs.latest("network.heatmap", work, self._show, self._fail)
 
     def _show(self, picture: Heatmap) -> None:
         self.heatmap.set_picture(picture)
-        self.caption.setText(picture.reduction)
-        self.caption.setToolTip(picture.reduction)
+        text = picture.reduction + ("; only slots that match the filter" if self._found is not None else "")
+        self.caption.setText(text)
+        self.caption.setToolTip(text)
 
     def _fail(self, error: Exception) -> None:
         self.caption.setText(f"The heatmap could not be read: {error}")
@@ -115,9 +128,11 @@ class Overview(QWidget):
             self._hovered = cell
             text = cell_text(cell, self._session.store.model)
             self.readout.setText(text)
-            store = self._session.store
+            store, found = self._session.store, self._found
             self._session.jobs.latest(
-                "network.hover", lambda _: slots_text(store, cell), lambda slots: self._add_slots(cell, text, slots)
+                "network.hover",
+                lambda _: slots_text(counts_of(store, found, cell.passes), cell),
+                lambda slots: self._add_slots(cell, text, slots),
             )
 
     def _add_slots(self, cell: Cell, text: str, slots: str) -> None:
@@ -128,10 +143,10 @@ class Overview(QWidget):
         if cell.first == cell.last:
             self._session.select(selection_of(cell.first, cell.passes))
             return
-        store = self._session.store
+        store, found = self._session.store, self._found
         self._session.jobs.latest(
             "network.pick",
-            lambda _: busiest(store, cell),
+            lambda _: busiest(counts_of(store, found, cell.passes), cell),
             lambda place: self._session.select(selection_of(place, cell.passes)),
         )
 

@@ -1,0 +1,88 @@
+"""The details sidebar: Tokens, Routing, Numbers, Raw. Only the tab in front asks for anything."""
+
+from PySide6.QtCore import QPoint, Signal
+from PySide6.QtWidgets import QTabWidget, QWidget
+
+from moedesk.panels.network.view_numbers import NumbersTab
+from moedesk.panels.network.view_raw import RawTab
+from moedesk.panels.network.view_routing import RoutingTab
+from moedesk.panels.network.view_tokens import TokensTab
+from moedesk.session.session import Session
+from moedesk.ui.panel import Shell
+from moedesk.ui.theme import Theme
+
+
+class Details(QTabWidget):
+    """Shows the pass in question: the one under the replay cursor, else the selected one, else the first in view.
+
+    Signals
+    -------
+    menu_asked : Selection, QPoint
+    """
+
+    menu_asked = Signal(object, QPoint)
+
+    def __init__(self, session: Session, shell: Shell, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._missed: dict[int, set[str]] = {}
+        self.tokens = TokensTab(session)
+        self.routing = RoutingTab(session)
+        self.numbers = NumbersTab(session)
+        self.raw = RawTab(session, shell)
+        self.setDocumentMode(True)
+        self.setMinimumWidth(220)
+        for tab, title, hint in (
+            (self.tokens, "Tokens", "The text, coloured by expert"),
+            (self.routing, "Routing", "The selected token in all layers"),
+            (self.numbers, "Numbers", "The pass in numbers, layer by layer"),
+            (self.raw, "Raw", "Ids and weights of what is selected"),
+        ):
+            self.setTabToolTip(self.addTab(tab, title), hint)
+        self.tokens.menu_asked.connect(self.menu_asked)
+        self.routing.menu_asked.connect(self.menu_asked)
+        self.currentChanged.connect(self._catch_up)
+
+    def refresh(self, changed: frozenset[str]) -> None:
+        """Take over what changed in the session; tabs behind the front one catch up when they are shown."""
+        for place in range(self.count()):
+            self._missed.setdefault(place, set()).update(changed)
+        self._catch_up()
+
+    def number(self) -> int | None:
+        """Return the pass in question, None if there is none."""
+        session = self._session
+        if not session.store.n_passes:
+            return None
+        if session.cursor is not None:
+            return session.cursor
+        if session.selection.pass_id is not None:
+            return min(session.selection.pass_id, session.store.n_passes - 1)
+        return session.span[0]
+
+    def _catch_up(self) -> None:
+        missed = frozenset(self._missed.pop(self.currentIndex(), set()))
+        if not missed or not self.isVisible():
+            if missed:
+                self._missed[self.currentIndex()] = set(missed)
+            return
+        match self.currentWidget():
+            case self.tokens:
+                self.tokens.refresh(missed)
+            case self.routing:
+                self.routing.refresh(missed)
+            case self.numbers:
+                self.numbers.refresh(self.number())
+            case self.raw:
+                self.raw.refresh(self.tokens.layer)
+
+    def showEvent(self, event: object) -> None:  # noqa: N802
+        """Catch up after having been hidden."""
+        super().showEvent(event)  # type: ignore[arg-type]
+        self._catch_up()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over new colours."""
+        self.tokens.set_theme(theme)
+        self.routing.set_theme(theme)
+        self.raw.set_theme(theme)

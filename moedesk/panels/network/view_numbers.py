@@ -1,0 +1,110 @@
+"""The Numbers tab: what is known of a pass, and its load layer by layer."""
+
+from math import isnan
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.network.model_numbers import LayerNumbers, PassNumbers, metric_titles, read_numbers
+from moedesk.session.session import Session
+
+
+class NumbersTab(QWidget):
+    """Asks for the numbers of the pass in question and shows them."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._shown: PassNumbers | None = None
+        self.header = QLabel()
+        self.header.setTextFormat(Qt.TextFormat.RichText)
+        self.header.setWordWrap(True)
+        self.header.setContentsMargins(6, 4, 6, 4)
+        self.header.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.table = QTableWidget(0, 6)
+        self._set_up()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.header)
+        column.addWidget(self.table, 1)
+        self.table.cellClicked.connect(self._pick)
+
+    def _set_up(self) -> None:
+        table = self.table
+        table.setAccessibleName("Load of each layer in this pass")
+        table.setShowGrid(False)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setTabKeyNavigation(False)
+        table.verticalHeader().hide()
+        table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
+        titles = [
+            ("Layer", "Place of the MoE layer"),
+            ("Slots", "Slots in this pass (tokens × top-k, less dropped ones), padding left out"),
+            ("Used", "Experts that got at least one slot, of all experts"),
+            *metric_titles(),
+        ]
+        for place, (title, hint) in enumerate(titles):
+            item = QTableWidgetItem(title)
+            item.setToolTip(hint)
+            table.setHorizontalHeaderItem(place, item)
+        table.horizontalHeader().setHighlightSections(False)
+        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+
+    def refresh(self, number: int | None) -> None:
+        """Show another pass."""
+        store = self._session.store
+        if number is None:
+            self._shown = None
+            self.header.setText("No passes yet. Record a model, or open a capture with Ctrl+O.")
+            self.table.setRowCount(0)
+            return
+        if self._shown is None or self._shown.number != number:
+            self._session.jobs.latest("network.numbers", lambda _: read_numbers(store, number), self._show, self._fail)
+        self._mark()
+
+    def _show(self, numbers: PassNumbers) -> None:
+        self._shown = numbers
+        rows = "".join(
+            f"<tr><td style='padding-right:10px'>{name}</td><td>{value}</td></tr>" for name, value in numbers.header
+        )
+        self.header.setText(f"<b>Pass {numbers.number:,}</b><table>{rows}</table>")
+        self.table.setRowCount(len(numbers.layers))
+        for row, layer in enumerate(numbers.layers):
+            for place, text in enumerate(_texts(layer)):
+                item = QTableWidgetItem(text)
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                if layer.busiest >= 0:
+                    item.setToolTip(f"Busiest: expert {layer.busiest}")
+                self.table.setItem(row, place, item)
+        self._mark()
+
+    def _mark(self) -> None:
+        layer = self._session.selection.layer
+        if layer is not None and layer < self.table.rowCount():
+            self.table.selectRow(layer)
+        else:
+            self.table.clearSelection()
+
+    def _fail(self, error: Exception) -> None:
+        self.header.setText(f"The numbers of this pass could not be read: {error}")
+
+    def _pick(self, row: int, _: int) -> None:
+        if self._shown is not None:
+            self._session.select(Selection(Kind.LAYER, layer=self._shown.layers[row].layer))
+
+
+def _texts(layer: LayerNumbers) -> list[str]:
+    metrics = ["–" if isnan(value) else f"{value:.3f}" for value in layer.metrics]
+    return [f"L{layer.layer}", f"{layer.slots:,}", f"{layer.used} of {layer.experts}", *metrics]
