@@ -1,0 +1,119 @@
+"""Starts the application."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, Qt, QTimer
+from PySide6.QtWidgets import QApplication, QStyleFactory
+
+import moedesk
+from moedesk.session.panel import panel_specs
+from moedesk.session.settings import Settings
+from moedesk.ui import opengl
+from moedesk.ui.crash_log import CrashLog
+from moedesk.ui.window import Window
+
+FIRST_PICTURE = "MOEDESK_EXIT_AFTER_FIRST_PICTURE"
+"""Environment variable for benchmarks: leave once the first picture stands, printing the monotonic clock (ns)."""
+
+
+def make_application() -> QApplication:
+    """Return the application, made on the first call."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    # Else a plot that is floated or docked again loses its textures with its context.
+    QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_ShareOpenGLContexts)
+    QCoreApplication.setOrganizationName("moedesk")
+    QCoreApplication.setApplicationName("moedesk")
+    QCoreApplication.setApplicationVersion(moedesk.__version__)
+    application = QApplication(["moedesk"])
+    application.setDesktopFileName("moedesk")
+    application.setStyle(QStyleFactory.create("Fusion"))
+    return application
+
+
+def make_window(settings: Settings, *, mode: str = "auto", theme: str | None = None) -> Window:
+    """Return the window with all panels, not yet shown."""
+    window = Window(panel_specs(), settings, opengl.judge(mode, opengl.remembered(settings)))
+    if theme is not None:
+        window.appearance.choose(theme, keep=False)
+    return window
+
+
+def run(files: Sequence[Path], *, opengl_mode: str = "auto", theme: str | None = None, sample: bool = False) -> int:
+    """Open the window on some files and stay until it is closed.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    opengl_mode : {"auto", "on", "off"}
+    theme : {"light", "dark", "system"}, optional
+        For this run only; by default the one chosen last.
+    sample : bool
+        Whether to open the sample capture too.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    application = make_application()
+    settings = Settings()
+    window = make_window(settings, mode=opengl_mode, theme=theme)
+    log = CrashLog(window.messages.show_message)
+    probe = opengl.Probe(window)
+    probe.answered.connect(lambda answer: _answered(window, opengl_mode, answer))
+    signal.signal(signal.SIGINT, lambda *_: window.close())
+    for path in files:
+        window.files.open(path)
+    if sample:
+        window.open_sample()
+    window.show()
+    if FIRST_PICTURE in os.environ:
+        when_settled(window, lambda: _say_and_leave(window))
+    elif opengl_mode == "auto" and opengl.is_stale(settings):
+        when_settled(window, probe.start)
+    code = application.exec()
+    probe.stop()
+    log.remove()
+    return code
+
+
+def when_settled(window: Window, then: Callable[[], None]) -> QTimer:
+    """Call ``then`` once everything the window was asked for is drawn; return the timer that watches."""
+    watch = QTimer(window, interval=5)
+    quiet = 0
+
+    def look() -> None:
+        nonlocal quiet
+        # Results of jobs arrive through the event loop: idle twice in a row means they have been applied.
+        quiet = quiet + 1 if window.settled else 0
+        if quiet >= 2:
+            watch.stop()
+            watch.deleteLater()
+            then()
+
+    watch.timeout.connect(look)
+    watch.start()
+    return watch
+
+
+def _answered(window: Window, mode: str, answer: dict[str, str]) -> None:
+    opengl.remember(window.settings, answer)
+    found = opengl.judge(mode, answer)
+    if found.opengl and not window.opengl:
+        # Views that exist draw in raster; mixing both would make pictures differ between panels.
+        found = opengl.Renderer(False, f"raster now, {found.text} from the next start", found.detail)
+    window.set_renderer(found)
+
+
+def _say_and_leave(window: Window) -> None:
+    window.repaint()
+    sys.stdout.write(f"{time.monotonic_ns()}\n")
+    sys.stdout.flush()
+    window.close()

@@ -1,0 +1,324 @@
+"""The window: menus, open files, the workspace of panels, the replay bar, the status bar; what panels see as their shell."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QByteArray, QUrl
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.resources import resource
+from moedesk.core.selection import Kind, Selection
+from moedesk.core.store import Store
+from moedesk.session.commands import Commands
+from moedesk.session.goto import Destination
+from moedesk.session.panel import PanelSpec
+from moedesk.session.recent import RecentFiles
+from moedesk.session.session import Session
+from moedesk.session.settings import Settings
+from moedesk.ui import about
+from moedesk.ui.appearance import Appearance
+from moedesk.ui.command_palette import CommandPalette
+from moedesk.ui.delivery import Delivery
+from moedesk.ui.icons import icon
+from moedesk.ui.menus import Menus
+from moedesk.ui.message_bar import MessageBar
+from moedesk.ui.open_files import OpenFiles, read_capture
+from moedesk.ui.opengl import Renderer
+from moedesk.ui.session_bar import SessionBar
+from moedesk.ui.status_bar import StatusBar
+from moedesk.ui.theme import Theme
+from moedesk.ui.ticker import Ticker
+from moedesk.ui.transport import Transport
+from moedesk.ui.welcome import Welcome
+from moedesk.ui.window_commands import window_commands
+from moedesk.ui.workspace import Workspace
+
+UNDO = 20
+START_SIZE = (1280, 800)
+
+
+class Window(QMainWindow):
+    """The application's window; implements ``moedesk.ui.panel.Shell``.
+
+    Parameters
+    ----------
+    specs : iterable of PanelSpec
+    settings : Settings
+    renderer : Renderer
+        How plots draw.
+    read : callable
+        Opens a file as a Store, in a worker.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[PanelSpec],
+        settings: Settings,
+        renderer: Renderer,
+        read: Callable[[Path], Store] = read_capture,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.recent = RecentFiles(settings)
+        self.appearance = Appearance(settings, self)
+        self.ticker = Ticker(self)
+        self.files = OpenFiles(Delivery(self), read)
+        self.workspace = Workspace(specs, self, self.ticker)
+        self.transport = Transport(self.ticker)
+        self.messages = MessageBar()
+        self.status = StatusBar()
+        self.commands = Commands()
+        self.command_palette = CommandPalette(self, self.commands, lambda: self.files.current, self.go_to)
+        self.welcome = Welcome(self.recent, self.files.open, self.commands.run)
+        self._closed: list[tuple[str, str]] = []
+        self._renderer = renderer
+        self._build()
+        self._connect()
+        self.set_renderer(renderer)
+        self.appearance.apply()
+        self._recolor()
+        self._restore()
+        self._show_current(None)
+
+    def _build(self) -> None:
+        self.setObjectName("window")
+        self.setWindowIcon(icon("moedesk", self.theme))
+        self.setAcceptDrops(True)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self.welcome)
+        self._stack.addWidget(self.workspace)
+        center = QWidget()
+        layout = QVBoxLayout(center)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        for widget in (SessionBar(self.files), self.messages, self._stack, self.transport):
+            layout.addWidget(widget, 1 if widget is self._stack else 0)
+        self.setCentralWidget(center)
+        self.setStatusBar(self.status)
+        self.commands.add(*window_commands(self))
+        self.menus = Menus(self, self.commands)
+        self.menus.add_dynamic("File/Recent files", self._fill_recent)
+
+    def _connect(self) -> None:
+        files = self.files
+        files.opening.connect(self._opening)
+        files.opened.connect(self._opened)
+        files.failed.connect(self._failed)
+        files.current_changed.connect(self._show_current)
+        files.closed.connect(self._closed_session)
+        self.workspace.closed_panel.connect(lambda panel_id: self._remember_closed("panel", panel_id))
+        self.appearance.changed.connect(self._recolor)
+
+    # What panels see
+
+    @property
+    def theme(self) -> Theme:
+        """The colours in use."""
+        return self.appearance.theme
+
+    @property
+    def opengl(self) -> bool:
+        """Whether plots draw through OpenGL."""
+        return self._renderer.opengl
+
+    def reveal(self, selection: Selection, panel_id: str) -> None:
+        """Show a panel and select something in its session."""
+        self.workspace.show_panel(panel_id)
+        if self.files.current is not None:
+            self.files.current.select(selection)
+
+    def panels_for(self, kind: Kind) -> tuple[PanelSpec, ...]:
+        """Return the panels that can show a kind of selection."""
+        return tuple(dock.spec for dock in self.workspace.docks.values() if kind in dock.spec.reveals)
+
+    def say(self, text: str) -> None:
+        """Show a line in the status bar for a while."""
+        self.status.say(text)
+
+    # Files
+
+    def ask_files(self) -> None:
+        """Let the user pick captures and open them."""
+        folder = self.settings.get("folder", "")
+        paths, _ = QFileDialog.getOpenFileNames(self, "Open captures", folder, "Captures (*.h5 *.hdf5);;All files (*)")
+        for path in paths:
+            self.settings.set("folder", str(Path(path).parent))
+            self.files.open(Path(path))
+
+    def open_sample(self) -> None:
+        """Open the capture that comes with moedesk."""
+        try:
+            self.files.open(resource("sample", "tinymoe.h5"))
+        except MoedeskError as error:
+            self.messages.show_message(str(error))
+
+    def close_current(self) -> None:
+        """Close the current capture."""
+        if self.files.current is not None:
+            self.files.close(self.files.current)
+
+    def can_undo_close(self) -> bool:
+        """Whether something was closed that can come back."""
+        return bool(self._closed)
+
+    def undo_close(self) -> None:
+        """Bring back the panel or capture closed last."""
+        kind, name = self._closed.pop()
+        if kind == "panel":
+            self.workspace.show_panel(name)
+        else:
+            self.files.open(Path(name))
+
+    def go_to(self, place: Destination) -> None:
+        """Select a place and show it: in the panel in front if that can, else in the first that can."""
+        current = self.workspace.current_panel
+        specs = self.panels_for(place.selection.kind)
+        if specs and (current is None or current.spec not in specs):
+            self.workspace.show_panel(specs[0].id)
+        if self.files.current is not None:
+            self.files.current.select(place.selection)
+
+    # View
+
+    def find(self) -> None:
+        """Put the keyboard into the search field of the panel in front."""
+        host = self.workspace.current_panel
+        if host is not None and host.view is not None:
+            host.view.focus_find()
+
+    def reset_layout(self) -> None:
+        """Put all panels back where they belong."""
+        self.workspace.reset_layout()
+        self.say("Layout reset")
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or not."""
+        self.showNormal() if self.isFullScreen() else self.showFullScreen()
+
+    def set_renderer(self, renderer: Renderer) -> None:
+        """Say how plots draw; views that exist keep drawing as they do."""
+        self._renderer = renderer
+        self.status.show_renderer(renderer.text, renderer.detail)
+
+    def show_documentation(self) -> None:
+        """Open the folder of the documentation."""
+        folder = about.documentation()
+        if folder is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+    def show_about(self) -> None:
+        """Say what this is, and its versions."""
+        about.show_about(self)
+
+    def copy_doctor(self) -> None:
+        """Put the versions and the renderer on the clipboard, for a report."""
+        QGuiApplication.clipboard().setText(
+            f"{about.versions()}\nRenderer: {self._renderer.text} {self._renderer.detail}"
+        )
+        self.say("Versions and renderer copied; `moedesk doctor` says more")
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything asked for is drawn: no file opening, no job waiting, no tick due."""
+        session = self.files.current
+        if self.files.busy or self.ticker.running:
+            return False
+        hosts = [dock.current for dock in self.workspace.docks.values()]
+        return (session is None or session.jobs.idle) and all(host is None or host.settled for host in hosts)
+
+    # Events
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Accept files."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Open what was dropped."""
+        for url in event.mimeData().urls():
+            if url.isLocalFile():
+                self.files.open(Path(url.toLocalFile()))
+        event.acceptProposedAction()
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        """Keep the layout, then end all workers."""
+        self._save()
+        self.ticker.stop()
+        for session in list(self.files.sessions):
+            self.transport.set_session(None)
+            self.workspace.remove_session(session)
+        self.files.shut_down()
+        event.accept()
+
+    # Reactions
+
+    def _opening(self, path: str) -> None:
+        self.status.showMessage(f"Opening {Path(path).name} …")
+
+    def _opened(self, session: Session) -> None:
+        self.status.clearMessage()
+        if session.path is not None:
+            self.recent.add(session.path)
+        self.workspace.add_session(session)
+
+    def _failed(self, path: str, line: str) -> None:
+        self.status.clearMessage()
+        self.recent.remove(Path(path))
+        self.messages.show_message(line)
+        self.welcome.refresh()
+
+    def _show_current(self, session: Session | None) -> None:
+        self.setWindowTitle(f"{session.title} – moedesk" if session else "moedesk")
+        self.workspace.set_awake(session is not None)
+        if session is not None:
+            self.workspace.show_session(session)
+        else:
+            self.welcome.refresh()
+        self._stack.setCurrentWidget(self.workspace if session else self.welcome)
+        self.transport.setVisible(session is not None)
+        self.transport.set_session(session)
+        self.status.show_session(session)
+
+    def _closed_session(self, session: Session) -> None:
+        self.workspace.remove_session(session)
+        self.transport.forget(session)
+        if session.path is not None:
+            self._remember_closed("file", str(session.path))
+
+    def _remember_closed(self, kind: str, name: str) -> None:
+        self._closed = [*self._closed[1 - UNDO :], (kind, name)]
+
+    def _recolor(self) -> None:
+        for part in (self.workspace, self.transport, self.messages, self.welcome):
+            part.set_theme(self.theme)
+
+    def _fill_recent(self, menu: QMenu) -> None:
+        for path in self.recent.paths:
+            action = menu.addAction(f"{path.name}  –  {path.parent}")
+            action.triggered.connect(lambda _=False, path=path: self.files.open(path))
+        if not self.recent.paths:
+            menu.addAction("No recent files").setEnabled(False)
+        else:
+            menu.addSeparator()
+            menu.addAction("Clear the list").triggered.connect(self.recent.clear)
+
+    # Layout between runs
+
+    def _restore(self) -> None:
+        layout: Any = self.settings.get("layout")
+        self.resize(*START_SIZE)
+        if isinstance(layout, dict):
+            geometry = layout.get("geometry")
+            if isinstance(geometry, str):
+                self.restoreGeometry(QByteArray.fromBase64(geometry.encode("ascii")))
+            self.workspace.restore_layout(layout)
+
+    def _save(self) -> None:
+        if self.files.current is not None:
+            self.workspace.collect_state(self.files.current)
+        geometry = bytes(self.saveGeometry().toBase64().data()).decode("ascii")
+        self.settings.set("layout", {"geometry": geometry, **self.workspace.save_layout()})
+        self.settings.save()

@@ -1,0 +1,141 @@
+"""The window's own commands: files, view, replay, places, help."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from moedesk.session.commands import Command
+from moedesk.ui.about import documentation
+from moedesk.ui.appearance import CHOICES
+from moedesk.ui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from moedesk.ui.window import Window
+
+
+def window_commands(window: "Window") -> list[Command]:
+    """Return the commands in the order of the menus."""
+    return [*_files(window), *_panels(window), *_view(window), *_replay(window), *_go(window), *_help(window)]
+
+
+def _files(window: "Window") -> list[Command]:
+    files = window.files
+
+    def is_open() -> bool:
+        return files.current is not None
+
+    return [
+        Command("file.open", "Open capture…", window.ask_files, shortcut="Ctrl+O", menu="File"),
+        Command("file.sample", "Open the sample capture", window.open_sample, menu="File"),
+        Command("file.close", "Close capture", window.close_current, is_open, "Ctrl+W", "File", 1),
+        Command("file.reopen", "Undo close", window.undo_close, window.can_undo_close, "Ctrl+Shift+T", "File", 1),
+        Command("file.quit", "Quit", window.close, shortcut="Ctrl+Q", menu="File", group=2),
+    ]
+
+
+def _panels(window: "Window") -> list[Command]:
+    workspace, files = window.workspace, window.files
+    commands = []
+    for panel_id, dock in workspace.docks.items():
+        is_open = partial(workspace.is_open, panel_id)
+        commands.append(
+            Command(
+                f"panel.{panel_id}",
+                dock.spec.title,
+                partial(_toggle, workspace, panel_id),
+                lambda: files.current is not None,
+                menu="View/Panels",
+                checked=is_open,
+            )
+        )
+    return commands
+
+
+def _toggle(workspace: Workspace, panel_id: str) -> None:
+    if workspace.is_open(panel_id):
+        workspace.close_panel(panel_id)
+    else:
+        workspace.show_panel(panel_id)
+
+
+def _view(window: "Window") -> list[Command]:
+    workspace, appearance = window.workspace, window.appearance
+    zoom = appearance.step_zoom
+    themes = [
+        Command(
+            f"theme.{choice}",
+            choice.capitalize(),
+            partial(appearance.choose, choice),
+            menu="View/Theme",
+            checked=lambda choice=choice: appearance.choice == choice,  # type: ignore[misc]
+        )
+        for choice in CHOICES
+    ]
+    return [
+        Command(
+            "view.drawer", "Toggle drawer", workspace.toggle_drawer, lambda: bool(workspace.drawer), "Esc", "View", group=1
+        ),
+        Command("view.reset", "Reset layout", window.reset_layout, menu="View", group=1),
+        *themes,
+        Command("view.zoom_in", "Zoom in", partial(zoom, 1), shortcut="Ctrl++  Ctrl+=", menu="View", group=2),
+        Command("view.zoom_out", "Zoom out", partial(zoom, -1), shortcut="Ctrl+-", menu="View", group=2),
+        Command("view.zoom_reset", "Normal size", partial(zoom, 0), shortcut="Ctrl+0", menu="View", group=2),
+        Command(
+            "view.full_screen", "Full screen", window.toggle_full_screen, shortcut="F11", menu="View", group=3,
+            checked=window.isFullScreen,
+        ),
+    ]  # fmt: skip
+
+
+def _replay(window: "Window") -> list[Command]:
+    transport = window.transport
+
+    def ready() -> bool:
+        return transport.ready
+
+    menu = "Go/Replay"
+    return [
+        Command("replay.toggle", "Play or pause", transport.toggle, ready, "F8", menu),
+        Command("replay.next", "Next pass", partial(transport.step, 1), ready, "Ctrl+Right", menu),
+        Command("replay.previous", "Previous pass", partial(transport.step, -1), ready, "Ctrl+Left", menu),
+        Command("replay.first", "First pass", transport.to_first, ready, "Ctrl+Home", menu),
+        Command("replay.last", "Last pass", transport.to_last, ready, "Ctrl+End", menu),
+        Command("replay.leave", "Leave the replay", transport.leave, ready, "Shift+F8", menu),
+    ]
+
+
+def _go(window: "Window") -> list[Command]:
+    workspace, palette, files = window.workspace, window.command_palette, window.files
+
+    def is_open() -> bool:
+        return files.current is not None
+
+    shows = [
+        Command(
+            f"go.{panel_id}",
+            f"Show {dock.spec.title}",
+            partial(workspace.show_panel, panel_id),
+            is_open,
+            dock.spec.shortcut,
+            "Go",
+            group=1,
+        )
+        for panel_id, dock in workspace.docks.items()
+    ]
+    return [
+        Command("go.place", "Go to expert, pass, layer or module…", partial(palette.ask, ""), is_open, "Ctrl+P", "Go"),
+        Command("go.command", "Run command…", partial(palette.ask, ">"), shortcut="Ctrl+Shift+P", menu="Go"),
+        Command("go.find", "Find in panel", window.find, is_open, "Ctrl+F", "Go"),
+        *shows,
+        Command("go.next_panel", "Next panel", partial(workspace.step_panel, 1), is_open, "Ctrl+]", "Go", 1),
+        Command("go.previous_panel", "Previous panel", partial(workspace.step_panel, -1), is_open, "Ctrl+[", "Go", 1),
+    ]
+
+
+def _help(window: "Window") -> list[Command]:
+    return [
+        Command(
+            "help.docs", "Documentation", window.show_documentation, lambda: documentation() is not None, menu="Help"
+        ),
+        Command("help.doctor", "Doctor: copy the state of this installation", window.copy_doctor, menu="Help"),
+        Command("help.about", "About moedesk", window.show_about, menu="Help", group=1),
+    ]
