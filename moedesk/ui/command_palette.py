@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QKeyEvent, QKeySequence
@@ -95,7 +96,7 @@ class CommandPalette(QFrame):
         self._nothing.setVisible(not self.entries)
         self.list.setVisible(bool(self.entries))
         if self.entries:
-            self.list.setCurrentItem(self.list.topLevelItem(0))
+            self._move_to(0)
         self._place()
 
     def _find_commands(self, text: str) -> list[Entry]:
@@ -105,7 +106,7 @@ class CommandPalette(QFrame):
                 QKeySequence(command.shortcuts[0]).toString(QKeySequence.SequenceFormat.NativeText)
                 if command.shortcut
                 else "",
-                lambda command=command: self._commands.run(command.id),
+                partial(self._commands.run, command.id),
             )
             for command in self._commands.search(text)
         ]
@@ -115,8 +116,7 @@ class CommandPalette(QFrame):
         if session is None:
             return []
         return [
-            Entry(place.title, place.detail, lambda place=place: self._go(place))
-            for place in destinations(text, session.store)
+            Entry(place.title, place.detail, partial(self._go, place)) for place in destinations(text, session.store)
         ]
 
     def _place(self) -> None:
@@ -128,6 +128,9 @@ class CommandPalette(QFrame):
         self.setFixedWidth(width)
         self.adjustSize()
         self.move((window.width() - width) // 2, 40)
+
+    def _move_to(self, row: int) -> None:
+        self.list.setCurrentIndex(self.list.model().index(row % len(self.entries), 0))
 
     def _run(self, place: int) -> None:
         if 0 <= place < len(self.entries):
@@ -152,10 +155,9 @@ class CommandPalette(QFrame):
         if key == Qt.Key.Key_Escape:
             self.dismiss()
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            self._run(self.list.indexOfTopLevelItem(self.list.currentItem()))
+            self._run(self.list.currentIndex().row())
         elif key in (Qt.Key.Key_Up, Qt.Key.Key_Down) and self.entries:
-            at = self.list.indexOfTopLevelItem(self.list.currentItem()) + (1 if key == Qt.Key.Key_Down else -1)
-            self.list.setCurrentItem(self.list.topLevelItem(at % len(self.entries)))
+            self._move_to(self.list.currentIndex().row() + (1 if key == Qt.Key.Key_Down else -1))
         else:
             return False
         return True

@@ -32,7 +32,8 @@ class Menus:
     def add_dynamic(self, path: str, fill: Callable[[QMenu], None]) -> None:
         """Add a submenu that is filled whenever it opens."""
         menu = self._menu(path)
-        menu.aboutToShow.connect(lambda: (menu.clear(), fill(menu)))
+        menu.aboutToShow.connect(menu.clear)
+        menu.aboutToShow.connect(lambda: fill(menu))
 
     def _add(self, command: Command) -> None:
         action = QAction(command.title, self._window)

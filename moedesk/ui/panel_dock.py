@@ -87,9 +87,10 @@ class _Title(QWidget):
         self.setObjectName("panel_title")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._slim = False
-        self._float = QToolButton(toolTip="Float, or put back")
+        self._float, self._close = QToolButton(), QToolButton()
+        self._float.setToolTip("Float, or put back")
         self._float.clicked.connect(lambda: dock.setFloating(not dock.isFloating()))
-        self._close = QToolButton(toolTip="Close (Ctrl+Shift+T reopens)")
+        self._close.setToolTip("Close (Ctrl+Shift+T reopens)")
         self._close.clicked.connect(dock.close)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 0, 2, 0)

@@ -37,7 +37,7 @@ class PanelHost(QWidget):
         self._stack.addWidget(QWidget())  # what is seen until the view is loaded
         self._failure = _Failure(self.retry)
         self._stack.addWidget(self._failure)
-        self._disconnect = (session.changed.connect(self._mark), ticker.connect(self._tick))
+        self._disconnect = (session.changed.connect(self._mark), ticker.add(self._tick))
 
     @property
     def active(self) -> bool:

@@ -1,4 +1,4 @@
-""" "Reveal in …": the entries of a context menu that show a selection in another panel."""
+"""Entries of a context menu that show a selection in another panel: "Reveal in …"."""
 
 from PySide6.QtWidgets import QMenu
 

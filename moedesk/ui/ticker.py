@@ -20,7 +20,7 @@ class Ticker(QObject):
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
 
-    def connect(self, listener: Callable[[], bool]) -> Callable[[], None]:
+    def add(self, listener: Callable[[], bool]) -> Callable[[], None]:
         """Add a listener, which returns whether it wants the next tick too; return a function that removes it."""
         self._listeners.append(listener)
 

@@ -42,7 +42,7 @@ class Transport(QWidget):
         self._theme = LIGHT
         self._replays: dict[Session, Replay] = {}
         self._replay: Replay | None = None
-        self._disconnect = ticker.connect(self._tick)
+        self._disconnect = ticker.add(self._tick)
         self._disconnect_session = lambda: None
         self._described: int | None = None
         self.buttons = {name: self._button(name, tip) for name, tip in _BUTTONS}
@@ -74,7 +74,9 @@ class Transport(QWidget):
         layout.addWidget(self.label, 4)
 
     def _button(self, name: str, tip: str) -> QToolButton:
-        button = QToolButton(toolTip=tip, autoRaise=True)
+        button = QToolButton()
+        button.setToolTip(tip)
+        button.setAutoRaise(True)
         button.setAccessibleName(tip.split(" (")[0])
         button.setIconSize(QSize(16, 16))
         action = {

@@ -63,9 +63,10 @@ class Welcome(QScrollArea):
     def refresh(self) -> None:
         """Show the recent files anew."""
         while (item := self._list.takeAt(0)) is not None:
-            if item.widget() is not None:
-                item.widget().hide()
-                item.widget().deleteLater()
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
         paths = self._recent.paths[:_SHOWN_RECENT]
         self._recent_title.setVisible(bool(paths))
         for row, path in enumerate(paths):

@@ -183,7 +183,7 @@ class Window(QMainWindow):
 
     # View
 
-    def find(self) -> None:
+    def find_in_panel(self) -> None:
         """Put the keyboard into the search field of the panel in front."""
         host = self.workspace.current_panel
         if host is not None and host.view is not None:

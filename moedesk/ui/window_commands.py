@@ -28,8 +28,12 @@ def _files(window: "Window") -> list[Command]:
         Command("file.sample", "Open the sample capture", window.open_sample, menu="File"),
         Command("file.close", "Close capture", window.close_current, is_open, "Ctrl+W", "File", 1),
         Command("file.reopen", "Undo close", window.undo_close, window.can_undo_close, "Ctrl+Shift+T", "File", 1),
-        Command("file.quit", "Quit", window.close, shortcut="Ctrl+Q", menu="File", group=2),
+        Command("file.quit", "Quit", lambda: _quit(window), shortcut="Ctrl+Q", menu="File", group=2),
     ]
+
+
+def _quit(window: "Window") -> None:
+    window.close()
 
 
 def _panels(window: "Window") -> list[Command]:
@@ -124,7 +128,7 @@ def _go(window: "Window") -> list[Command]:
     return [
         Command("go.place", "Go to expert, pass, layer or module…", partial(palette.ask, ""), is_open, "Ctrl+P", "Go"),
         Command("go.command", "Run command…", partial(palette.ask, ">"), shortcut="Ctrl+Shift+P", menu="Go"),
-        Command("go.find", "Find in panel", window.find, is_open, "Ctrl+F", "Go"),
+        Command("go.find", "Find in panel", window.find_in_panel, is_open, "Ctrl+F", "Go"),
         *shows,
         Command("go.next_panel", "Next panel", partial(workspace.step_panel, 1), is_open, "Ctrl+]", "Go", 1),
         Command("go.previous_panel", "Previous panel", partial(workspace.step_panel, -1), is_open, "Ctrl+[", "Go", 1),
