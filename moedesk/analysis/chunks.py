@@ -1,8 +1,8 @@
 """Token rows in pieces, so that memory stays bounded and a job can report and be cancelled."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 ROWS = 1 << 16
 """Token rows read at a time."""
@@ -13,6 +13,32 @@ class Ticket(Protocol):
 
     def check(self, done: float | None = None) -> None:
         """Report the share done, 0 to 1; raise if the answer is no longer wanted."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A ticket for a stretch of a job, which counts its share done towards the whole.
+
+    Attributes
+    ----------
+    ticket : Ticket or None
+        The whole job's; None if nobody listens.
+    start, size : float
+        Where the stretch begins, and how much of the whole it is, 0 to 1.
+    """
+
+    ticket: Ticket | None
+    start: float = 0.0
+    size: float = 1.0
+
+    def check(self, done: float | None = None) -> None:
+        """Report the share done of this stretch."""
+        if self.ticket is not None:
+            self.ticket.check(None if done is None else self.start + self.size * done)
+
+    def part(self, start: float, size: float) -> Self:
+        """Return a stretch of this stretch."""
+        return replace(self, start=self.start + self.size * start, size=self.size * size)
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ def test_any_filter_keeps_what_the_slow_evaluation_keeps(several: list[Term]) ->
         "token:/^ r/",
         "router",
         "-the",
+        "-⟨",  # unknown ids have no text, so none contains this
         "id:3",
         "position<3",
         "-position<3",

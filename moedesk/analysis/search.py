@@ -1,0 +1,174 @@
+"""Where a filter's events are: in which passes, at which layers and experts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moedesk.analysis.chunks import ROWS, Chunks, Part, Ticket
+from moedesk.core.columns import PassFlag
+from moedesk.core.filter import Filter, LayerRows, Match, match, match_passes, match_routes, match_tokens
+from moedesk.core.model import LayerInfo
+from moedesk.core.store import LayerLike, Store
+
+PASSES = 1 << 15
+"""Passes looked at between two reports."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What a filter keeps of the passes ``first`` to ``last`` (end excluded).
+
+    An event is one token row at one layer; padding is no event unless the filter names it.
+
+    Attributes
+    ----------
+    filter : Filter
+    first, last : int
+    passes : (P,) bool
+        Passes with a matching event; for a filter about passes alone, those it holds for.
+    events : (P,) int64
+        Matching events per pass.
+    tokens : (P,) int64
+        Token rows per pass with a matching event at any layer.
+    slots : tuple of (E,) int64
+        For each layer the matching slots per expert: those that satisfy the slot terms, else all of the matching events.
+    layer_events : (L,) int64
+        Matching events per layer.
+    counts_only : int
+        Passes that could not be looked into because only their counts were kept.
+    """
+
+    filter: Filter
+    first: int
+    last: int
+    passes: npt.NDArray[np.bool_]
+    events: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
+    slots: tuple[npt.NDArray[np.int64], ...]
+    layer_events: npt.NDArray[np.int64]
+    counts_only: int
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The numbers of the matching passes, in order."""
+        return np.flatnonzero(self.passes) + self.first
+
+    @property
+    def note(self) -> str:
+        """What could not be searched, in one line; empty if nothing."""
+        if not self.counts_only:
+            return ""
+        return f"{self.counts_only:,} passes kept counts only and could not be searched token by token"
+
+
+def matching_passes(
+    store: Store, filter: Filter, first: int = 0, last: int | None = None, ticket: Ticket | None = None
+) -> Matches:
+    """Search passes first…last (end excluded) for a filter's events, in bounded memory.
+
+    Passes and layers that the filter rules out are not read.
+    """
+    last = store.n_passes if last is None else last
+    found = Matches(
+        filter,
+        first,
+        last,
+        np.zeros(last - first, bool),
+        np.zeros(last - first, np.int64),
+        np.zeros(last - first, np.int64),
+        tuple(np.zeros(layer.experts, np.int64) for layer in store.model.layers),
+        np.zeros(len(store.model.layers), np.int64),
+        0,
+    )
+    layers = [layer for layer in store.model.layers if filter.wants_layer(layer)]
+    counts_only = 0
+    whole = Part(ticket)
+    for start in range(first, last, PASSES):
+        part = whole.part((start - first) / (last - first), min(PASSES, last - start) / (last - first))
+        part.check(0)
+        headers = store.read_passes(start, min(start + PASSES, last))
+        kept = match_passes(filter, headers)
+        if filter.asks_passes_only:
+            found.passes[start - first : start - first + len(headers)] |= kept
+        else:
+            counts_only += int(np.count_nonzero(kept & ((headers["flags"] & PassFlag.COUNTS_ONLY) != 0)))
+        numbers = np.flatnonzero(kept)
+        if len(numbers) and layers:
+            headers = headers[numbers[0] : numbers[-1] + 1]
+            _search(store, found, layers, headers, part)
+    np.logical_or(found.passes, found.events > 0, out=found.passes)
+    return Matches(
+        filter, first, last, found.passes, found.events, found.tokens, found.slots, found.layer_events, counts_only
+    )
+
+
+def matching_tokens(store: Store, filter: Filter, layer: LayerLike, i: int, j: int) -> Match:
+    """Return which of the token rows i…j of a layer's stream a filter keeps at that layer, and which of their slots."""
+    info = store.model.layer(layer)
+    tokens = store.read_tokens(i, j, info.stream)
+    if not len(tokens):
+        return Match(np.zeros(0, bool), np.zeros((0, info.top_k), bool))
+    passes = store.read_passes(int(tokens["pass"].min()), int(tokens["pass"].max()) + 1)
+    return match(filter, _rows(store, filter, info, i, j), tokens, passes, store.token_text)
+
+
+def _search(store: Store, found: Matches, layers: list[LayerInfo], headers: np.ndarray, ticket: Part) -> None:
+    """Add the events of consecutive passes to ``found``."""
+    first, last = int(headers["id"][0]), int(headers["id"][-1]) + 1
+    streams = {layer.stream for layer in layers}
+    for stream, (i, j), tokens in _token_chunks(store, streams, first, last, ticket):
+        kept = match_tokens(found.filter, tokens, headers, store.token_text)
+        rows = np.flatnonzero(kept)
+        if not len(rows):
+            continue
+        some = slice(int(rows[0]), int(rows[-1]) + 1)
+        i, j = i + some.start, i + some.stop
+        tokens, kept = tokens[some], kept[some]
+        place = tokens["pass"] - found.first
+        anywhere = np.zeros(len(tokens), bool)
+        for layer in layers:
+            if layer.stream != stream:
+                continue
+            ticket.check(None)
+            routes = _rows(store, found.filter, layer, i, j)
+            result = match_routes(found.filter, routes, kept, tokens, headers)
+            if not result.rows.any():
+                continue
+            anywhere |= result.rows
+            _count(found.events, place[result.rows])
+            found.layer_events[layer.place] += np.count_nonzero(result.rows)
+            assert routes.experts is not None
+            chosen = routes.experts[result.slots]
+            found.slots[layer.place][:] += np.bincount(chosen, minlength=layer.experts)
+        _count(found.tokens, place[anywhere])
+
+
+def _token_chunks(
+    store: Store, streams: set[str], first: int, last: int, ticket: Part
+) -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
+    for number, stream in enumerate(sorted(streams)):
+        part = ticket.part(number / len(streams), 1 / len(streams))
+        for i, j in Chunks(*store.token_span(first, last, stream), rows=ROWS).walk(part):
+            yield stream, (i, j), store.read_tokens(i, j, stream)
+
+
+def _rows(store: Store, filter: Filter, layer: LayerInfo, i: int, j: int) -> LayerRows:
+    columns = filter.columns
+    return LayerRows(
+        layer,
+        store.flags(layer, i, j),
+        store.experts(layer, i, j),
+        store.weights(layer, i, j) if "weights" in columns else None,
+        store.entropy(layer, i, j) if "entropy" in columns else None,
+        store.margin(layer, i, j) if "margin" in columns else None,
+    )
+
+
+def _count(totals: npt.NDArray[np.int64], places: npt.NDArray[np.integer]) -> None:
+    """Add 1 per place; the places are sorted close together, so only their range is touched."""
+    if len(places):
+        low = int(places.min())
+        more = np.bincount(places - low)
+        totals[low : low + len(more)] += more
