@@ -166,6 +166,8 @@ class Hooks:
     def _end(self, failed: bool) -> None:
         running, self._running = self._running, None
         assert running is not None
+        for scout in self._scouts:
+            scout.rest()
         running.collector.flush()
         recorded = running.recorded
         recorded.transfer.send()

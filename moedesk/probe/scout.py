@@ -113,13 +113,17 @@ class Scout:
         add(candidate.experts.register_forward_hook(self._leave_experts))
         add(candidate.block.register_forward_hook(self._leave_block, always_call=True))
 
+    def rest(self) -> None:
+        """Forget an unfinished call: the pass is over (an interrupt passes the block's own hook by)."""
+        self._observer.stop()
+        self._forget()
+
     def detach(self) -> None:
         """Remove every hook."""
-        self._observer.stop()
+        self.rest()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._forget()
 
     def _enter_block(self, module: nn.Module, args: Any) -> None:
         if self._awake():
