@@ -2,8 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from functools import partial
-from operator import itemgetter
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,10 @@ from moedesk.core.store import LoadBlocks
 
 BUDGET = 20_000_000
 """Slots, or counts, that may be read to draw blocks finer than the pyramid's."""
-SLAB = 1024
-"""Blocks worked on at a time."""
+SLAB = 128
+"""Base blocks worked on at a time: a few hundred thousand token rows."""
+PAGE = 4096
+"""Rows of the block index read at a time: a chunk."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -31,6 +32,8 @@ class CountReader:
         self._tables = tables
         self._token_span = token_span
         self._index = contents.column("blocks/0")
+        self._page = lru_cache(64)(self._read_page)
+        self._rows = lru_cache(8)(self._read_rows)
         n = min([len(self._index), *(len(contents.column(f"{table.path}/counts/0")) for table in tables)])
         while n and self._end(n - 1) > contents.n_passes:  # a commit between two tails
             n -= 1
@@ -39,11 +42,11 @@ class CountReader:
 
     def window(self, table: TableInfo, lane: int, first: int, last: int) -> Counts:
         """Return the (E,) counts of passes first…last at one layer."""
-        a = bisect_left(self._index, first, hi=self._blocks, key=itemgetter("first"))
+        a = bisect_left(range(self._blocks), first, key=self._first)
         b = self._blocks if last >= self._covered else self._holding(last)
         if a >= b:
             return self.by_group(table, lane, np.array([first, last]))[0]
-        begin, end = int(self._index[a]["first"]), self._end(b - 1)
+        begin, end = self._first(a), self._end(b - 1)
         total = self._sum(table, lane, a, b)
         if first < begin:
             total += self.by_group(table, lane, np.array([first, begin]))[0]
@@ -73,20 +76,41 @@ class CountReader:
             counts = self._contents.column(f"{table.path}/counts/0").read(start, stop, lane)
             groups = np.searchsorted(edges, blocks["first"][single], "right") - 1
             np.add.at(out, groups, counts[single])
-        bounds = np.flatnonzero(np.diff(np.concatenate([[True], single, [True]])))
-        for i, j in zip(bounds[::2], bounds[1::2], strict=True):  # runs of blocks that are not single
-            first, last = int(blocks["first"][i]), int(blocks["first"][j - 1] + blocks["count"][j - 1])
-            self._add_ids(out, table, lane, edges, max(first, int(edges[0])), min(last, int(edges[-1])))
+        others = blocks[~single]
+        if len(others):
+            first, last = int(others["first"][0]), int(others["first"][-1] + others["count"][-1])
+            self._add_ids(out, table, lane, edges, max(first, int(edges[0])), min(last, int(edges[-1])), (start, stop))
 
-    def _add_ids(self, out: Counts, table: TableInfo, lane: int, edges: np.ndarray, first: int, last: int) -> None:
-        i, j = self._token_span(first, last, table.stream)
+    def _add_ids(
+        self,
+        out: Counts,
+        table: TableInfo,
+        lane: int,
+        edges: np.ndarray,
+        first: int,
+        last: int,
+        counted: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Add passes first…last by their ids, except those that are a block of their own among blocks ``counted``."""
+        i, j, numbers, wanted = self._rows(table.stream, first, last, *counted)
         if i >= j:
             return
-        tokens = self._contents.column(f"streams/{table.stream}/tokens").read(i, j)
         ids = self._contents.column(f"{table.path}/experts").read(i, j, lane).astype(np.int64)
-        groups = np.searchsorted(edges, tokens["pass"], "right") - 1
-        keys = (groups[:, None] * table.experts + ids)[(ids >= 0) & ~tokens["is_padding"][:, None]]
+        groups = np.searchsorted(edges, numbers, "right") - 1
+        keys = (groups[:, None] * table.experts + ids)[(ids >= 0) & wanted[:, None]]
         out += np.bincount(keys, minlength=out.size).reshape(out.shape)
+
+    def _read_rows(
+        self, stream: str, first: int, last: int, start: int, stop: int
+    ) -> tuple[int, int, np.ndarray, np.ndarray]:
+        """Return the row range of passes, each row's pass, and which rows ``_add_ids`` counts."""
+        i, j = self._token_span(first, last, stream)
+        tokens = self._contents.column(f"streams/{stream}/tokens").read(i, j)
+        numbers, wanted = tokens["pass"].astype(np.int64), ~tokens["is_padding"]
+        if start < stop:
+            blocks = self._index.read(start, stop)
+            wanted &= blocks["count"][np.searchsorted(blocks["first"], numbers, "right") - 1] > 1
+        return i, j, numbers, wanted
 
     def load_blocks(self, model: ModelInfo, first: int, last: int, columns: int) -> LoadBlocks:
         """Return blocks for a picture ``columns`` wide."""
@@ -126,10 +150,10 @@ class CountReader:
         rest = max(stop * scale, a)
         index = self._contents.column(f"blocks/{level}").read(start, stop)
         edges = [int(first) for first in index["first"][::step]]
-        end = last if last > self._covered else self._end(b - 1)
+        end = last if last > self._covered else self._end(max(b, stop * scale) - 1)
         has_rest = rest < b or last > self._covered
         if has_rest:
-            edges.append(int(self._index[rest]["first"]) if rest < b else self._covered)
+            edges.append(self._first(rest) if rest < b else self._covered)
         edges.append(end)
 
         def read(table: TableInfo, lane: int) -> np.ndarray:
@@ -167,8 +191,15 @@ class CountReader:
         """Return the base block that holds a pass, or the number of blocks if none does."""
         if number >= self._covered:
             return self._blocks
-        return bisect_right(self._index, number, hi=self._blocks, key=itemgetter("first")) - 1
+        return bisect_right(range(self._blocks), number, key=self._first) - 1
+
+    def _first(self, block: int) -> int:
+        return int(self._page(block // PAGE)["first"][block % PAGE])
 
     def _end(self, block: int) -> int:
-        first, count = self._index[block].item()
+        first, count = self._page(block // PAGE)[block % PAGE].item()
         return int(first + count)
+
+    def _read_page(self, page: int) -> np.ndarray:
+        """Return a part of the block index: every layer looks for the same few blocks."""
+        return self._index.read(page * PAGE, min((page + 1) * PAGE, len(self._index)))

@@ -1,8 +1,10 @@
 """A capture being written, as a file: its columns laid out, committed, closed."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from moedesk.core.model import ModelInfo
 
 COMPACT_SHARE = 0.05
 """A closed file is rewritten without its tails when these take a larger share of it."""
+COPY_BYTES = 1 << 30
+"""Larger files are laid out anew in place."""
 RESERVE_BYTES = 2 << 20
 """Left free on the disk beyond what closing the file needs."""
 
@@ -38,37 +42,51 @@ class CaptureFile:
         CaptureError
             If it can't be written there.
         """
-        self.path = path
+        self.path = path.resolve()
         self.columns: list[Column] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="moedesk-capture-gzip")
         self._sequence = 0
         try:
-            if path.is_file():
-                path.resolve().unlink()  # rather than truncate it under whoever has it open
-            self._file = h5py.File(path, "w", libver=LIBVER, locking=False, track_order=False)
+            _check_target(self.path)
+            self._file = h5py.File(self._draft, "w", libver=LIBVER, locking=False)
+            self._file.attrs["format"] = np.bytes_(FORMAT)
+            self._file.attrs["version"] = np.int64(VERSION)
+            self._file.attrs["created"] = np.bytes_(datetime.now(UTC).isoformat(timespec="seconds"))
+            self._file.attrs["writer"] = np.bytes_(f"moedesk {__version__}")
+            self._file.create_dataset("state", data=np.uint8(State.RECORDING), track_times=False)
+            self._lay_out(columns, 0)
+            self._draft.replace(self.path)
         except OSError as error:
             self._pool.shutdown()
-            raise CaptureError(f"{path} can't be written: {reason(error, path)}") from None
-        self._file.attrs["format"] = np.bytes_(FORMAT)
-        self._file.attrs["version"] = np.int64(VERSION)
-        self._file.attrs["created"] = np.bytes_(datetime.now(UTC).isoformat(timespec="seconds"))
-        self._file.attrs["writer"] = np.bytes_(f"moedesk {__version__}")
-        self._file.create_dataset("state", data=np.uint8(State.RECORDING), track_times=False)
-        self._lay_out(columns, 0)
+            self._draft.unlink(missing_ok=True)
+            raise CaptureError(f"{path} can't be written: {reason(error)}") from None
 
-    def extend(self, columns: Sequence[Column], model: ModelInfo, arrays: Mapping[str, np.ndarray], passes: int) -> None:
+    @property
+    def _draft(self) -> Path:
+        return self.path.with_name(self.path.name + ".part")
+
+    def extend(
+        self, columns: Sequence[Column], model: ModelInfo, arrays: Mapping[str, np.ndarray], passes: int
+    ) -> None:
         """Add columns and small arrays, and rewrite the model, after a commit.
 
-        SWMR mode allows no new datasets: it is left for that moment.
+        SWMR mode allows no new datasets, and a writer killed outside it leaves a file that doesn't open. So the layout is
+        written in a copy that then takes the file's place, unless the file is very large.
         """
         self._sequence = self._log.sequence
+        size = self.size()
         self._file.close()
-        self._file = h5py.File(self.path, "r+", libver=LIBVER, locking=False)
+        in_copy = size <= COPY_BYTES and free_bytes(self.path) > size + RESERVE_BYTES
+        if in_copy:
+            shutil.copyfile(self.path, self._draft)
+        self._file = h5py.File(self._draft if in_copy else self.path, "r+", libver=LIBVER, locking=False)
         write_model(self._file, model)
         for path, values in arrays.items():
             if path not in self._file:
                 self._file.create_dataset(path, data=values, track_times=False)
         self._lay_out(columns, passes)
+        if in_copy:
+            self._draft.replace(self.path)
 
     def _lay_out(self, columns: Sequence[Column], passes: int) -> None:
         for column in columns:
@@ -128,10 +146,9 @@ class CaptureFile:
     def abandon(self) -> None:
         """Close as well as a broken disk allows; what was committed stays readable."""
         self._pool.shutdown()
-        try:
+        with suppress(OSError, RuntimeError, ValueError):
             self._file.close()
-        except (OSError, RuntimeError, ValueError):
-            return
+        self._draft.unlink(missing_ok=True)
 
 
 def free_bytes(path: Path) -> int:
@@ -139,13 +156,18 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path.parent).free
 
 
-def reason(error: OSError, path: Path) -> str:
-    """Say in a few words why the system refused a path; HDF5 wraps its errno in a long message."""
+def _check_target(path: Path) -> None:
     if path.is_dir():
-        return "it is a folder"
+        raise IsADirectoryError("it is a folder")
     if not path.parent.is_dir():
-        return f"there is no folder {path.parent}"
-    known = {"Errno 13": "permission denied", "errno = 13": "permission denied", "errno = 28": "the disk is full"}
-    known |= {"errno = 30": "the disk is read-only", "unable to lock file": "another process is writing it"}
+        raise FileNotFoundError(f"there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError("permission denied")
+
+
+def reason(error: OSError) -> str:
+    """Say in a few words why the system refused; HDF5 wraps its errno in a long message."""
+    known = {"errno = 13": "permission denied", "errno = 28": "the disk is full", "errno = 30": "the disk is read-only"}
+    known |= {"errno = 27": "the file may not grow any more", "errno = 122": "the disk quota is used up"}
     text = str(error)
     return next((said for sign, said in known.items() if sign in text), text.splitlines()[0])

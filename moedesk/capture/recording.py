@@ -66,7 +66,7 @@ class Recording:
         self._watch_budget()
         header = batch.header.copy()
         if self.counts_only:
-            header["flags"] |= PassFlag.COUNTS_ONLY
+            header["flags"] |= np.uint8(PassFlag.COUNTS_ONLY)
         kept = not header["flags"] & PassFlag.COUNTS_ONLY
         number = self._passes.rows
         layers = {layer.layer: layer for layer in batch.layers}

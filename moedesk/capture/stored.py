@@ -1,7 +1,6 @@
 """A column as the reader sees it: its dataset up to what is committed, then its tail."""
 
 import threading
-from collections.abc import Sequence
 
 import h5py
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from moedesk.core.errors import CaptureError
 
 
-class StoredColumn(Sequence[np.ndarray]):
+class StoredColumn:
     """Rows of one dataset, read by range.
 
     Attributes

@@ -12,12 +12,11 @@ from typing import Literal, Self
 
 import numpy as np
 
-from moedesk.capture.file import free_bytes
+from moedesk.capture.file import free_bytes, reason
 from moedesk.capture.recording import Recording
 from moedesk.capture.schema import State
 from moedesk.capture.vocabulary import Texts, Unseen
 from moedesk.core.batch import RouteBatch
-from moedesk.core.errors import MoedeskError
 from moedesk.core.model import ModelInfo
 
 FLUSH_SECONDS = 0.25
@@ -206,7 +205,7 @@ class CaptureWriter:
 
     def _stop(self, error: Exception) -> None:
         """Give up writing; what came before stays in the file."""
-        said = str(error) if isinstance(error, (OSError, MoedeskError)) else f"{type(error).__name__}: {error}"
+        said = reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         passes = self._recording.passes
         self._stopped = f"recording stopped after {passes:,} passes: {said.splitlines()[0]}"
         try:

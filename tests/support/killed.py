@@ -90,7 +90,9 @@ def check(path: Path, seed: int, at_least: int) -> int:
             np.testing.assert_array_equal(capture.read_tokens(stream=stream), plain.tokens(stream))
         for place in range(len(plain.model.layers)):
             for name in ("experts", "weights", "entropy", "margin", "flags"):
-                np.testing.assert_array_equal(getattr(capture, name)(place), plain.column(name, place), f"{name} {place}")
+                np.testing.assert_array_equal(
+                    getattr(capture, name)(place), plain.column(name, place), f"{name} {place}"
+                )
             np.testing.assert_array_equal(capture.counts(place, by="pass"), plain.counts(place))
             np.testing.assert_array_equal(capture.counts(place), plain.counts(place).sum(axis=0))
         ids = np.unique(plain.tokens("main")["token_id"])

@@ -9,12 +9,16 @@ from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, RouteFlag, expert
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 
 
-def random_model(layers: int = 3, experts: int = 16, top_k: int = 2, stream: str = "main", name: str = "random") -> ModelInfo:
+def random_model(
+    layers: int = 3, experts: int = 16, top_k: int = 2, stream: str = "main", name: str = "random"
+) -> ModelInfo:
     """A model with ``layers`` alike MoE layers."""
     return ModelInfo(name, "RandomForTests", with_layers((), layers, experts, top_k, stream))
 
 
-def with_layers(before: tuple[LayerInfo, ...], layers: int, experts: int, top_k: int, stream: str) -> tuple[LayerInfo, ...]:
+def with_layers(
+    before: tuple[LayerInfo, ...], layers: int, experts: int, top_k: int, stream: str
+) -> tuple[LayerInfo, ...]:
     """More layers after those there are."""
     first = len(before)
     new = (
