@@ -1,7 +1,5 @@
 """``moedesk.record``: everything that a model routes inside a ``with`` block goes into a capture."""
 
-import contextlib
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,13 +9,14 @@ from typing import Any, Literal, Self
 from torch import nn
 
 from moedesk.capture.writer import CaptureWriter
-from moedesk.core.errors import CaptureWarning, MoedeskError
+from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo, ModelInfo
 from moedesk.probe.batch import BatchMaker, RecordedPass
 from moedesk.probe.courier import Courier, Sink
 from moedesk.probe.describe import describe_model
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.notice import notice
 from moedesk.probe.scout import Binding
 from moedesk.probe.tokens import token_kinds
 from moedesk.probe.vocabulary import Vocabulary
@@ -146,11 +145,11 @@ class Recording:
             self._courier.close()
             for line in self._left_out():
                 self._sink.note(line)
-                self._warn(line)
+                notice(line)
         finally:
             self._sink.close()
         if self._courier.failure is not None and not self._warned:
-            self._warn(f"{self.path}: {self._courier.failure}")
+            notice(f"{self.path}: {self._courier.failure}")
 
     def _left_out(self) -> list[str]:
         """What the capture lacks, a line each."""
@@ -177,12 +176,8 @@ class Recording:
         self.passes += 1
         if self._courier.failure is not None and not self._warned:
             self._warned = True
-            self._warn(f"{self.path}: {self._courier.failure}; the model goes on")
+            notice(f"{self.path}: {self._courier.failure}; the model goes on")
 
     def _describe(self, layers: Sequence[LayerInfo]) -> ModelInfo:
         self.model = describe_model(self.module, layers, self._tokenizer)
         return self.model
-
-    def _warn(self, line: str) -> None:
-        with contextlib.suppress(CaptureWarning):  # warnings as errors must not stop the model or hide its exception
-            warnings.warn(line, CaptureWarning, stacklevel=3)

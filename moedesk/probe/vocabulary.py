@@ -1,7 +1,6 @@
 """Token ids to the bytes they stand for: byte-level BPE, SentencePiece, byte fallback, special tokens."""
 
 import re
-import warnings
 from functools import cache
 from typing import Any, Self
 
@@ -9,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from moedesk.core.errors import CaptureWarning
+from moedesk.probe.notice import notice
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Vocabulary:
-    """Gives the bytes of token ids; an id that the tokenizer doesn't have gets none.
+    """Gives the bytes of token ids; an id that the tokenizer doesn't have gets its number, as ``⟨17⟩``.
 
     Parameters
     ----------
@@ -35,21 +34,23 @@ class Vocabulary:
         if tokenizer is None:
             return None
         if not callable(getattr(tokenizer, "convert_ids_to_tokens", None)) or not hasattr(tokenizer, "all_special_ids"):
-            _warn(f"tokenizer= is a {type(tokenizer).__name__}, not a transformers tokenizer: token texts are left out")
+            notice(
+                f"tokenizer= is a {type(tokenizer).__name__}, not a transformers tokenizer: token texts are left out"
+            )
             return None
         return cls(tokenizer)
 
     def __call__(self, ids: npt.NDArray[np.int64]) -> list[bytes]:
-        """Return the bytes of each id, empty where the tokenizer has none."""
+        """Return the bytes of each id."""
         texts = []
         foreign = 0
         for token_id in ids.tolist():
             token = self._tokenizer.convert_ids_to_tokens(token_id) if 0 <= token_id < self._size else None
             foreign += token is None
-            texts.append(b"" if token is None else self._bytes(token_id, token))
+            texts.append(f"⟨{token_id}⟩".encode() if token is None else self._bytes(token_id, token))
         if foreign and not self._warned:
             self._warned = True
-            _warn(
+            notice(
                 f"the tokenizer doesn't fit the model: id {int(ids.max())} is outside its vocabulary of {self._size}; "
                 "such tokens are shown by number"
             )
@@ -87,7 +88,3 @@ def _is_byte_level(tokenizer: Any) -> bool:
         parts = f"{backend.pre_tokenizer!r} {backend.decoder!r}"
         return "ByteLevel" in parts
     return hasattr(tokenizer, "byte_decoder")
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, CaptureWarning, stacklevel=2)

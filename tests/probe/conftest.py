@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import transformers
-from tests.support.families import build
 from torch import nn
 
 from moedesk.probe.load import load
+from tests.support.families import build
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from tests.support.families import some_ids
 from tests.support.gathered import Gathered, dense, gather
-from torch import Tensor, nn
 
 MAIN = ("olmoe", "mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss")
 

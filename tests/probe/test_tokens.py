@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.support.families import build, some_ids
-from tests.support.gathered import dense, gather
 from torch import nn
 
 from moedesk.core.columns import PassFlag, Phase
+from tests.support.families import build, some_ids
+from tests.support.gathered import dense, gather
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

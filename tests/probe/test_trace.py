@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.families import build, some_ids
-from tests.support.gathered import gather
 from torch import nn
 from torch.overrides import _get_current_function_mode
 
 from moedesk.core.columns import PassFlag
+from tests.support.families import build, some_ids
+from tests.support.gathered import gather
 
 
 def state_of(model: nn.Module) -> dict[str, Any]:
@@ -46,19 +46,24 @@ def test_nothing_is_left(family: Any, name: str, passes: int) -> None:
 def test_an_exception_in_the_block_goes_on_and_the_capture_is_finished(olmoe: nn.Module) -> None:
     before = state_of(olmoe)
     recording, gathered = gather(olmoe)
-    with torch.no_grad(), pytest.raises(ZeroDivisionError), recording:
-        olmoe(some_ids())
-        raise ZeroDivisionError
+
+    def body() -> None:
+        with torch.no_grad(), recording:
+            olmoe(some_ids())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        body()
     assert gathered.closed
     assert len(gathered.batches) == 1
     assert state_of(olmoe) == before
 
 
-class Fails(Exception):
+class BrokenError(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [Fails, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt])
 @pytest.mark.parametrize("earlier", [0, 1])
 @pytest.mark.parametrize("where", ["model.layers.1.mlp.gate", "model.layers.1.mlp.experts", "model.norm"])
 def test_a_forward_that_raises_is_a_failed_pass_and_the_next_ones_are_fine(

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.support.families import build, some_ids
-from tests.support.gathered import gather
 from torch import nn
 
 from moedesk.core.columns import Phase
+from tests.support.families import build, some_ids
+from tests.support.gathered import gather
 
 
 def train_step(model: nn.Module) -> dict[str, torch.Tensor]:
