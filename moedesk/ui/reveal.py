@@ -7,8 +7,8 @@ from moedesk.session.session import Session
 from moedesk.ui.panel import Shell
 
 
-def add_reveal_actions(menu: QMenu, selection: Selection, session: Session, shell: Shell) -> None:
-    """Add "Reveal in …" for every panel that can show the selection's kind.
+def add_reveal_actions(menu: QMenu, selection: Selection, session: Session, shell: Shell, here: str = "") -> None:
+    """Add "Reveal in …" for every panel that can show the selection's kind, but for the one with the id ``here``.
 
     What the selection leaves open (its pass, its layer) is taken from the session's current one when it is revealed.
     """
@@ -17,6 +17,8 @@ def add_reveal_actions(menu: QMenu, selection: Selection, session: Session, shel
     if not menu.isEmpty():
         menu.addSeparator()
     for spec in shell.panels_for(selection.kind):
+        if spec.id == here:
+            continue
         action = menu.addAction(f"Reveal {_short(selection)} in {spec.title}")
         action.triggered.connect(lambda _=False, panel_id=spec.id: _reveal(selection, session, shell, panel_id))
 

@@ -11,7 +11,7 @@ from moedesk.session.jobs import Ticket
 
 TOKENS = 50
 """Rows of the table of top tokens."""
-COLUMNS = ("Token", "Routed here", "Of its occurrences", "Mean weight")
+COLUMNS = ("Token", "Here", "Of its uses", "Weight")
 COLUMN_HINTS = (
     "Token as the tokenizer writes it; ␣ is a space, ↵ a line break",
     "How often this token went to the expert",
@@ -88,7 +88,7 @@ def why_empty(view: ExpertView) -> str:
     if not view.share.slots:
         return "No tokens were routed in these passes. Brush more passes in Network, or move the replay cursor on."
     if not view.share.count:
-        return f"No token went to expert {view.expert} in these passes. Brush more passes in Network, or pick another expert."
+        return f"No token went to expert {view.expert} in these passes. Pick another expert, or look at more passes."
     return "The tokens of these passes were not kept (counts only). Record without counts_only to see them here."
 
 

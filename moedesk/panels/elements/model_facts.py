@@ -148,7 +148,9 @@ def _model_facts(outline: Outline) -> list[Fact]:
     model = outline.model
     lines = [Fact("MoE layers", f"{len(model.layers)}")]
     if model.tokenizer:
-        lines.append(Fact("Tokenizer", model.tokenizer))
+        lines.append(
+            Fact("Tokenizer", model.tokenizer.rstrip("/\\").replace("\\", "/").split("/")[-1], model.tokenizer)
+        )
     if model.versions:
         lines.append(Fact("Recorded with", "\n".join(f"{name} {version}" for name, version in model.versions.items())))
     return lines

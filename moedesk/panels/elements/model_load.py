@@ -92,9 +92,10 @@ def bars(load: LayerLoad, by_load: bool) -> Bars | None:
 def numbers(load: LayerLoad) -> list[Fact]:
     """Return the layer's load in numbers, each with its convention."""
     slots, top_k = load.slots, load.layer.top_k
+    tokens = f"{slots // top_k:,}" if slots % top_k == 0 else f"≈ {slots / top_k:,.1f}"
     lines = [
         Fact("Slots", f"{slots:,}", "Choices of an expert by a token; padding and dropped slots are left out"),
-        Fact("Tokens", f"{slots / top_k:,.6g}", f"Slots ÷ top-{top_k}; padding is left out"),
+        Fact("Tokens", tokens, f"Slots ÷ top-{top_k}; padding is left out, a token with a dropped slot counts in part"),
     ]
     for key in SHOWN:
         metric, value = METRICS[key], load.value(key)

@@ -76,8 +76,10 @@ class Outline:
         return f"expert {self.expert[node]}" if self.is_virtual(node) else self.modules[node].name
 
     def class_name(self, node: int) -> str:
-        """Return the module's class; of an expert without a module, what it is."""
-        return "slice of the stacked tensors" if self.is_virtual(node) else self.modules[node].class_name
+        """Return the module's class; empty if the name says it, or for an expert without a module."""
+        if self.is_virtual(node) or self.modules[node].class_name == self.modules[node].name:
+            return ""
+        return self.modules[node].class_name
 
     def path(self, node: int) -> str:
         """Return the module path; ``path[3]`` for an expert without a module."""

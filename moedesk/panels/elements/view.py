@@ -165,4 +165,4 @@ class ElementsPanel(Panel):
 
     def _add_reveals(self, menu: QMenu, node: int) -> None:
         if self._index is not None:
-            add_reveal_actions(menu, self._index.outline.selection(node), self.session, self.shell)
+            add_reveal_actions(menu, self._index.outline.selection(node), self.session, self.shell, SPEC.id)

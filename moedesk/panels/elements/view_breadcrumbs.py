@@ -45,7 +45,7 @@ class Breadcrumbs(QWidget):
             separator = QLabel("›") if place else None
             if separator is not None:
                 self._row.addWidget(separator)
-            button = flat_button(outline.path(step) or outline.class_name(step), outline.name(step))
+            button = flat_button(outline.path(step) or "the model itself", outline.name(step))
             button.setCursor(Qt.CursorShape.PointingHandCursor)
             button.clicked.connect(lambda _=False, step=step: self.picked.emit(step))
             self._row.addWidget(button)

@@ -66,14 +66,15 @@ class DetailsView(QScrollArea):
         changed = (self._outline, self.node) != (outline, node)
         self._outline, self.node = outline, node
         chosen = outline is not None and node >= 0
-        _show(chosen, self.title, self.path, self.copy, self.facts)
+        _show(chosen, self.title, self.path, self.facts)
+        _show(outline is not None and chosen and bool(outline.path(node)), self.copy)
         _show(not chosen, self.empty)
         _show(self.shows_load, self.scope, self.load)
         _show(self.shows_expert, self.previous, self.next, self.expert)
         if outline is None or not chosen or not changed:
             return
         self.title.setText(self._title(outline))
-        self.path.setText(outline.path(node) or outline.class_name(node))
+        self.path.setText(outline.path(node) or "the model itself")
         self.facts.set_facts(self._facts(outline))
         self.previous.setEnabled(self.number > 0)
         info = outline.layer_info(node)

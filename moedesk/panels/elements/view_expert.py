@@ -1,6 +1,6 @@
 """What one expert does: its share, and the tokens it sees most."""
 
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from moedesk.panels.elements.model_expert import ExpertView, note, share_facts, why_empty
 from moedesk.panels.elements.view_facts import FactForm, text_label
@@ -34,6 +34,8 @@ class ExpertSection(QWidget):
         self.title.setVisible(filled)
         self.note.setText("Counting …" if view is None else note(view) if filled else why_empty(view))
         self.note.setVisible(bool(self.note.text()))
+        upright = QSizePolicy.Policy.Expanding if filled else QSizePolicy.Policy.Maximum
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, upright)
 
     def set_progress(self, share: float) -> None:
         """Say how far the counting has come."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from PySide6.QtCore import QModelIndex, QPoint, QSize, Qt, Signal
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QHeaderView, QMenu, QToolButton, QTreeView, QVBoxLayout, QWidget
 
 from moedesk.analysis.load import LayerLoad
@@ -114,6 +114,12 @@ class OutlineView(QWidget):
         self.search.set_theme(theme)
         self.expand.setIcon(icon("layer", theme))
         self.tree.viewport().update()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave room for the names: type and device are in the details as well."""
+        super().resizeEvent(event)
+        for column, needed in ((DEVICE, 640), (DTYPE, 560)):
+            self.tree.setColumnHidden(column, self.width() < needed)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return about half a window."""

@@ -122,7 +122,7 @@ class TreeModel(QAbstractItemModel):
         load, expert = self._load(node), self.outline.expert[node]
         if column == LOAD and load is not None and expert >= 0:
             return f"{load.counts[expert]:,} of {load.slots:,} slots"
-        return self.outline.path(node) or self.outline.class_name(node)
+        return self.outline.path(node) or "the model itself"
 
     def _load(self, node: int) -> LayerLoad | None:
         assert self.outline is not None
