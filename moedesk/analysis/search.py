@@ -1,7 +1,7 @@
 """Where a filter's events are: in which passes, at which layers and experts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from moedesk.analysis.chunks import ROWS, Chunks, Part, Ticket
 from moedesk.core.columns import PassFlag
 from moedesk.core.filter import Filter, LayerRows, Match, match, match_passes, match_routes, match_tokens
 from moedesk.core.model import LayerInfo
-from moedesk.core.store import LayerLike, Store
+from moedesk.core.store import LayerLike, LoadBlocks, Store
 
 PASSES = 1 << 15
 """Passes looked at between two reports."""
@@ -38,6 +38,8 @@ class Matches:
         Matching events per layer.
     counts_only : int
         Passes that could not be looked into because only their counts were kept.
+    blocks : LoadBlocks or None
+        Matching slots per expert over the blocks of passes that were asked for.
     """
 
     filter: Filter
@@ -49,6 +51,7 @@ class Matches:
     slots: tuple[npt.NDArray[np.int64], ...]
     layer_events: npt.NDArray[np.int64]
     counts_only: int
+    blocks: LoadBlocks | None = None
 
     @property
     def numbers(self) -> npt.NDArray[np.int64]:
@@ -64,11 +67,21 @@ class Matches:
 
 
 def matching_passes(
-    store: Store, filter: Filter, first: int = 0, last: int | None = None, ticket: Ticket | None = None
+    store: Store,
+    filter: Filter,
+    first: int = 0,
+    last: int | None = None,
+    ticket: Ticket | None = None,
+    edges: npt.NDArray[np.int64] | None = None,
 ) -> Matches:
     """Search passes first…last (end excluded) for a filter's events, in bounded memory.
 
     Passes and layers that the filter rules out are not read.
+
+    Parameters
+    ----------
+    edges : (B + 1,) int64 or None
+        Count matching slots also per block of passes, from ``edges[b]`` to ``edges[b + 1]``; they cover first…last.
     """
     last = store.n_passes if last is None else last
     found = Matches(
@@ -81,6 +94,7 @@ def matching_passes(
         tuple(np.zeros(layer.experts, np.int64) for layer in store.model.layers),
         np.zeros(len(store.model.layers), np.int64),
         0,
+        None if edges is None else _empty_blocks(store, edges),
     )
     layers = [layer for layer in store.model.layers if filter.wants_layer(layer)]
     counts_only = 0
@@ -99,9 +113,7 @@ def matching_passes(
             headers = headers[numbers[0] : numbers[-1] + 1]
             _search(store, found, layers, headers, part)
     np.logical_or(found.passes, found.events > 0, out=found.passes)
-    return Matches(
-        filter, first, last, found.passes, found.events, found.tokens, found.slots, found.layer_events, counts_only
-    )
+    return replace(found, counts_only=counts_only)
 
 
 def matching_tokens(store: Store, filter: Filter, layer: LayerLike, i: int, j: int) -> Match:
@@ -142,7 +154,27 @@ def _search(store: Store, found: Matches, layers: list[LayerInfo], headers: np.n
             assert routes.experts is not None
             chosen = routes.experts[result.slots]
             found.slots[layer.place][:] += np.bincount(chosen, minlength=layer.experts)
+            if found.blocks is not None:
+                assert result.slots is not None
+                _count_blocks(found.blocks, layer, tokens["pass"][np.nonzero(result.slots)[0]], chosen)
         _count(found.tokens, place[anywhere])
+
+
+def _empty_blocks(store: Store, edges: npt.NDArray[np.int64]) -> LoadBlocks:
+    offsets = np.cumsum([0, *(layer.experts for layer in store.model.layers)]).astype(np.int64)
+    return LoadBlocks(edges, np.zeros((len(edges) - 1, int(offsets[-1])), np.uint32), offsets)
+
+
+def _count_blocks(blocks: LoadBlocks, layer: LayerInfo, passes: npt.NDArray, experts: npt.NDArray) -> None:
+    """Add 1 per slot to the block of its pass and to its expert; only the blocks that are met are touched."""
+    if not len(passes):
+        return
+    block = np.searchsorted(blocks.edges, passes, side="right") - 1
+    low, high = int(block.min()), int(block.max()) + 1
+    flat = (block - low) * layer.experts + experts
+    counts = np.bincount(flat, minlength=(high - low) * layer.experts).reshape(high - low, layer.experts)
+    start = int(blocks.offsets[layer.place])
+    blocks.counts[low:high, start : start + layer.experts] += counts.astype(np.uint32)
 
 
 def _token_chunks(

@@ -97,11 +97,14 @@ class FilterBar(QWidget):
             self.edit.setText(new.text)
             self._check(new.text)
 
-    def set_matches(self, passes: int, all_passes: int, events: int, all_events: int) -> None:
-        """Say how much of what is there matches."""
+    def set_matches(self, passes: int, all_passes: int, events: int, all_events: int, note: str = "") -> None:
+        """Say how much of what is there matches, and what could not be searched."""
         self.progress.hide()
-        self.counts.setText(f"{passes:,} of {all_passes:,} passes · {events:,} of {all_events:,} events match")
-        self.counts.setToolTip("An event is one token at one MoE layer; padding counts only if the filter names it")
+        self.counts.setText(
+            f"{passes:,} of {all_passes:,} passes · {events:,} of {all_events:,} events match" + (" ⚠" if note else "")
+        )
+        hint = "An event is one token at one MoE layer; padding counts only if the filter names it"
+        self.counts.setToolTip(f"{hint}.\n⚠ {note}" if note else hint)
 
     def set_total(self, text: str) -> None:
         """Say how much there is without a filter."""

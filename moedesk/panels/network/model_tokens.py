@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.analysis.search import matching_tokens
 from moedesk.analysis.tokens import LayerTokens, layer_tokens
-from moedesk.core.filter import Filter, LayerRows, match
+from moedesk.core.filter import Filter
 from moedesk.core.store import Store
 
 LIMIT = 20_000
@@ -95,7 +96,7 @@ def read_page(store: Store, question: Question, chosen: Filter) -> TokenPage:
     start, stop = _page(first, last, token, question.from_end)
     tokens = layer_tokens(store, layer, start, stop)
     order = np.lexsort((np.arange(len(tokens.tokens)), tokens.tokens["column"], tokens.tokens["sequence"]))
-    return TokenPage(passes, tokens, order, _matched(store, tokens, passes, chosen), start - first, last - stop)
+    return TokenPage(passes, tokens, order, _matched(store, tokens, chosen), start - first, last - stop)
 
 
 def _page(first: int, last: int, token: int | None, from_end: bool) -> tuple[int, int]:
@@ -108,12 +109,10 @@ def _page(first: int, last: int, token: int | None, from_end: bool) -> tuple[int
     return start, start + LIMIT
 
 
-def _matched(store: Store, tokens: LayerTokens, passes: tuple[int, int], chosen: Filter) -> npt.NDArray[np.bool_]:
+def _matched(store: Store, tokens: LayerTokens, chosen: Filter) -> npt.NDArray[np.bool_]:
     if not chosen or not len(tokens.tokens):
         return np.ones(len(tokens.tokens), bool)
-    rows = LayerRows(tokens.layer, tokens.flags, tokens.experts, tokens.weights, tokens.entropy, tokens.margin)
-    headers = store.read_passes(*passes)
-    return match(chosen, rows, tokens.tokens, headers, store.token_text).rows
+    return matching_tokens(store, chosen, tokens.layer, tokens.first, tokens.first + len(tokens.tokens)).rows
 
 
 def weights_of(tokens: LayerTokens, expert: int) -> npt.NDArray[np.float32]:

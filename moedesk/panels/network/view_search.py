@@ -74,7 +74,7 @@ class Search(QObject):
 
     def _show(self, found: Found) -> None:
         self.result = found
-        self._bar.set_matches(len(found.passes), self._session.store.n_passes, found.total, found.out_of)
+        self._bar.set_matches(len(found.passes), self._session.store.n_passes, found.total, found.out_of, found.note)
         self.found.emit()
 
     def _fail(self, error: Exception) -> None:

@@ -1,7 +1,7 @@
 """The Tokens tab: the text of a pass, coloured by expert at one layer."""
 
 from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.model_layout import TokenLayout, lay_out
@@ -39,7 +39,7 @@ class TokensTab(QWidget):
         self.layer_box = QComboBox()
         self.color_box = QComboBox()
         self.scope_box = QComboBox()
-        self.padding_box = QCheckBox("Padding")
+        self.padding_box = QToolButton(text="Padding", checkable=True)
         self.text = TokenText()
         self.shares = ExpertShares()
         self.note = QLabel()
