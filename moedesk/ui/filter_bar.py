@@ -100,9 +100,8 @@ class FilterBar(QWidget):
     def set_matches(self, passes: int, all_passes: int, events: int, all_events: int, note: str = "") -> None:
         """Say how much of what is there matches, and what could not be searched."""
         self.progress.hide()
-        self.counts.setText(
-            f"{passes:,} of {all_passes:,} passes · {events:,} of {all_events:,} events match" + (" ⚠" if note else "")
-        )
+        warning = " ⚠" if note else ""
+        self.counts.setText(f"{passes:,} of {all_passes:,} passes · {events:,} of {all_events:,} events match{warning}")
         hint = "An event is one token at one MoE layer; padding counts only if the filter names it"
         self.counts.setToolTip(f"{hint}.\n⚠ {note}" if note else hint)
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyqtgraph as pg
@@ -109,7 +110,7 @@ def test_brighter_is_more(view, store):
     light = [picture.pixelColor(view.position_of(0, expert, 0) + QPoint(8, 0)).lightnessF() for expert in range(8)]
     busy = np.flatnonzero(counts)
     order = busy[np.argsort(counts[busy], kind="stable")]
-    for less, more in zip(order, order[1:], strict=False):
+    for less, more in pairwise(order):
         if counts[less] < counts[more]:
             assert light[less] < light[more]
 

@@ -36,7 +36,7 @@ class PassTable(QAbstractTableModel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._numbers: Sequence[int] | npt.NDArray[np.int64] = range(0)
-        self._matches: dict[int, int] | None = None
+        self._matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
         self._blocks: dict[int, PassRows] = {}
         self._wanted: dict[int, None] = {}
         self._origin = 0
@@ -49,9 +49,12 @@ class PassTable(QAbstractTableModel):
         return self._numbers
 
     def set_numbers(
-        self, numbers: Sequence[int] | npt.NDArray[np.int64], matches: dict[int, int] | None, rising: bool
+        self,
+        numbers: Sequence[int] | npt.NDArray[np.int64],
+        matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None,
+        rising: bool,
     ) -> None:
-        """Show these passes; ``rising`` says that they are in order of time."""
+        """Show these passes; ``rising``: in order of time. ``matches``: pass numbers in order, and matching events of each."""
         self.beginResetModel()
         self._numbers, self._matches, self._rising = numbers, matches, rising
         self._blocks.clear()
@@ -121,7 +124,7 @@ class PassTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole and shown.id == "id":
             return f"{number:,}"
         if role == Qt.ItemDataRole.DisplayRole and shown.id == "matches":
-            return "" if self._matches is None else f"{self._matches.get(number, 0):,}"
+            return "" if self._matches is None else f"{_looked_up(self._matches, number):,}"
         rows = self._blocks.get(index.row() // BLOCK)
         if rows is None:
             self._want(index.row() // BLOCK)
@@ -236,7 +239,7 @@ class PassesView(QTableView):
             passes, counts = self._found
             low, high = np.searchsorted(passes, (first, last))
             numbers, counts = passes[low:high], counts[low:high]
-        matches = None if counts is None else dict(zip(np.asarray(numbers).tolist(), counts.tolist(), strict=True))
+        matches = self._found
         self._ask_time(first, last)
         if self._sort is None:
             self._session.jobs.cancel("network.sort")
@@ -364,6 +367,11 @@ class PassesView(QTableView):
         for place, shown in enumerate(COLUMNS):
             if shown.id not in ("id", "matches"):
                 self.setColumnHidden(place, shown.id not in ids)
+
+
+def _looked_up(matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], number: int) -> int:
+    place = int(np.searchsorted(matches[0], number))
+    return int(matches[1][place]) if place < len(matches[0]) and matches[0][place] == number else 0
 
 
 def _place(column_id: str) -> int:

@@ -39,7 +39,7 @@ class TokensTab(QWidget):
         self.layer_box = QComboBox()
         self.color_box = QComboBox()
         self.scope_box = QComboBox()
-        self.padding_box = QToolButton(text="Padding", checkable=True)
+        self.padding_box = QToolButton()
         self.text = TokenText()
         self.shares = ExpertShares()
         self.note = QLabel()
@@ -68,6 +68,8 @@ class TokensTab(QWidget):
             "All tokens of the brushed passes, up to the replay cursor, sequence by sequence",
             Qt.ItemDataRole.ToolTipRole,
         )
+        self.padding_box.setText("Padding")
+        self.padding_box.setCheckable(True)
         self.padding_box.setToolTip("Show padding tokens, which no number counts")
         self.note.setWordWrap(True)
         self.note.setContentsMargins(6, 0, 6, 2)
