@@ -4,7 +4,6 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QFont, QGuiApplication
 from PySide6.QtWidgets import QApplication
 
-from moedesk.core.resources import resource
 from moedesk.session.settings import Settings
 from moedesk.ui.style_sheet import style_sheet
 from moedesk.ui.theme import DARK, LIGHT, THEMES, Theme
@@ -64,7 +63,7 @@ class Appearance(QObject):
         font = QFont(self._base)
         font.setPointSizeF(self._base.pointSizeF() * self.zoom)
         application.setFont(font)
-        application.setStyleSheet(style_sheet(theme, resource("icons", f"close-{theme.name}.svg").as_posix()))
+        application.setStyleSheet(style_sheet(theme))
         self.changed.emit()
 
     def _scheme_changed(self, _: Qt.ColorScheme) -> None:

@@ -32,8 +32,12 @@ class Menus:
     def add_dynamic(self, path: str, fill: Callable[[QMenu], None]) -> None:
         """Add a submenu that is filled whenever it opens."""
         menu = self._menu(path)
-        menu.aboutToShow.connect(menu.clear)
-        menu.aboutToShow.connect(lambda: fill(menu))
+
+        def refill() -> None:
+            menu.clear()
+            fill(menu)
+
+        menu.aboutToShow.connect(refill)
 
     def _add(self, command: Command) -> None:
         action = QAction(command.title, self._window)

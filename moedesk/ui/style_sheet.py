@@ -2,6 +2,7 @@
 
 from string import Template
 
+from moedesk.core.resources import resource
 from moedesk.ui.theme import Theme
 
 _TEMPLATE = Template("""
@@ -46,6 +47,10 @@ QHeaderView::section { background: $raised; color: $text; border: none; border-r
   border-bottom: 1px solid $border; padding: 3px 5px; }
 QTableView, QTreeView, QListView { background: $surface; border: none; gridline-color: $grid;
   selection-background-color: $selection; selection-color: $selection_text; }
+QCheckBox { spacing: 5px; }
+QCheckBox::indicator { width: 12px; height: 12px; border: 1px solid $muted; border-radius: 2px; background: $surface; }
+QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$check_icon"); }
+QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $focus; }
 QSplitter::handle { background: $border; }
 QSplitter::handle:horizontal { width: 1px; }
 QSplitter::handle:vertical { height: 1px; }
@@ -53,14 +58,8 @@ QScrollArea { border: none; }
 """)
 
 
-def style_sheet(theme: Theme, close_icon: str) -> str:
-    """Return the application's style sheet.
-
-    Parameters
-    ----------
-    theme : Theme
-    close_icon : str
-        Path of the picture on the close button of a tab.
-    """
+def style_sheet(theme: Theme) -> str:
+    """Return the application's style sheet in the colours of a theme."""
     colors = {name: value for name, value in vars(theme).items() if isinstance(value, str)}
-    return _TEMPLATE.substitute(colors, close_icon=close_icon)
+    icons = {f"{name}_icon": resource("icons", f"{name}-{theme.name}.svg").as_posix() for name in ("check", "close")}
+    return _TEMPLATE.substitute(colors, **icons)
