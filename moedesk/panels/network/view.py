@@ -46,6 +46,7 @@ class NetworkPanel(Panel):
         self.search.found.connect(self._show_found)
         for part in (self.overview, self.passes, self.details):
             part.menu_asked.connect(self._menu)
+        self.passes.failed.connect(shell.say)
         self.set_theme(shell.theme)
 
     def _lay_out(self) -> None:

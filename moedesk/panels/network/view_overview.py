@@ -133,6 +133,7 @@ class Overview(QWidget):
                 "network.hover",
                 lambda _: slots_text(counts_of(store, found, cell.passes), cell),
                 lambda slots: self._add_slots(cell, text, slots),
+                self._fail,
             )
 
     def _add_slots(self, cell: Cell, text: str, slots: str) -> None:
@@ -148,6 +149,7 @@ class Overview(QWidget):
             "network.pick",
             lambda _: busiest(counts_of(store, found, cell.passes), cell),
             lambda place: self._session.select(selection_of(place, cell.passes)),
+            self._fail,
         )
 
     def _menu(self, cell: Cell, position: QPoint) -> None:

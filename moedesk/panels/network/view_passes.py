@@ -1,154 +1,19 @@
-"""The table of passes: a Qt model that reads only the rows that are looked at, and its view."""
+"""The table of passes: order, sorting, columns, and what is marked in it."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QPoint, Qt, QTimer, Signal
+from PySide6.QtCore import QModelIndex, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView, QWidget
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, ordered, read_rows
+from moedesk.panels.network.view_pass_table import BLOCK, TIMELINE_ROLE, PassTable
 from moedesk.panels.network.view_timeline import TimelineDelegate
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
-
-BLOCK = 64  # rows read at once
-KEPT = 64  # blocks kept in memory
-
-AnyIndex = QModelIndex | QPersistentModelIndex
-TIMELINE_ROLE = Qt.ItemDataRole.UserRole + 1
-"""Start and end of a pass as shares of the time in view, or None while it is being read."""
-
-
-class PassTable(QAbstractTableModel):
-    """Rows of passes; a row that was not read yet is empty, and its block is asked for.
-
-    Signals
-    -------
-    missing
-        Some rows that are being looked at must be read.
-    """
-
-    missing = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._numbers: Sequence[int] | npt.NDArray[np.int64] = range(0)
-        self._matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
-        self._blocks: dict[int, PassRows] = {}
-        self._wanted: dict[int, None] = {}
-        self._origin = 0
-        self._time: tuple[int, int] = (0, 1)
-        self._rising = True
-
-    @property
-    def numbers(self) -> Sequence[int] | npt.NDArray[np.int64]:
-        """The pass in each row."""
-        return self._numbers
-
-    def set_numbers(
-        self,
-        numbers: Sequence[int] | npt.NDArray[np.int64],
-        matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None,
-        rising: bool,
-    ) -> None:
-        """Show these passes; ``rising``: in order of time. ``matches``: pass numbers in order, and matching events of each."""
-        self.beginResetModel()
-        self._numbers, self._matches, self._rising = numbers, matches, rising
-        self._blocks.clear()
-        self._wanted.clear()
-        self.endResetModel()
-
-    def set_time(self, origin: int, first: int, last: int) -> None:
-        """Say when the capture, and what is in view, starts and ends (ns)."""
-        self._origin, self._time = origin, (first, max(last, first + 1))
-
-    def row_of(self, number: int) -> int | None:
-        """Return the row of a pass, None if it is not shown."""
-        numbers = self._numbers
-        if isinstance(numbers, range):
-            return numbers.index(number) if number in numbers else None
-        if self._rising:
-            row = int(np.searchsorted(numbers, number))
-            return row if row < len(numbers) and numbers[row] == number else None
-        found = np.flatnonzero(np.asarray(numbers) == number)
-        return int(found[0]) if len(found) else None
-
-    def take_wanted(self) -> tuple[int, ...]:
-        """Return the blocks that were looked at and are missing, the latest last; they are then asked for."""
-        wanted = tuple(self._wanted)[-KEPT // 4 :]
-        self._wanted.clear()
-        return wanted
-
-    def set_blocks(self, blocks: dict[int, PassRows]) -> None:
-        """Take over rows that were read."""
-        for number, rows in blocks.items():
-            self._blocks.pop(number, None)
-            self._blocks[number] = rows
-            first = number * BLOCK
-            last = min(first + len(rows), len(self._numbers)) - 1
-            if last >= first:
-                self.dataChanged.emit(self.index(first, 0), self.index(last, len(COLUMNS) - 1))
-        while len(self._blocks) > KEPT:
-            del self._blocks[next(iter(self._blocks))]
-
-    def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008
-        """Return the number of passes shown."""
-        return 0 if parent.isValid() else len(self._numbers)
-
-    def columnCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008
-        """Return the number of columns, hidden ones included."""
-        return 0 if parent.isValid() else len(COLUMNS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:  # noqa: N802
-        """Return title, explanation and side of a column."""
-        if orientation == Qt.Orientation.Horizontal:
-            if role == Qt.ItemDataRole.DisplayRole:
-                return COLUMNS[section].title
-            if role == Qt.ItemDataRole.ToolTipRole:
-                return COLUMNS[section].hint
-            if role == Qt.ItemDataRole.TextAlignmentRole:
-                return self._side(COLUMNS[section])
-        return None
-
-    def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Return what a cell says."""
-        shown = COLUMNS[index.column()]
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return self._side(shown)
-        if role not in (Qt.ItemDataRole.DisplayRole, TIMELINE_ROLE):
-            return None
-        number = int(self._numbers[index.row()])
-        if role == Qt.ItemDataRole.DisplayRole and shown.id == "id":
-            return f"{number:,}"
-        if role == Qt.ItemDataRole.DisplayRole and shown.id == "matches":
-            return "" if self._matches is None else f"{_looked_up(self._matches, number):,}"
-        rows = self._blocks.get(index.row() // BLOCK)
-        if rows is None:
-            self._want(index.row() // BLOCK)
-            return None
-        row = index.row() % BLOCK
-        if role == TIMELINE_ROLE:
-            return self._bar(rows, row)
-        return shown.text(rows, row, self._origin) if shown.text is not None else None
-
-    def _side(self, shown: Column) -> Qt.AlignmentFlag:
-        side = Qt.AlignmentFlag.AlignLeft if shown.id in ("phase", "timeline") else Qt.AlignmentFlag.AlignRight
-        return side | Qt.AlignmentFlag.AlignVCenter
-
-    def _bar(self, rows: PassRows, row: int) -> tuple[float, float]:
-        first, last = self._time
-        start, end = (int(rows.header[name][row]) for name in ("t0_ns", "t1_ns"))
-        return (start - first) / (last - first), (end - first) / (last - first)
-
-    def _want(self, block: int) -> None:
-        asked = bool(self._wanted)
-        self._wanted.pop(block, None)
-        self._wanted[block] = None
-        if not asked:
-            self.missing.emit()
 
 
 class PassesView(QTableView):
@@ -157,9 +22,12 @@ class PassesView(QTableView):
     Signals
     -------
     menu_asked : Selection, QPoint
+    failed : str
+        Something could not be read.
     """
 
     menu_asked = Signal(object, QPoint)
+    failed = Signal(str)
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -209,11 +77,6 @@ class PassesView(QTableView):
             if shown.id == "timeline":
                 self.setItemDelegateForColumn(place, self.timeline)
 
-    @property
-    def jobs_busy(self) -> bool:
-        """Whether rows are still to be asked for."""
-        return self._reading.isActive()
-
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""
         if changed & {"store", "window", "found"}:
@@ -256,7 +119,7 @@ class PassesView(QTableView):
 
         if not len(self.table.numbers):
             self.table.set_numbers(numbers, matches, True)
-        self._session.jobs.latest("network.sort", work, done)
+        self._session.jobs.latest("network.sort", work, done, self._fail)
 
     def _ask_time(self, first: int, last: int) -> None:
         store = self._session.store
@@ -271,7 +134,7 @@ class PassesView(QTableView):
             self.table.set_time(*times)
             self.viewport().update()
 
-        self._session.jobs.latest("network.time", work, done)
+        self._session.jobs.latest("network.time", work, done, self._fail)
 
     def _read(self) -> None:
         store, numbers = self._session.store, self.table.numbers
@@ -289,7 +152,10 @@ class PassesView(QTableView):
             if self.table.numbers is numbers:
                 self.table.set_blocks(blocks)
 
-        self._session.jobs.latest("network.rows", work, done)
+        self._session.jobs.latest("network.rows", work, done, self._fail)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed.emit(f"The passes could not be read: {error}")
 
     def _follow(self) -> None:
         """Mark and show the row of the cursor, else of the selected pass."""
@@ -367,11 +233,6 @@ class PassesView(QTableView):
         for place, shown in enumerate(COLUMNS):
             if shown.id not in ("id", "matches"):
                 self.setColumnHidden(place, shown.id not in ids)
-
-
-def _looked_up(matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], number: int) -> int:
-    place = int(np.searchsorted(matches[0], number))
-    return int(matches[1][place]) if place < len(matches[0]) and matches[0][place] == number else 0
 
 
 def _place(column_id: str) -> int:

@@ -34,7 +34,7 @@ class Search(QObject):
         self._bar.set_filter(session.filter)
         if "store" in changed:
             store = session.store
-            session.jobs.latest("network.texts", lambda _: common_texts(store), self._set_texts)
+            session.jobs.latest("network.texts", lambda _: common_texts(store), self._set_texts, self._fail)
         if not changed & {"store", "filter"}:
             return
         asked = (session.filter.to_text(), session.store.revision)
@@ -63,6 +63,7 @@ class Search(QObject):
             "network.total",
             lambda _: sum(store.n_tokens(stream) for stream in store.model.streams),
             lambda rows: self._say(f"{store.n_passes:,} passes · {rows:,} token rows · {layers} layers"),
+            self._fail,
         )
 
     def _say(self, total: str) -> None:
@@ -79,4 +80,4 @@ class Search(QObject):
 
     def _fail(self, error: Exception) -> None:
         self._asked = None
-        self._bar.set_total(f"The search failed: {error}")
+        self._bar.set_total(f"The capture could not be read: {error}")
