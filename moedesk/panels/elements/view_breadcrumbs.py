@@ -20,7 +20,8 @@ class Breadcrumbs(QWidget):
         super().__init__(parent)
         self.setObjectName("breadcrumbs")
         self._steps: list[tuple[QLabel | None, QToolButton]] = []
-        self._left_out = QLabel("› …")
+        self._left_out = QLabel("› …", self)
+        self._left_out.hide()
         self._row = QHBoxLayout(self)
         self._row.setContentsMargins(4, 1, 4, 1)
         self._row.setSpacing(0)
