@@ -25,7 +25,8 @@ def record(name: str) -> Path:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(SAMPLE / name, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(SAMPLE / name)
-    model.name_or_path = model.config._name_or_path = name  # no path of this machine in a shipped file
+    # No path of this machine in a shipped file.
+    model.name_or_path = model.config._name_or_path = tokenizer.name_or_path = name
     texts = {
         domain.name: sorted(domain.glob("*.txt"))[:2]
         for domain in sorted((SAMPLE / "domains").iterdir())
