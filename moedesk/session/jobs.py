@@ -70,7 +70,11 @@ class Jobs:
         ``work(ticket)`` runs in the worker, ``done``, ``failed`` and ``progress`` where results are delivered, and only while
         the question is still the latest.
         """
-        report = None if progress is None else lambda share: self._post(ticket, progress, share)
+
+        def report(share: float) -> None:
+            if progress is not None:
+                self._post(ticket, progress, share)
+
         ticket = Ticket(report)
 
         def job() -> None:
