@@ -8,11 +8,18 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton, QV
 
 from moedesk.core.errors import FilterError
 from moedesk.core.filter import NO_FILTER, Filter, parse
+from moedesk.core.filter.keys import KEYS
 from moedesk.core.model import ModelInfo
 from moedesk.ui.filter_edit import FilterEdit
 from moedesk.ui.theme import LIGHT, Theme
 
 EXAMPLE = "Filter, for example  layer:2 expert:7 entropy>1.5 -is:padding"
+
+
+def starts_key(text: str) -> bool:
+    """Return whether the last word of a filter could become a key: ``ent`` may be on its way to ``entropy>1``."""
+    word = text.split(" ")[-1].removeprefix("-").lower()
+    return bool(word) and any(key.startswith(word) for key in KEYS)
 
 
 class FilterBar(QWidget):
@@ -53,6 +60,7 @@ class FilterBar(QWidget):
         self.message.hide()
         self._lay_out()
         self.edit.textChanged.connect(self._typed)
+        self.edit.editingFinished.connect(self._finish)
         self.clear_button.clicked.connect(self.edit.clear)
 
     def _lay_out(self) -> None:
@@ -134,7 +142,17 @@ class FilterBar(QWidget):
     def _typed(self, text: str) -> None:
         self.clear_button.setVisible(bool(text))
         new = self._check(text)
-        if new is not None and new.to_text() != self._filter.to_text():
+        if new is not None and not (self.edit.hasFocus() and starts_key(text)):
+            self._apply(new)
+
+    def _finish(self) -> None:
+        """Apply what was held back while it could still become a key."""
+        new = self._check(self.edit.text())
+        if new is not None:
+            self._apply(new)
+
+    def _apply(self, new: Filter) -> None:
+        if new.to_text() != self._filter.to_text():
             self._filter = new
             self.filter_changed.emit(new)
 
