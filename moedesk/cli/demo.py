@@ -1,6 +1,7 @@
 """``moedesk demo``: the sample, in the window; without a display, the main job as files."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,9 @@ from moedesk.cli.window import add_window_arguments, open_window
 from moedesk.core.resources import resource
 
 NAME = "demo"
-HELP = "open the sample capture; without a display, record one and save a picture of it"
-PROMPTS = {
-    "code": "def fibonacci(n):\n",
-    "english": "The old house at the end of the street had been empty for",
-    "maths": "Let $f$ be a continuous function on the interval",
-}
-NEW_TOKENS = 24
+HELP = "open the sample capture; without a display, record one, audit it and save pictures of it"
+PROMPT = 200  # characters of a held-out text of each domain, which the model continues
+NEW_TOKENS = 20
 FOLDER = "moedesk-demo"
 
 
@@ -24,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--headless",
         metavar="FOLDER",
-        help=f"open no window: load the sample model, record it while it generates, and save capture and picture here "
-        f"(without a display: in ./{FOLDER})",
+        help=f"open no window: load the sample model, record it while it generates, audit the capture, and save all "
+        f"with pictures here (without a display: in ./{FOLDER})",
     )
 
 
@@ -42,44 +39,53 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def without_display(folder: Path, theme: str | None) -> int:
-    """Record the sample model while it generates, and save a picture of the app showing the capture."""
-    from moedesk.cli.info import as_text
+    """Record the sample model while it generates, audit the capture, and save pictures of the app showing it."""
     from moedesk.cli.window import check_qt
     from moedesk.ui.screenshot import Picture, take
 
     check_qt()
     folder.mkdir(parents=True, exist_ok=True)
-    capture = folder / "demo.h5"
-    print("Loading the sample model and recording it while it generates …", flush=True)
+    capture, report = folder / "demo.h5", folder / "audit.txt"
+    print("Loading the sample model and recording it while it continues eight texts …", flush=True)
     record_sample(capture)
-    print(_facts(capture, as_text), flush=True)
-    print("Drawing the app …", flush=True)
-    pictures = []
-    for panel in ("network", "elements"):
-        picture = folder / f"{panel}.png"
-        take(Picture(capture, panel, theme if theme in ("light", "dark") else "light", layer=0, expert=0), picture)
-        pictures.append(picture)
-    for what, path in [("capture", capture), *(("picture", path) for path in pictures)]:
-        print(f"{what}  {path.resolve()}")
-    print(f"Look at it on a machine with a display: moedesk {capture.name}")
+    print("Auditing what was recorded …", flush=True)
+    facts, audited = _describe(capture)
+    report.write_text(audited + "\n", encoding="utf-8")
+    print(f"\n{facts}\n\n{audited}\n\nDrawing the app …", flush=True)
+    pictures = [folder / "network.png", folder / "elements.png"]
+    for picture in pictures:
+        take(
+            Picture(capture, picture.stem, theme if theme in ("light", "dark") else "light", layer=0, expert=0), picture
+        )
+    for what, path in (("capture", capture), ("audit", report), *(("picture", picture) for picture in pictures)):
+        print(f"{what:<8} {path.resolve()}")
+    print(f"Open the capture on a machine with a display: moedesk {capture.name}")
     return 0
 
 
 def record_sample(path: Path) -> None:
-    """Record the sample model while it continues a few prompts."""
+    """Record the sample model while it continues the beginning of a text of each domain."""
+    # Read when torch is first imported. So small a model is slower on several threads, many times where cores are shared.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     import moedesk
     from moedesk.probe.load import load
 
     model: Any
-    model, tokenizer = load(resource("sample", "tinymoe"))
+    model, tokenizer = load("sample")
+    texts = sorted(resource("sample", "domains").glob("*/01.txt"))
     with moedesk.record(model, path, tokenizer=tokenizer):
-        for prompt in PROMPTS.values():
+        for text in texts:
+            prompt = text.read_text(encoding="utf-8")[:PROMPT]
             inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
             model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
 
 
-def _facts(path: Path, as_text) -> str:  # type: ignore[no-untyped-def]
+def _describe(path: Path) -> tuple[str, str]:
+    """Return what ``moedesk info`` and ``moedesk audit`` say of a capture."""
+    from moedesk.analysis.audit import audit
     from moedesk.capture.open import open_capture
+    from moedesk.cli import audit as audit_command
+    from moedesk.cli import info
 
     with open_capture(path) as capture:
-        return str(as_text(capture))
+        return info.as_text(capture), audit_command.as_text(capture.name, audit(capture))
