@@ -144,8 +144,16 @@ class CaptureFile:
             compact(self.path)
 
     def abandon(self) -> None:
-        """Close as well as a broken disk allows; what was committed stays readable."""
+        """Leave the file as a kill would: what was committed stays readable.
+
+        After a failed write HDF5 would still write metadata when it closes the file, about data that is not there. So it first
+        gets a descriptor that nothing can be written through.
+        """
         self._pool.shutdown()
+        with suppress(OSError, RuntimeError, ValueError):
+            read_only = os.open(self.path, os.O_RDONLY)
+            os.dup2(read_only, self._file.id.get_vfd_handle())
+            os.close(read_only)
         with suppress(OSError, RuntimeError, ValueError):
             self._file.close()
         self._draft.unlink(missing_ok=True)

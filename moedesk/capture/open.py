@@ -65,7 +65,7 @@ def _open_hdf5(path: Path) -> h5py.File:
         raise CaptureError(f"{path} is truncated: a part at its end is missing; copy or download it again")
     if "signature not found" in said or not h5py.is_hdf5(path):
         raise CaptureError(f"{path} is not an HDF5 file, so not a capture")
-    raise CaptureError(f"{path} can't be opened: {said.splitlines()[0]}")
+    raise CaptureError(f"{path} is damaged: {said.splitlines()[0]}")
 
 
 def _check_capture(file: h5py.File, path: Path) -> None:

@@ -79,6 +79,8 @@ class Capture:
         lines = [line.decode("utf-8", "replace") for line in self.contents.read_all("notes").tolist()]
         if self.contents.state == State.RECORDING:
             lines.append(f"the recording was cut short or is still running; {self.n_passes:,} passes were saved")
+        elif self.contents.state == State.RECOVERED:
+            lines.append(f"the recording was cut short; {self.n_passes:,} passes were recovered")
         return tuple(lines)
 
     @cached_property

@@ -34,23 +34,20 @@ def recover(path: str | PathLike[str], in_place: bool = False) -> Path:
         If nothing can be saved, or the copy can't be written.
     """
     path = Path(path)
-    target = path.with_name(f"{path.stem}.recovered.h5")
-    marked = path.with_name(f"{path.name}.marked")
+    target = path if in_place else path.with_name(f"{path.stem}.recovered.h5")
+    marked, draft = path.with_name(f"{path.name}.marked"), path.with_name(f"{path.name}.recovering")
     try:
-        capture = _open(path, marked)
-        with capture:
-            if capture.is_whole:
+        with _open(path, marked) as capture:
+            if capture.is_whole and capture.path == path:
                 return path
-            _write_copy(capture, target)
-        if in_place:
-            target.replace(path)
-            return path
-        return target
+            _write_copy(capture, draft)
+        draft.replace(target)
     except (OSError, RuntimeError) as error:
-        target.unlink(missing_ok=True)
         raise CaptureError(f"{path} can't be recovered: {str(error).splitlines()[0]}") from None
     finally:
         marked.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+    return target
 
 
 def _open(path: Path, marked: Path) -> Capture:

@@ -24,7 +24,7 @@ def batches(seed: int) -> "Plain":
 
 def step(plain: Plain, seed: int, number: int) -> bool:
     """Add pass ``number``; return whether the model grew before it."""
-    grown = number in (40, 400)
+    grown = number in (40, 90)
     if grown:
         plain.grow(2, 200, 4, "main" if number == 40 else "encoder")
     rng = np.random.default_rng((seed, number, 1))
