@@ -69,6 +69,8 @@ class DetailsView(QScrollArea):
         _show(chosen, self.title, self.path, self.facts)
         _show(outline is not None and chosen and bool(outline.path(node)), self.copy)
         _show(not chosen, self.empty)
+        # Chart and table take the room there is; without them it stays empty below.
+        self._column.setStretch(self._column.count() - 1, 0 if self.shows_load else 1)
         _show(self.shows_load, self.scope, self.load)
         _show(self.shows_expert, self.previous, self.next, self.expert)
         if outline is None or not chosen or not changed:
@@ -174,7 +176,8 @@ class DetailsView(QScrollArea):
         column.addWidget(self.empty, 1)
         for widget, stretch in ((self.scope, 0), (self.load, 3), (self.expert, 4), (self.facts, 0)):
             column.addWidget(widget, stretch)
-        column.addStretch(1)
+        column.addStretch(0)
+        self._column = column
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

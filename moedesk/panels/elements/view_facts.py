@@ -36,6 +36,7 @@ class FactForm(QWidget):
             self._form.removeRow(0)
         for fact in facts:
             label, value = muted_label(fact.label), text_label(fact.value)
+            label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
             for widget in (label, value):
                 widget.setToolTip(fact.hint)
             self._form.addRow(label, value)
