@@ -2,9 +2,10 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moedesk.core.store import Store
+if TYPE_CHECKING:
+    from moedesk.core.store import Store
 
 NAME = "info"
 HELP = "say what a capture holds"
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(store: Store) -> dict[str, Any]:
+def as_json(store: "Store") -> dict[str, Any]:
     """Return the facts as JSON values; ``tokens`` counts the token rows kept of the main stream."""
     from moedesk.capture.schema import VERSION
 
@@ -42,7 +43,7 @@ def as_json(store: Store) -> dict[str, Any]:
     }
 
 
-def as_text(store: Store) -> str:
+def as_text(store: "Store") -> str:
     """Return the facts as lines to read."""
     model = store.model
     lines = [
