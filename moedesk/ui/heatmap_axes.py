@@ -36,6 +36,7 @@ class LayerAxis(pg.GraphicsWidget):
         self.marked: tuple[int, int | None] | None = None
         self.setFixedWidth(LEFT_WIDTH)
         self.setFlag(self.GraphicsItemFlag.ItemClipsToShape)
+        self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again
         view.sigRangeChanged.connect(self._redraw)
 
     def _redraw(self) -> None:
@@ -134,6 +135,7 @@ class PassAxis(pg.GraphicsWidget):
         self.theme: Theme = LIGHT
         self.setFixedHeight(BOTTOM_HEIGHT)
         self.setFlag(self.GraphicsItemFlag.ItemClipsToShape)
+        self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again
         self.setToolTip("Drag here to look at some passes only; drag an end to move it; double-click to see all again")
         self.setCursor(Qt.CursorShape.SizeHorCursor)
         view.sigRangeChanged.connect(self._redraw)
