@@ -15,7 +15,7 @@ _ADDERS = {"add", "__add__", "__radd__", "add_", "__iadd__"}
 TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(-1),
     "sigmoid": torch.sigmoid,
-    "logits": lambda logits: logits,
+    "logits": torch.clone,
     "sqrt(softplus)": lambda logits: functional.softplus(logits).sqrt(),
 }
 
@@ -94,9 +94,13 @@ class Rule:
         text = self.transform + ("+bias" if self.biased else "")
         return f"{text}, {self.kept} of {self.groups} groups" if self.groups else text
 
-    def scores(self, logits: Tensor, bias: Tensor | None) -> Tensor:
-        """Return the (…, E) scores for (…, E) float32 logits and a bias that broadcasts to them."""
-        scores = TRANSFORMS[self.transform](logits)
+    def scores(self, logits: Tensor, bias: Tensor | None, shares: Tensor | None = None) -> Tensor:
+        """Return the (…, E) scores for (…, E) float32 logits and a bias that broadcasts to them.
+
+        ``shares`` is softmax(logits), where it is known already; the result may be that very tensor, never ``logits``.
+        """
+        known = shares is not None and self.transform == "softmax"
+        scores = shares if shares is not None and known else TRANSFORMS[self.transform](logits)
         if self.biased and bias is not None:
             scores = scores + bias
         if not self.groups:
@@ -105,6 +109,16 @@ class Rule:
         best = grouped.topk(2, dim=-1).values.sum(-1) if self.pair else grouped.amax(-1)
         kept = torch.zeros_like(best, dtype=torch.bool).scatter(-1, best.topk(self.kept, dim=-1).indices, True)
         return grouped.masked_fill(~kept.unsqueeze(-1), self.masked).flatten(-2)
+
+
+def entropies(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (…,) entropies of softmax(logits) in nats, and the (…, E) softmax; one exponential for both.
+
+    An expert with logit -inf has no share; NaN and +inf give NaN.
+    """
+    logs = logits.log_softmax(-1)
+    shares = logs.exp()
+    return -logs.clamp_(min=-1e4).mul_(shares).sum(-1), shares
 
 
 def margins(scores: Tensor, ids: Tensor) -> Tensor:
@@ -117,13 +131,14 @@ def margins(scores: Tensor, ids: Tensor) -> Tensor:
     Parameters
     ----------
     scores : (…, E) float32
+        Overwritten: a copy would double the cost.
     ids : (…, k) int64
         -1 where a slot was dropped.
     """
     dropped = (ids < 0).any(-1)
     ids = ids.clamp(min=0)
     chosen = scores.gather(-1, ids).amin(-1)
-    other = scores.scatter(-1, ids, float("-inf")).amax(-1)
+    other = scores.scatter_(-1, ids, float("-inf")).amax(-1)
     return torch.where(dropped | (other == float("-inf")), torch.nan, chosen - other)
 
 

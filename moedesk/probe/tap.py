@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from moedesk.core.columns import expert_dtype
-from moedesk.probe.ranking import margins
+from moedesk.probe.ranking import entropies, margins
 from moedesk.probe.scout import Binding, to_logits
 
-HELD_LOGITS = 4 << 20
-"""Bytes of logits held on the device before they are reduced: many layers at once in decoding, few in a long prefill."""
+HELD_LOGITS = 1 << 20
+"""Bytes of logits held on the device before they are reduced: all layers at once in decoding, which saves launches; one or two
+in a long prefill, which stays in a processor's cache."""
 
 _INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32}
 
@@ -142,17 +143,20 @@ class Collector:
         scores = _stack(logits).float()
         if bindings[0].probabilities:
             scores = to_logits(scores)
+        entropy, shares = entropies(scores)
         return LayerGroup(
             bindings,
             take(ids),
             take(_stack(weights)),
-            take(torch.special.entr(scores.softmax(-1)).sum(-1)),
-            _margin(bindings, scores, ids, self.transfer),
+            take(entropy),
+            _margin(bindings, scores, shares, ids, self.transfer),
             take(scores) if self.keep_logits else None,
         )
 
 
-def _margin(bindings: tuple[Binding, ...], logits: Tensor, ids: Tensor, transfer: Transfer) -> Tensor | None:
+def _margin(
+    bindings: tuple[Binding, ...], logits: Tensor, shares: Tensor, ids: Tensor, transfer: Transfer
+) -> Tensor | None:
     rule = bindings[0].rule
     if rule is None:
         return None
@@ -160,7 +164,7 @@ def _margin(bindings: tuple[Binding, ...], logits: Tensor, ids: Tensor, transfer
     if rule.biased:
         sources = [getattr(*binding.bias) for binding in bindings if binding.bias is not None]
         bias = torch.stack([source.detach().flatten() for source in sources]).float().unsqueeze(1).to(logits.device)
-    return transfer.take(margins(rule.scores(logits, bias), ids.long()))
+    return transfer.take(margins(rule.scores(logits, bias, shares), ids.long()))
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from moedesk.probe.ranking import Evidence, RankingObserver, Rule, fit_rule, margins
+from moedesk.probe.ranking import Evidence, RankingObserver, Rule, entropies, fit_rule, margins
 
 
 def scores_by_loop(row: list[float], bias: list[float], rule: Rule) -> list[float]:
@@ -78,3 +78,11 @@ def test_a_vector_beside_the_router_that_is_not_used_is_no_bias() -> None:
     zero = fit_rule(observe(logits.sigmoid(), logits, True, torch.zeros(8)))
     assert zero is not None
     assert (zero[0].label, zero[1]) == ("sigmoid+bias", "bias")
+
+
+def test_entropy_with_experts_that_have_no_share() -> None:
+    logits = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf], [1.0, 1.0, 1.0, 1.0], [0.0, torch.nan, 0.0, 0.0]])
+    got, shares = entropies(logits)
+    torch.testing.assert_close(got[:2], torch.tensor([math.log(2), math.log(4)]))
+    assert math.isnan(got[2])
+    torch.testing.assert_close(shares[0], torch.tensor([0.5, 0.5, 0.0, 0.0]))
