@@ -4,8 +4,9 @@
 
 Four ways take turns within each round, in a new order each time: no hooks; ids and weights (default columns, into a real file);
 counts only; ``output_router_logits=True``. Printed are the median over rounds of the ratio to the run without hooks of the same
-round, and its quartiles; then the same of the processor time of the whole process, which other programs disturb less. Only the forwards are timed, with the thread that writes running beside them; entering, leaving and the
-first pass, which finds the layers, are not. ``--decode`` times steps of one token on a cache of 128 instead.
+round, and its quartiles; then the same of the processor time of the whole process, which other programs disturb less. Only the
+forwards are timed, with the threads that write running beside them; entering, leaving and the first pass, which finds the layers,
+are not. ``--decode`` times steps of one token on a cache of 128 instead.
 """
 
 import argparse
