@@ -10,7 +10,9 @@ import numpy as np
 from moedesk.capture.schema import ColumnSpec
 
 LEVEL = 1
-"""gzip level: level 4 saves 2 % of the ids and takes a quarter longer."""
+STRATEGY = zlib.Z_RLE
+"""For routes and counts: expert ids hardly repeat as strings, so looking for runs only takes half the time of gzip 1 and gives
+7 % less (87 bytes a token instead of 94 for 16 layers × top-8 of 64; gzip 4: 91). What comes out is ordinary deflate."""
 TAIL_CHUNK_BYTES = 1 << 18
 
 
@@ -121,10 +123,11 @@ class Column:
     def _encode(self, lane: int) -> bytes:
         """Do what HDF5's shuffle and deflate filters do, outside its lock."""
         block = self._buffer[lane]
+        data = block.tobytes()
         if self.spec.shuffle and block.itemsize > 1:
-            flat = np.frombuffer(block, np.uint8).reshape(-1, block.itemsize)
-            return zlib.compress(flat.T.tobytes(), LEVEL)
-        return zlib.compress(block, LEVEL)
+            data = np.frombuffer(data, np.uint8).reshape(-1, block.itemsize).T.tobytes()
+        deflate = zlib.compressobj(LEVEL, strategy=STRATEGY if self.spec.row else zlib.Z_DEFAULT_STRATEGY)
+        return deflate.compress(data) + deflate.flush()
 
     @property
     def tail_bytes(self) -> int:
