@@ -173,19 +173,28 @@ def reduce_blocks(
     rows_px: int,
     row_range: tuple[int, int] | None = None,
     scale: ColourScale = ColourScale(),
+    totals: npt.NDArray[np.integer] | None = None,
 ) -> Heatmap:
-    """Return the picture of some blocks; parameters as in ``load_heatmap``."""
+    """Return the picture of some blocks; other parameters as in ``load_heatmap``.
+
+    Parameters
+    ----------
+    totals : (B, L) int or None
+        Slots per block and layer that make up the uniform share, where ``blocks`` counts only some of them.
+    """
     offsets = blocks.offsets.astype(np.int64)
     start, stop = (0, int(offsets[-1])) if row_range is None else row_range
     row_edges = _row_edges(offsets, start, stop, max(rows_px, 1))
     pass_edges, counts = _columns(blocks.edges, blocks.counts, max(columns, 1))
+    known = None if totals is None else _columns(blocks.edges, totals, max(columns, 1))[1].astype(np.float64)
     ratios = np.zeros((len(counts), len(row_edges) - 1), np.float32)
     image = np.zeros_like(ratios, np.uint8)
     if ratios.size:
         step = max(1, _CACHED // max(1, counts.shape[1]))
         for first in range(0, len(counts), step):
             some = slice(first, first + step)
-            ratios[some] = _ratios(counts[some], offsets, row_edges)
+            sums = _totals(counts[some], offsets) if known is None else known[some]
+            ratios[some] = _ratios(counts[some], sums, offsets, row_edges)
             image[some] = scale.indexes(ratios[some])
     return Heatmap(np.ascontiguousarray(image.T), ratios.T, scale, row_edges, offsets, pass_edges)
 
@@ -236,8 +245,8 @@ def _row_edges(offsets: npt.NDArray[np.int64], start: int, stop: int, rows_px: i
 
 
 def _columns(
-    edges: npt.NDArray[np.int64], counts: npt.NDArray[np.uint32], columns: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    edges: npt.NDArray[np.int64], counts: npt.NDArray[np.integer], columns: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.integer]]:
     """Sum neighbouring blocks until there are at most ``columns``."""
     if len(counts) <= columns:
         return edges, counts
@@ -250,14 +259,16 @@ def _columns(
 
 
 def _ratios(
-    counts: npt.NDArray[np.uint32], offsets: npt.NDArray[np.int64], row_edges: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.integer],
+    totals: npt.NDArray[np.float64],
+    offsets: npt.NDArray[np.int64],
+    row_edges: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
     """Return (columns, rows) load ÷ uniform share of the busiest expert of each row."""
     # Where a row spans layers, its parts are compared as ratios: split there first, join after.
     parts = np.unique(np.concatenate((row_edges, offsets[(offsets > row_edges[0]) & (offsets < row_edges[-1])])))
     layer = np.searchsorted(offsets, parts[:-1], side="right") - 1
     busiest = np.maximum.reduceat(counts[:, : parts[-1]], parts[:-1], axis=1)
-    totals = _totals(counts, offsets)
     with np.errstate(divide="ignore"):
         uniform = (np.diff(offsets) / totals).astype(np.float32)
     uniform[totals == 0] = np.nan
@@ -267,7 +278,7 @@ def _ratios(
     return np.fmax.reduceat(ratios, np.searchsorted(parts, row_edges[:-1]), axis=1)
 
 
-def _totals(counts: npt.NDArray[np.uint32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _totals(counts: npt.NDArray[np.integer], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return (columns, layers) slots per layer."""
     experts = np.diff(offsets)
     if (experts == experts[0]).all():  # the usual case, several times faster than reduceat

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
@@ -13,6 +13,7 @@ from moedesk.core.model import ModelInfo
 from moedesk.ui.filter_edit import FilterEdit
 from moedesk.ui.theme import LIGHT, Theme
 
+PAUSE = 250  # ms without a key after which a bare word is searched for
 EXAMPLE = "Filter, for example  layer:2 expert:7 entropy>1.5 -is:padding"
 
 
@@ -20,6 +21,11 @@ def starts_key(text: str) -> bool:
     """Return whether the last word of a filter could become a key: ``ent`` may be on its way to ``entropy>1``."""
     word = text.split(" ")[-1].removeprefix("-").lower()
     return bool(word) and any(key.startswith(word) for key in KEYS)
+
+
+def is_bare(text: str) -> bool:
+    """Return whether the last word of a filter is a text so far: ``layr`` may be on its way to the mistake ``layr:7``."""
+    return text.split(" ")[-1].removeprefix("-").isalpha()
 
 
 class FilterBar(QWidget):
@@ -59,6 +65,10 @@ class FilterBar(QWidget):
         self.message.setWordWrap(True)
         self.message.hide()
         self._lay_out()
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(PAUSE)
+        self._pause.timeout.connect(self._finish)
         self.edit.textChanged.connect(self._typed)
         self.edit.editingFinished.connect(self._finish)
         self.clear_button.clicked.connect(self.edit.clear)
@@ -142,11 +152,17 @@ class FilterBar(QWidget):
     def _typed(self, text: str) -> None:
         self.clear_button.setVisible(bool(text))
         new = self._check(text)
-        if new is not None and not (self.edit.hasFocus() and starts_key(text)):
+        self._pause.stop()
+        if new is None or (self.edit.hasFocus() and starts_key(text)):
+            return
+        if self.edit.hasFocus() and is_bare(text):
+            self._pause.start()
+        else:
             self._apply(new)
 
     def _finish(self) -> None:
-        """Apply what was held back while it could still become a key."""
+        """Apply what was held back while it could still become something else."""
+        self._pause.stop()
         new = self._check(self.edit.text())
         if new is not None:
             self._apply(new)

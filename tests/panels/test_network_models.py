@@ -124,7 +124,9 @@ def test_found_slots_lie_in_their_blocks(store, monkeypatch):
         if layer < 2 and 3 in store.layers[layer].experts[row]:
             expected[np.searchsorted(found.blocks.edges, number, side="right") - 1, layer * 8 + 3] += 1
     assert np.array_equal(found.blocks.counts, expected)
-    part = found_blocks(found, 5, 9)
+    part, totals = found_blocks(found, 5, 9)
+    for place, (first, last) in enumerate(((4, 8), (8, 12))):
+        assert totals[place].tolist() == [int(counts.sum()) for counts in store.window_counts(first, last)]
     assert part.edges.tolist() == [4, 8, 12]
     assert np.array_equal(part.counts, expected[1:3])
 

@@ -68,7 +68,13 @@ def test_a_word_that_may_become_a_key_waits(qtbot, bar):
     qtbot.keyClick(bar.edit, Qt.Key.Key_Return)
     assert changed == [parse("ent")]
     type_in(qtbot, bar, "x")
-    assert changed == [parse("ent"), parse("entx")]
+    qtbot.waitUntil(lambda: changed == [parse("ent"), parse("entx")])
+
+
+def test_a_mistyped_key_does_not_become_a_search_on_the_way(qtbot, bar):
+    type_in(qtbot, bar, "layer:2 layr:7")
+    assert bar.filter == parse("layer:2 ") or bar.filter == parse("layer:2")
+    assert "did you mean layer" in bar.message.text()
 
 
 def test_layers_and_experts_that_do_not_exist_are_errors(qtbot, bar):

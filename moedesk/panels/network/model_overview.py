@@ -47,7 +47,7 @@ def counts_of(store: Store, found: Found | None, passes: tuple[int, int]) -> lis
     """Return for each layer the (E,) slots per expert over some passes: the matching ones with a filter, else all, exactly."""
     if found is None:
         return store.window_counts(*passes)
-    blocks = found_blocks(found, *passes)
+    blocks, _ = found_blocks(found, *passes)
     total = blocks.counts.sum(0, dtype=np.int64)
     return [total[start:stop] for start, stop in pairwise(blocks.offsets.tolist())]
 

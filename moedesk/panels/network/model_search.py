@@ -1,6 +1,7 @@
 """What matches a filter, as the panel needs it: passes, events, and slots in blocks for the heatmap. No Qt."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ class Found:
         Events of the capture: tokens kept × layers of their stream, padding left out.
     blocks : LoadBlocks
         Matching slots per expert, over blocks of passes.
+    totals : (B, L) int64
+        All slots per block and layer, matching or not: what a uniform share is measured by.
     note : str
         What could not be searched; empty if nothing.
     """
@@ -37,6 +40,7 @@ class Found:
     events: npt.NDArray[np.int64]
     out_of: int
     blocks: LoadBlocks
+    totals: npt.NDArray[np.int64]
     note: str = ""
 
     @property
@@ -47,10 +51,12 @@ class Found:
 
 def find(store: Store, chosen: Filter, ticket: Ticket) -> Found:
     """Search the whole capture."""
-    matches: Matches = matching_passes(store, chosen, ticket=ticket, edges=block_edges(store))
+    edges = block_edges(store)
+    matches: Matches = matching_passes(store, chosen, ticket=ticket, edges=edges)
     assert matches.blocks is not None
     numbers = matches.numbers
-    return Found(numbers, matches.events[numbers], count_events(store, ticket), matches.blocks, matches.note)
+    events, totals = count_events(store, ticket), block_totals(store, edges, ticket)
+    return Found(numbers, matches.events[numbers], events, matches.blocks, totals, matches.note)
 
 
 def block_edges(store: Store) -> npt.NDArray[np.int64]:
@@ -59,6 +65,18 @@ def block_edges(store: Store) -> npt.NDArray[np.int64]:
     rows = max(sum(layer.experts for layer in store.model.layers), 1)
     step = -(-passes // max(min(passes, BLOCKS, CELLS // rows), 1))
     return np.append(np.arange(0, passes, max(step, 1)), passes).astype(np.int64)
+
+
+def block_totals(store: Store, edges: npt.NDArray[np.int64], ticket: Ticket) -> npt.NDArray[np.int64]:
+    """Return (B, L) all slots per block of passes and layer."""
+    blocks = store.load_blocks(0, store.n_passes, len(edges) - 1)
+    if np.array_equal(blocks.edges, edges):
+        return np.add.reduceat(blocks.counts, blocks.offsets[:-1], axis=1, dtype=np.int64)
+    totals = np.zeros((len(edges) - 1, len(store.model.layers)), np.int64)
+    for place, (first, last) in enumerate(pairwise(edges.tolist())):
+        ticket.check()
+        totals[place] = [int(counts.sum()) for counts in store.window_counts(first, last)]
+    return totals
 
 
 def count_events(store: Store, ticket: Ticket) -> int:
@@ -80,12 +98,14 @@ def count_events(store: Store, ticket: Ticket) -> int:
     return total
 
 
-def found_blocks(found: Found, first: int, last: int) -> LoadBlocks:
-    """Return the blocks of matching slots that cover passes first…last."""
+def found_blocks(found: Found, first: int, last: int) -> tuple[LoadBlocks, npt.NDArray[np.int64]]:
+    """Return the blocks of matching slots that cover passes first…last, and all slots of each block and layer."""
     edges = found.blocks.edges
     low = max(int(np.searchsorted(edges, first, side="right")) - 1, 0)
     high = min(max(int(np.searchsorted(edges, last)), low + 1), len(edges) - 1)
-    return LoadBlocks(edges[low : high + 1], found.blocks.counts[low:high], found.blocks.offsets)
+    return LoadBlocks(edges[low : high + 1], found.blocks.counts[low:high], found.blocks.offsets), found.totals[
+        low:high
+    ]
 
 
 def common_texts(store: Store, rows: int = 20_000, limit: int = 400) -> list[str]:

@@ -3,13 +3,14 @@
 from math import ceil, floor
 
 from PySide6.QtCore import QPoint, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from moedesk.analysis.heatmap import Cell, Heatmap, load_heatmap, reduce_blocks
 from moedesk.panels.network.model_overview import busiest, cell_text, counts_of, passes_text, selection_of, slots_text
 from moedesk.panels.network.model_search import Found, found_blocks
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
+from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.heatmap import HeatmapView
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.load_legend import LoadLegend
@@ -36,10 +37,8 @@ class Overview(QWidget):
         self._session = session
         self.heatmap = HeatmapView(opengl)
         self.heatmap.setToolTip(HELP)
-        self.caption = QLabel()
-        self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.readout = QLabel()
-        self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.caption = ElidedLabel()
+        self.readout = ElidedLabel()
         self.legend = LoadLegend()
         self.brush_button = QToolButton()
         self.brush_button.setToolTip("Show all passes again (double-click below the picture)")
@@ -106,16 +105,16 @@ class Overview(QWidget):
 
         def work(_: Ticket) -> Heatmap:
             if found is not None:
-                return reduce_blocks(found_blocks(found, first, last), extent.columns, extent.lines, rows)
+                blocks, totals = found_blocks(found, first, last)
+                return reduce_blocks(blocks, extent.columns, extent.lines, rows, totals=totals)
             return load_heatmap(store, first, last, extent.columns, extent.lines, rows)
 
         self._session.jobs.latest("network.heatmap", work, self._show, self._fail)
 
     def _show(self, picture: Heatmap) -> None:
         self.heatmap.set_picture(picture)
-        text = picture.reduction + ("; only slots that match the filter" if self._found is not None else "")
-        self.caption.setText(text)
-        self.caption.setToolTip(text)
+        only = "" if self._found is None else "; only slots that match the filter, ÷ uniform share of all slots"
+        self.caption.setText(picture.reduction + only)
 
     def _fail(self, error: Exception) -> None:
         self.caption.setText(f"The heatmap could not be read: {error}")

@@ -1,10 +1,11 @@
 """The Raw tab: ids and weights of what is selected, as text to copy."""
 
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QToolButton, QVBoxLayout, QWidget
 
 from moedesk.panels.network.copying import copy_as, subject_of
 from moedesk.panels.network.model_copy import Extract, Subject, as_text, extract
 from moedesk.session.session import Session
+from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.panel import Shell
 from moedesk.ui.theme import Theme
 
@@ -16,8 +17,7 @@ class RawTab(QWidget):
         super().__init__(parent)
         self._session = session
         self._subject: Subject | None = None
-        self.title = QLabel()
-        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.title = ElidedLabel()
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -54,7 +54,6 @@ class RawTab(QWidget):
     def _show(self, table: Extract) -> None:
         cut = f" (the first {len(table.rows):,} rows)" if table.cut else ""
         self.title.setText(f"{table.title[:1].upper()}{table.title[1:]}{cut}")
-        self.title.setToolTip(self.title.text())
         self.text.setPlainText(as_text(table))
 
     def _fail(self, error: Exception) -> None:
