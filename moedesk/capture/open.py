@@ -51,12 +51,12 @@ def _check_file(path: Path) -> None:
 
 def _open_hdf5(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r", locking=False)
+        return _without_lock(path)
     except OSError as error:
         said = str(error)
     if any(mark in said for mark in _MARKED):
         try:
-            return h5py.File(path, "r", swmr=True, locking=False)
+            return _without_lock(path, swmr=True)
         except OSError:
             raise CaptureError(
                 f"{path} was cut short while its layout was written; `moedesk recover {path}` makes a readable copy"
@@ -66,6 +66,16 @@ def _open_hdf5(path: Path) -> h5py.File:
     if "signature not found" in said or not h5py.is_hdf5(path):
         raise CaptureError(f"{path} is not an HDF5 file, so not a capture")
     raise CaptureError(f"{path} is damaged: {said.splitlines()[0]}")
+
+
+def _without_lock(path: Path, swmr: bool = False) -> h5py.File:
+    """Open for reading; read-only and network file systems may have no locks."""
+    try:
+        return h5py.File(path, "r", swmr=swmr, locking=False)
+    except OSError as error:
+        if "locking flag values" not in str(error):
+            raise
+    return h5py.File(path, "r", swmr=swmr)  # this process has it open already, with a lock
 
 
 def _check_capture(file: h5py.File, path: Path) -> None:
