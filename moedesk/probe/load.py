@@ -7,12 +7,15 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils import cached_file
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.resources import resource
 
 SAMPLES = {"sample": "tinymoe", "sample-sick": "tinymoe-sick"}
 """Names of the shipped models."""
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
 def load(name: str | Path) -> tuple[nn.Module, Any]:
@@ -35,7 +38,7 @@ def load(name: str | Path) -> tuple[nn.Module, Any]:
     transformers.utils.logging.disable_progress_bar()
     try:
         model = _load_model(source, torch.float32 if shipped else "auto")
-        return model.eval(), _load_tokenizer(source)
+        return model.eval(), load_tokenizer(source)
     except OSError:
         raise MoedeskError(
             f"no model {source!r} on this machine; give a folder that holds one, or one of {', '.join(SAMPLES)}"
@@ -56,8 +59,24 @@ def _load_model(source: str, dtype: torch.dtype | str) -> Any:
     raise ValueError(f"{type(config).__name__} has no model class here")
 
 
-def _load_tokenizer(source: str) -> Any:
+def load_tokenizer(source: str) -> Any:
+    """Return the tokenizer stored with a model on this machine, or None."""
     try:
+        if not any(_has_file(source, name) for name in _TOKENIZER_FILES):
+            return None  # transformers would make up an empty one
         return AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError):
         return None
+
+
+def _has_file(source: str, name: str) -> bool:
+    return bool(
+        cached_file(
+            source,
+            name,
+            local_files_only=True,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    )

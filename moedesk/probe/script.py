@@ -189,12 +189,9 @@ def _find_tokenizer(model: nn.Module) -> Any:
             return alive[0]
     if not name:
         return None
-    from transformers import AutoTokenizer  # only once a transformers model was found
+    from moedesk.probe.load import load_tokenizer  # imports transformers: only once a model of theirs was found
 
-    try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=True)
-    except Exception:  # a capture without texts is fine
-        return None
+    return load_tokenizer(name)
 
 
 def _say(line: str) -> None:
