@@ -3,11 +3,7 @@
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 NAME = "doctor"
@@ -33,6 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine() -> dict[str, Any]:
     """Return the facts about this installation as JSON values; torch is looked for, not imported."""
+    import platform
+    from importlib.util import find_spec
+
     import moedesk
     from moedesk.session.settings import config_dir, log_dir
     from moedesk.ui.display import display_problem
@@ -125,6 +124,8 @@ def _ask_opengl() -> tuple[dict[str, str], str]:
 
 
 def _child(arguments: list[str]) -> tuple[int, str, str]:
+    import subprocess
+
     try:
         done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -133,6 +134,8 @@ def _child(arguments: list[str]) -> tuple[int, str, str]:
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

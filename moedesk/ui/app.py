@@ -68,7 +68,8 @@ def run(files: Sequence[Path], *, opengl_mode: str = "auto", theme: str | None =
     log = CrashLog(window.messages.show_message)
     probe = opengl.Probe(window)
     probe.answered.connect(lambda answer: _answered(window, opengl_mode, answer))
-    signal.signal(signal.SIGINT, lambda *_: window.close())
+    # Qt's loop would not let a Python handler run before the next event; captures are only read, so nothing is lost.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     for path in files:
         window.files.open(path)
     if sample:

@@ -209,6 +209,7 @@ class Transport(QWidget):
             session.jobs.cancel("transport")
             self._say(f"all {passes:,} passes · press play (F8) to replay them")
             return
+        self._say(f"pass {cursor:,} of {passes:,}")
         session.jobs.latest(
             "transport",
             lambda _: session.store.read_passes(cursor, cursor + 1)[0],

@@ -64,6 +64,10 @@ def _toggle(workspace: Workspace, panel_id: str) -> None:
 def _view(window: "Window") -> list[Command]:
     workspace, appearance = window.workspace, window.appearance
     zoom = appearance.step_zoom
+
+    def is_open() -> bool:
+        return window.files.current is not None
+
     themes = [
         Command(
             f"theme.{choice}",
@@ -78,6 +82,7 @@ def _view(window: "Window") -> list[Command]:
         Command(
             "view.drawer", "Toggle drawer", workspace.toggle_drawer, lambda: bool(workspace.drawer), "Esc", "View", group=1
         ),
+        Command("view.float", "Float panel, or put it back", workspace.float_panel, is_open, "Ctrl+Shift+D", "View", 1),
         Command("view.reset", "Reset layout", window.reset_layout, menu="View", group=1),
         *themes,
         Command("view.zoom_in", "Zoom in", partial(zoom, 1), shortcut="Ctrl++  Ctrl+=", menu="View", group=2),

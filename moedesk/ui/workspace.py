@@ -117,6 +117,14 @@ class Workspace(QMainWindow):
                 return dock.current
         return shown[0].current if shown else None
 
+    def float_panel(self) -> None:
+        """Give the panel in front a window of its own, or put it back."""
+        host = self.current_panel
+        if host is not None:
+            dock = self.docks[host.spec.id]
+            dock.setFloating(not dock.isFloating())
+            self.show_panel(host.spec.id)
+
     def step_panel(self, step: int) -> None:
         """Show the next or previous panel of the top tabs."""
         tops = [dock for dock in self.docks.values() if dock.spec.place == "top" and not dock.isHidden()]

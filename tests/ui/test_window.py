@@ -117,6 +117,23 @@ def test_tabs_show_and_close_panels(window: Window, qtbot: QtBot) -> None:
     assert window.workspace.is_open("routes")
 
 
+def test_a_panel_floats_and_goes_back(window: Window, qtbot: QtBot) -> None:
+    dock = window.workspace.docks["routes"]
+    press(qtbot, window, "Ctrl+Shift+D")
+    qtbot.waitUntil(lambda: dock.isFloating() and sorted(shown(window)) == ["modules", "routes"])
+    assert dock.titleBarWidget().sizeHint().height() > 10, "a floating panel can be dragged by its title"
+    dock.activateWindow()
+    dock.setFocus()
+    window.workspace.docks["modules"].close()
+    press(qtbot, window, "Ctrl+W")
+    assert not dock.isVisible(), "nothing floats over the welcome page"
+    press(qtbot, window, "Ctrl+Shift+T")
+    qtbot.waitUntil(lambda: dock.isVisible() and window.settled)
+    press(qtbot, window, "Ctrl+Shift+D")
+    qtbot.waitUntil(lambda: not dock.isFloating())
+    qtbot.waitUntil(lambda: dock.titleBarWidget().sizeHint().height() == 0)
+
+
 def test_the_drawer_opens_and_closes(window: Window, qtbot: QtBot) -> None:
     assert not window.workspace.is_open("output")
     press(qtbot, window, "Esc")
