@@ -59,6 +59,7 @@ class LayerAxis(pg.GraphicsWidget):
         metrics = QFontMetrics(painter.font())
         line = metrics.height()
         first, last = self.rows.layer_at(top), self.rows.layer_at(bottom - 1e-6)
+        taken = self._mark_middle(top, scale)
         step = ceil((line + 1) / max(scale * len(self.rows) / self.rows.layers, 1e-9))
         for layer in range(first, last + 1):
             start, stop = self.rows.span(layer)
@@ -66,7 +67,9 @@ class LayerAxis(pg.GraphicsWidget):
             painter.setPen(self.theme.color("border"))
             painter.drawLine(QPointF(6, low), QPointF(LEFT_WIDTH, low))
             if layer % step == 0 and low - high >= min(line, (stop - start) * scale) * 0.9:
-                self._text(painter, 4, (high + low) / 2, f"L{layer}", "text", line)
+                middle = min(max((high + low) / 2, line / 2), self.size().height() - line / 2)
+                if taken is None or abs(middle - taken) >= line or scale * (stop - start) > 3 * line:
+                    self._text(painter, 4, middle, f"L{layer}", "text", line)
             self._experts(painter, layer, top, scale, (high, low), line)
         self._mark(painter, top, scale, line)
 
@@ -85,17 +88,21 @@ class LayerAxis(pg.GraphicsWidget):
             if y >= band[0] + min(line / 2, scale / 2) - 1:
                 self._text(painter, 0, y, str(expert), "muted", line, right=True)
 
-    def _mark(self, painter: QPainter, top: float, scale: float, line: int) -> None:
+    def _mark_middle(self, top: float, scale: float) -> float | None:
+        """Return where the mark of the selection lies, None without one."""
         if self.marked is None or self.marked[0] >= self.rows.layers:
-            return
+            return None
         layer, expert = self.marked
         start, stop = self.rows.span(layer)
-        low, high = (start, stop) if expert is None else (start + expert, start + expert + 1)
+        return ((start + stop) / 2 - top) * scale if expert is None else (start + expert + 0.5 - top) * scale
+
+    def _mark(self, painter: QPainter, top: float, scale: float, line: int) -> None:
+        y = self._mark_middle(top, scale)
+        if y is None or self.marked is None or not -line < y < self.size().height() + line:
+            return
+        layer, expert = self.marked
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(self.theme.color("accent"))
-        y = ((low + high) / 2 - top) * scale
-        if not -line < y < self.size().height() + line:
-            return
         label = f"L{layer}" if expert is None else f"L{layer}·{expert}"
         width = QFontMetrics(painter.font()).horizontalAdvance(label) + 8
         edge = LEFT_WIDTH - 7

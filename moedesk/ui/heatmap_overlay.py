@@ -53,7 +53,7 @@ class Overlay(pg.GraphicsObject):
 
     def _separators(self, painter: QPainter) -> None:
         scale = painter.worldTransform().m22()
-        if self.rows.layers and scale * len(self.rows) / self.rows.layers < 5:
+        if self.rows.layers and scale * len(self.rows) / self.rows.layers < 8:
             return  # closer lines than this would hide the picture
         painter.setPen(line_pen(self.theme.color("surface"), 1))
         painter.drawLines([QLineF(0, y, self.passes, y) for y in self.rows.offsets[1:-1]])

@@ -77,6 +77,11 @@ def duration_text(ns: float) -> str:
     raise AssertionError
 
 
+def start_text(ns: int) -> str:
+    """Return the time since the start, to a millisecond from the first second on."""
+    return f"{ns / 1e9:,.3f} s" if ns >= 1e9 else duration_text(ns)
+
+
 def phase_label(value: int) -> str:
     """Return a phase's name; its number if a newer format has more of them."""
     return Phase(value).label if value in tuple(Phase) else f"phase {value}"
@@ -105,7 +110,7 @@ COLUMNS = (
         "Start",
         "Start of the forward, after the first pass of the capture",
         lambda p: p.header["t0_ns"],
-        lambda p, i, o: duration_text(int(p.header["t0_ns"][i]) - o),
+        lambda p, i, o: start_text(int(p.header["t0_ns"][i]) - o),
     ),
     Column(
         "time",

@@ -71,7 +71,7 @@ class PassesView(QTableView):
         header.setMinimumSectionSize(36)
         width = self.fontMetrics().averageCharWidth()
         for place, shown in enumerate(COLUMNS):
-            widest = {"phase": 14, "timeline": 24, "shape": 11, "start": 11, "time": 10, "matches": 10}.get(shown.id, 8)
+            widest = {"phase": 14, "timeline": 24, "shape": 11, "start": 14, "time": 10, "matches": 10}.get(shown.id, 8)
             self.setColumnWidth(place, width * max(widest, len(shown.title) + 3))
             self.setColumnHidden(place, not shown.shown or shown.id == "matches")
             if shown.id == "timeline":
@@ -79,6 +79,9 @@ class PassesView(QTableView):
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""
+        if "store" in changed:
+            digits = len(f"{self._session.store.n_passes:,}")
+            self.setColumnWidth(_place("id"), self.fontMetrics().averageCharWidth() * (max(digits, 5) + 3))
         if changed & {"store", "window", "found"}:
             self._order()
         if changed & {"store", "window", "found", "selection", "cursor"}:
