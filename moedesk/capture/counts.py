@@ -97,8 +97,9 @@ class CountReader:
             return
         ids = self._contents.column(f"{table.path}/experts").read(i, j, lane).astype(np.int64)
         groups = np.searchsorted(edges, numbers, "right") - 1
-        keys = (groups[:, None] * table.experts + ids)[(ids >= 0) & wanted[:, None]]
-        out += np.bincount(keys, minlength=out.size).reshape(out.shape)
+        part = out[groups[0] : groups[-1] + 1]  # rows are in the order of their passes
+        keys = ((groups - groups[0])[:, None] * table.experts + ids)[(ids >= 0) & wanted[:, None]]
+        part += np.bincount(keys, minlength=part.size).reshape(part.shape)
 
     def _read_rows(
         self, stream: str, first: int, last: int, start: int, stop: int

@@ -127,7 +127,7 @@ def route_columns(
 
 def count_columns(table: str, layers: int, experts: int) -> tuple[ColumnSpec, ...]:
     """Return the counts of a table of routes, a row per block, for each level."""
-    rows = min(1024, max(32, 65536 // experts))
+    rows = min(1024, max(16, 16384 // experts))  # 64 KiB: sums read a few rows of every level
     return tuple(
         ColumnSpec(f"routes/{table}/counts/{level}", np.dtype("<u4"), (layers, experts), rows, fill=0)
         for level in range(LEVELS)
