@@ -18,7 +18,9 @@ from moedesk.core.columns import PASS, TOKEN
 from moedesk.core.model import LayerInfo, ModelInfo
 
 LAYERS, EXPERTS, TOP_K, ROWS = 16, 64, 8, 2048
-MODEL = ModelInfo("OLMoE-like", "Bench", tuple(LayerInfo(f"l.{n}", "B", EXPERTS, TOP_K, place=n) for n in range(LAYERS)))
+MODEL = ModelInfo(
+    "OLMoE-like", "Bench", tuple(LayerInfo(f"l.{n}", "B", EXPERTS, TOP_K, place=n) for n in range(LAYERS))
+)
 
 
 def make_batch(rng: np.random.Generator, bias: np.ndarray, bf16: bool) -> RouteBatch:
@@ -55,7 +57,10 @@ def measure(title: str, batches: list[RouteBatch], repeats: int, weights: str) -
                     writer.append(batch)
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
         tokens = repeats * len(batches) * ROWS
-        print(f"{title}: {path.stat().st_size / tokens:.0f} bytes a token in all, {tokens / seconds:,.0f} tokens/s", end="")
+        print(
+            f"{title}: {path.stat().st_size / tokens:.0f} bytes a token in all, {tokens / seconds:,.0f} tokens/s",
+            end="",
+        )
         print(f" ({1000 * processor * ROWS / tokens:.0f} ms of processor per pass of {ROWS:,} tokens)")
         with h5py.File(path) as file:
             for name in ("experts", "weights", "entropy", "margin", "flags"):
@@ -63,14 +68,20 @@ def measure(title: str, batches: list[RouteBatch], repeats: int, weights: str) -
                 raw = dataset.nbytes / tokens
                 print(f"    {name}: {dataset.id.get_storage_size() / tokens:.1f} (raw {raw:.0f})")
             counts = sum(dataset.id.get_storage_size() for dataset in file["routes/0/counts"].values())
-            print(f"    counts: {counts / tokens:.1f}; tokens: {file['streams/main/tokens'].id.get_storage_size() / tokens:.1f}")
+            print(
+                f"    counts: {counts / tokens:.1f}; tokens: {file['streams/main/tokens'].id.get_storage_size() / tokens:.1f}"
+            )
 
 
 def main(tokens: int) -> None:
     """Measure exact and float16 recordings."""
     rng = np.random.default_rng(0)
     bias = rng.standard_normal((LAYERS, EXPERTS)).astype(np.float32)
-    for title, bf16, weights in (("fp32 model", False, "exact"), ("bf16 model", True, "exact"), ("float16", False, "float16")):
+    for title, bf16, weights in (
+        ("fp32 model", False, "exact"),
+        ("bf16 model", True, "exact"),
+        ("float16", False, "float16"),
+    ):
         batches = [make_batch(rng, bias, bf16) for _ in range(16)]
         measure(title, batches, max(1, tokens // (16 * ROWS)), weights)
 
