@@ -41,6 +41,7 @@ def setup(scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "STAMP", tmp_path / ".venv" / "moedesk-setup.json")
     monkeypatch.setattr(module, "RUN_REQUIREMENTS", tmp_path / "requirements.txt")
     monkeypatch.setattr(module, "TEST_REQUIREMENTS", tmp_path / "requirements-test.txt")
+    monkeypatch.setattr(module, "_has_pip", lambda python: True)  # the stand-in is no real environment
     module.ran = []
 
     def run_with_progress(title: str, command: list[str]) -> None:
