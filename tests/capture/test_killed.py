@@ -15,7 +15,7 @@ from moedesk.capture.recovery import recover
 from moedesk.capture.superblock import clear_mark, lookup3
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import CaptureError
-from tests.support.killed import check, kill_once
+from tests.support.killed import FLUSH_EVERY, check, kill_once
 from tests.support.routing import random_batch, random_model
 
 KILL_IN_LAYOUT = """
@@ -42,8 +42,8 @@ def h5dump_reads(path: Path) -> bool:
 )
 def test_kill(tmp_path: Path, seed: int, seconds: float, passes: int) -> None:
     path = tmp_path / "a.h5"
-    in_time, _ = kill_once(path, seed, seconds, passes)
-    left = check(path, seed, in_time)
+    _, handed = kill_once(path, seed, seconds, passes)
+    left = check(path, seed, handed // FLUSH_EVERY * FLUSH_EVERY)
     before = path.read_bytes()
     copy = recover(path)
     assert path.read_bytes() == before
