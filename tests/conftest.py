@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy threads on shared cores wait for each other up to 100 times as long
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # two busy threads on shared cores wait for each other up to 100 times as long
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,9 @@ def test_importing_moedesk_loads_nothing_heavy() -> None:
 
 
 def test_help_is_shown_without_qt_numpy_or_h5py() -> None:
-    code = "import contextlib, moedesk.cli.main\nwith contextlib.suppress(SystemExit): moedesk.cli.main.main(['--help'])"
+    code = (
+        "import contextlib, moedesk.cli.main\nwith contextlib.suppress(SystemExit): moedesk.cli.main.main(['--help'])"
+    )
     assert not loaded_after(code) & (HEAVY | {"numpy", "h5py"})
 
 

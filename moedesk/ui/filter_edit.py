@@ -78,6 +78,7 @@ class FilterEdit(QLineEdit):
             self.popup.hide()
             return
         rect = self.cursorRect()
+        rect.setBottom(self.height())  # below the field, not over the letters
         wanted = self.popup.sizeHintForColumn(0) + 40
         rect.setWidth(min(max(wanted, 220), max(self.width(), 420)))
         self._completer.complete(rect)

@@ -1,7 +1,7 @@
 """The filter language as text: what parses to what, what doesn't and where, what is offered, and editing by term."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moedesk.core.errors import FilterError
@@ -173,6 +173,7 @@ PIECES = [*'ab:"/\\-.,<>=0123 \n', "layer", "expert:", "token:", "is:"]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+@example("expert:1,")
 def test_any_text_parses_or_says_where_not(text: str) -> None:
     try:
         parsed = parse(text)

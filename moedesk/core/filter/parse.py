@@ -147,9 +147,11 @@ def _value(key: Key, operator: str, value: str, place: int) -> Numbers | Words:
 
 def _parts(value: str, place: int) -> list[tuple[str, int]]:
     parts = []
+    first, end = place, place + len(value)
     for part in value.split(","):
         if not part:
-            raise FilterError("something is missing beside the comma; write a list as in 1,5", place - 1, place + 1)
+            message = "something is missing beside the comma; write a list as in 1,5"
+            raise FilterError(message, max(place - 1, first), min(place + 1, end))
         parts.append((part, place))
         place += len(part) + 1
     return parts

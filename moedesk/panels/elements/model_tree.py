@@ -133,17 +133,13 @@ class Outline:
         return Selection(Kind.MODULE, layer=layer, module=path)
 
     def node(self, selection: Selection) -> int:
-        """Return the node that shows a selection, or -1 if it is of a kind the tree does not show."""
-        layer = NO_NODE if selection.layer is None else selection.layer
-        match selection.kind:
-            case Kind.EXPERT if selection.expert is not None:
-                found = self._by_expert.get((layer, selection.expert), NO_NODE)
-                return found if found >= 0 else self.layer_node(layer)
-            case Kind.LAYER:
-                return self.layer_node(layer)
-            case Kind.MODULE:
-                return self._by_path.get(selection.module or "", NO_NODE)
-        return NO_NODE
+        """Return the node that shows a selection: of a pass or a token, its expert or layer; -1 if it has none."""
+        if selection.kind is Kind.MODULE:
+            return self._by_path.get(selection.module or "", NO_NODE)
+        if selection.layer is None:
+            return NO_NODE
+        found = NO_NODE if selection.expert is None else self.expert_node(selection.layer, selection.expert)
+        return found if found != NO_NODE else self.layer_node(selection.layer)
 
     def layer_node(self, layer: int) -> int:
         """Return the node of an MoE layer's block, or -1."""

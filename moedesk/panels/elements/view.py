@@ -141,7 +141,7 @@ class ElementsPanel(Panel):
             self.details.set_load(self._loads[self.details.layer] if known else None)
 
     def _follow_selection(self) -> None:
-        """Show what is selected; a pass or a token is not in the tree, so that the node before it stays."""
+        """Show what is selected; a pass or a token without a layer is not in the tree, so that the node before it stays."""
         if self._index is None:
             return
         node = self._index.outline.node(self.session.selection)

@@ -85,11 +85,11 @@ class NetworkPanel(Panel):
         self.fold = QToolButton()
         self.fold.setAutoRaise(True)
         self.fold.setText("⇥")
-        self.fold.setToolTip("Show or hide the details (Ctrl+Shift+D)")
+        self.fold.setToolTip("Show or hide the details (Ctrl+B)")
         self.fold.setAccessibleName("Details")
         self.fold.clicked.connect(self.toggle_details)
         self.filter_bar.add_widget(self.fold)
-        shortcut = QShortcut(QKeySequence("Ctrl+Shift+D"), self)
+        shortcut = QShortcut(QKeySequence("Ctrl+B"), self)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(self.toggle_details)
 

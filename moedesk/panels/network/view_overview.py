@@ -3,7 +3,7 @@
 from math import ceil, floor
 
 from PySide6.QtCore import QPoint, Signal
-from PySide6.QtWidgets import QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QToolTip, QVBoxLayout, QWidget
 
 from moedesk.analysis.heatmap import Cell, Heatmap, load_heatmap, reduce_blocks
 from moedesk.panels.network.model_overview import busiest, cell_text, counts_of, passes_text, selection_of, slots_text
@@ -16,10 +16,10 @@ from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.load_legend import LoadLegend
 from moedesk.ui.theme import Theme
 
-HELP = (
-    "Click an expert to select it, double-click to zoom into its layer and back. Wheel zooms (Shift: passes, Ctrl: experts), "
-    "drag moves. Drag below the picture to brush passes. Keys: arrows, Shift+arrows brush, + −, Return, Home."
-)
+HELP = """Click an expert to select it; double-click to zoom into its layer and back.
+Wheel zooms (Shift: passes, Ctrl: experts), drag moves.
+Drag below the picture to brush passes; double-click there shows all.
+Keys: arrows, Shift+arrows brush, + −, Return, Home."""
 
 
 class Overview(QWidget):
@@ -36,7 +36,12 @@ class Overview(QWidget):
         super().__init__(parent)
         self._session = session
         self.heatmap = HeatmapView(opengl)
-        self.heatmap.setToolTip(HELP)
+        self.help = QToolButton()  # not on the picture: a tip there would cover what is pointed at
+        self.help.setAutoRaise(True)
+        self.help.setText("?")
+        self.help.setToolTip(HELP)
+        self.help.setAccessibleName("How to use the picture")
+        self.help.clicked.connect(self._show_help)
         self.caption = ElidedLabel()
         self.readout = ElidedLabel()
         self.legend = LoadLegend()
@@ -58,6 +63,7 @@ class Overview(QWidget):
         header.setContentsMargins(6, 2, 8, 0)
         header.addWidget(self.caption, 1)
         header.addWidget(self.brush_button)
+        header.addWidget(self.help)
         header.addWidget(self.legend)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 2)
@@ -86,6 +92,9 @@ class Overview(QWidget):
                 self.brush_button.setText(f"{passes_text(session.window)}  ✕")
         if changed & {"store", "cursor"}:
             self.heatmap.set_cursor(session.cursor)
+
+    def _show_help(self) -> None:
+        QToolTip.showText(self.help.mapToGlobal(self.help.rect().bottomLeft()), HELP, self.help)
 
     def set_found(self, found: Found | None) -> None:
         """Show the matching slots only; all with None."""

@@ -195,7 +195,7 @@ class RoutingTab(QWidget):
         width = self.view.fontMetrics().averageCharWidth()
         for column in range(self.table.columnCount()):
             slot = 0 < column <= self.table.columnCount() - 4
-            self.view.setColumnWidth(column, width * (15 if slot else 9 if column == 0 else 11))
+            self.view.setColumnWidth(column, width * (15 if slot else 11))
         self._mark()
 
     def _fail(self, error: Exception) -> None:

@@ -1,0 +1,51 @@
+"""Plots drawn through OpenGL in a real window on a virtual screen look as those drawn in raster."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtGui import QImage
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("Xvfb") is None, reason="no virtual screen: install xvfb and libgl1-mesa-dri"
+)
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        number = answer.readline().strip()
+    yield f":{number}"
+    server.terminate()
+    server.wait()
+
+
+def picture(mode: str, display: str, path: Path) -> np.ndarray:
+    environment = {**os.environ, "DISPLAY": display, "QT_QPA_PLATFORM": "xcb"}
+    command = [sys.executable, "-m", "tests.support.xvfb_picture", mode, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["opengl"] is (mode == "on")
+    image = QImage(str(path)).convertToFormat(QImage.Format.Format_RGB888)
+    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).astype(int)
+
+
+def test_opengl_shows_what_raster_shows_also_after_floating_and_docking(display: str, tmp_path: Path) -> None:
+    raster = picture("off", display, tmp_path / "raster.png")
+    opengl = picture("on", display, tmp_path / "opengl.png")
+    assert raster.shape == opengl.shape
+    heatmap = (slice(120, 270), slice(80, -20))  # colours of the load scale, none of them the background's
+    assert len(np.unique(raster[heatmap].reshape(-1, 3), axis=0)) > 50
+    different = np.abs(raster[heatmap] - opengl[heatmap]).max(-1) > 24
+    assert different.mean() < 0.02
