@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def as_json(store: "Store") -> dict[str, Any]:
-    """Return the facts as JSON values; ``tokens`` counts the token rows kept of the main stream."""
+    """Return the facts as JSON values; ``tokens`` counts the token rows kept, of all streams."""
     from moedesk.capture.schema import VERSION
 
     return {
@@ -35,7 +35,7 @@ def as_json(store: "Store") -> dict[str, Any]:
         "complete": store.complete,
         "model": store.model.name,
         "passes": store.n_passes,
-        "tokens": store.n_tokens(),
+        "tokens": sum(_rows(store).values()),
         "layers": [
             {"path": layer.path, "experts": layer.experts, "top_k": layer.top_k} for layer in store.model.layers
         ],
@@ -45,13 +45,14 @@ def as_json(store: "Store") -> dict[str, Any]:
 
 def as_text(store: "Store") -> str:
     """Return the facts as lines to read."""
-    model = store.model
+    model, rows = store.model, _rows(store)
+    streams = ", ".join(f"{count:,} {stream}" for stream, count in rows.items())
     lines = [
         store.name,
         f"  model      {model.name} ({model.class_name}, {model.parameters:,} parameters, {model.dtype or 'no dtype'})",
         f"  recording  {'complete' if store.complete else 'incomplete'}",
         f"  passes     {store.n_passes:,}",
-        f"  tokens     {store.n_tokens():,} rows kept",
+        f"  tokens     {sum(rows.values()):,} rows kept" + (f" ({streams})" if len(rows) > 1 else ""),
         f"  layers     {len(model.layers)} MoE layers",
     ]
     for layer in model.layers:
@@ -60,3 +61,8 @@ def as_text(store: "Store") -> str:
         lines.append(f"    {layer.place:>3}  {layer.path}  {layer.experts} experts, top-{layer.top_k}{shared}{stream}")
     lines += [f"  note       {note}" for note in store.notes]
     return "\n".join(lines)
+
+
+def _rows(store: "Store") -> dict[str, int]:
+    """Return the token rows of each stream."""
+    return {stream: store.n_tokens(stream) for stream in store.model.streams}

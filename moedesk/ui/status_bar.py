@@ -50,7 +50,11 @@ class StatusBar(QStatusBar):
             state += f" · {extra} note{'s' if extra > 1 else ''}" if extra else ""
         self._state.setText(state if store.complete else f"⚠ {state}")
         self._state.setToolTip("\n".join(notes) or "The recording was closed properly; nothing is missing.")
-        session.jobs.latest("status", lambda _: store.n_tokens(), lambda tokens: self._show_numbers(session, tokens))
+        session.jobs.latest(
+            "status",
+            lambda _: sum(store.n_tokens(stream) for stream in store.model.streams),
+            lambda tokens: self._show_numbers(session, tokens),
+        )
 
     def show_renderer(self, text: str, detail: str) -> None:
         """Say how plots are drawn."""

@@ -98,8 +98,9 @@ def test_selections_made_elsewhere_find_their_node() -> None:
     tree = stacked()
     assert tree.node(Selection(Kind.EXPERT, layer=1, expert=5)) == tree.expert_node(1, 5)
     assert tree.path(tree.node(Selection(Kind.LAYER, layer=2))) == "model.layers.2.mlp"
-    assert tree.node(Selection(Kind.PASS, pass_id=3, layer=1)) == NO_NODE
-    assert tree.node(Selection(Kind.TOKEN, token=3, layer=1, expert=2)) == NO_NODE
+    assert tree.path(tree.node(Selection(Kind.PASS, pass_id=3, layer=1))) == "model.layers.1.mlp"
+    assert tree.node(Selection(Kind.TOKEN, token=9, layer=1, expert=5)) == tree.expert_node(1, 5)
+    assert tree.node(Selection(Kind.TOKEN, token=9)) == NO_NODE
     assert tree.node(Selection(Kind.LAYER, layer=99)) == NO_NODE
     assert tree.node(Selection(Kind.EXPERT, layer=1, expert=99)) == tree.layer_node(1)
 

@@ -97,7 +97,7 @@ class NetworkPanel(Panel):
         """Take over what changed in the session."""
         store = self.session.store
         if not store.model.layers or not store.n_passes:
-            self.empty.setText(NO_LAYERS if not store.model.layers else NO_PASSES)
+            self.empty.setText("\n\n".join((NO_LAYERS if not store.model.layers else NO_PASSES, *store.notes)))
             self._pages.setCurrentWidget(self.empty)
             return
         self._pages.setCurrentWidget(self.content)
