@@ -61,6 +61,7 @@ class LayerAxis(pg.GraphicsWidget):
         first, last = self.rows.layer_at(top), self.rows.layer_at(bottom - 1e-6)
         taken = self._mark_middle(top, scale)
         step = ceil((line + 1) / max(scale * len(self.rows) / self.rows.layers, 1e-9))
+        lowest = -float(line)  # where the last number went: one pushed in from the edge may be in the next one's way
         for layer in range(first, last + 1):
             start, stop = self.rows.span(layer)
             high, low = (max(start, top) - top) * scale, (min(stop, bottom) - top) * scale
@@ -68,8 +69,10 @@ class LayerAxis(pg.GraphicsWidget):
             painter.drawLine(QPointF(6, low), QPointF(LEFT_WIDTH, low))
             if layer % step == 0 and low - high >= min(line, (stop - start) * scale) * 0.9:
                 middle = min(max((high + low) / 2, line / 2), self.size().height() - line / 2)
-                if taken is None or abs(middle - taken) >= line or scale * (stop - start) > 3 * line:
+                free = taken is None or abs(middle - taken) >= line or scale * (stop - start) > 3 * line
+                if free and middle - lowest >= line:
                     self._text(painter, 4, middle, f"L{layer}", "text", line)
+                    lowest = middle
             self._experts(painter, layer, top, scale, (high, low), line)
         self._mark(painter, top, scale, line)
 

@@ -39,7 +39,7 @@ QPushButton:hover { background: $hover; }
 QPushButton:pressed { background: $selection; color: $selection_text; }
 QPushButton:focus { border-color: $focus; }
 QPushButton:default { background: $accent; color: $accent_text; border-color: $accent; }
-QPushButton:disabled { color: $muted; }
+QPushButton:disabled, QPushButton:default:disabled { background: $raised; color: $muted; border-color: $border; }
 QLineEdit { background: $surface; border: 1px solid $border; border-radius: 4px; padding: 3px 5px; color: $text;
   selection-background-color: $selection; selection-color: $selection_text; }
 QLineEdit:focus { border-color: $focus; }

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QLabel, QMenu, QSplitter, QStackedLayout, QToolBut
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.copying import add_copy_actions, copy_text, subject_of
+from moedesk.panels.network.spec import SPEC
 from moedesk.panels.network.view_details import Details
 from moedesk.panels.network.view_overview import Overview
 from moedesk.panels.network.view_passes import PassesView
@@ -147,7 +148,7 @@ class NetworkPanel(Panel):
             menu.addAction("Filter by this expert", lambda: self._filter_by(selection))
         menu.addSeparator()
         add_copy_actions(menu, session, self.shell, subject_of(session, selection, self.details.tokens.layer))
-        add_reveal_actions(menu, selection, session, self.shell)
+        add_reveal_actions(menu, selection, session, self.shell, SPEC.id)
 
     def _filter_by(self, selection: Selection) -> None:
         self.filter_bar.edit.setText(f"layer:{selection.layer} expert:{selection.expert}")
