@@ -135,7 +135,7 @@ class Capture:
         return int(spans[first]["first"]), int(end["first"] + end["count"])
 
     def token_text(self, ids: npt.ArrayLike) -> list[str]:
-        """Return a text for each token id; ``⟨17⟩`` if the capture has no text for it."""
+        r"""Return a text for each token id: ``⟨17⟩`` if the capture has none, ``\xc3`` for a byte that is no character."""
         return self._vocabulary.texts_of(np.asarray(ids, np.int64).ravel().tolist())
 
     def text(self, i: int, j: int, stream: str | None = None) -> str:

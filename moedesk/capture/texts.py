@@ -23,8 +23,8 @@ class Vocabulary:
         return [self._bytes[i] if i in self._bytes else f"⟨{i}⟩".encode() for i in ids]
 
     def texts_of(self, ids: Sequence[int]) -> list[str]:
-        """Return each id's own text; bytes that are no whole character show as ``�``."""
-        return [text.decode("utf-8", "replace") for text in self.bytes_of(ids)]
+        r"""Return each id's own text; bytes that are no whole character show as ``\xc3``, so that they can be told apart."""
+        return [text.decode("utf-8", "backslashreplace") for text in self.bytes_of(ids)]
 
     def join(self, ids: Sequence[int]) -> str:
         """Return the text of a run of tokens."""

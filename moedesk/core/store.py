@@ -75,7 +75,7 @@ class Store(Protocol):
         """Return the rows i, j of the tokens of passes first…last (end excluded) in a stream."""
 
     def token_text(self, ids: npt.ArrayLike) -> list[str]:
-        """Return a text for each token id; ``⟨17⟩`` if the capture has no text for it."""
+        r"""Return a text for each token id: ``⟨17⟩`` if the capture has none, ``\xc3`` for a byte that is no character."""
 
     def text(self, i: int, j: int, stream: str | None = None) -> str:
         """Return the text of token rows i…j, characters split over several tokens put together."""

@@ -62,7 +62,7 @@ class MemoryStore:
 
     def token_text(self, ids: np.typing.ArrayLike) -> list[str]:
         return [
-            self.vocabulary[i].decode(errors="replace") if i in self.vocabulary else f"⟨{i}⟩"
+            self.vocabulary[i].decode(errors="backslashreplace") if i in self.vocabulary else f"⟨{i}⟩"
             for i in np.asarray(ids).ravel().tolist()
         ]
 
