@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from moedesk.ui import display
+
 FOLDER = Path(__file__).parents[2] / "packaging"
 
 
@@ -150,6 +152,13 @@ def test_missing_libraries_are_named_by_package(
     assert system.missing_packages(window=True) == ["libegl1", "libxcb-cursor0"]
     monkeypatch.setattr(system, "_has_font", lambda: False)
     assert system.missing_packages(window=False) == ["libegl1", "fonts-dejavu-core"]
+
+
+def test_set_up_and_doctor_name_the_same_libraries(scripts: dict[str, ModuleType]) -> None:
+    """The set-up runs on any Python and can't import moedesk, so each has its own list."""
+    system = scripts["system_packages"]
+    assert system.QT_LIBRARIES == display.NEEDED
+    assert system.WINDOW_LIBRARIES == display.NEEDED_FOR_X11
 
 
 def test_without_root_the_user_gets_the_command(
