@@ -5,12 +5,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+# No deadline: machines are shared. In CI the same examples each time, so that a change fails for what it changed.
+hypothesis.settings.register_profile("moedesk", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("moedesk")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # two busy threads on shared cores wait for each other up to 100 times as long
+# Two busy threads on shared cores wait for each other up to 100 times as long as they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ def assert_same(capture: Capture, plain: Plain, columns: tuple[str, ...] = COLUM
         np.testing.assert_array_equal(capture.counts(place), plain.counts(place).sum(axis=0))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_random_recordings(tmp_path: Path, data: st.DataObject) -> None:
     """Streams, late layers, passes with counts only, absent layers, dropped slots, padding, flushes at any moment."""

@@ -170,7 +170,7 @@ def compare(filter: Filter) -> int:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(terms(limit=12), max_size=4))
 def test_any_filter_keeps_what_the_slow_evaluation_keeps(several: list[Term]) -> None:
     compare(Filter("x", tuple(several)))
