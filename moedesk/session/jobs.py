@@ -64,11 +64,18 @@ class Jobs:
         done: Callable[[T], None],
         failed: Callable[[Exception], None] | None = None,
         progress: Callable[[float], None] | None = None,
+        interrupt: bool = True,
     ) -> Ticket:
-        """Ask a question; an older one under the same ``key``, waiting or running, is cancelled.
+        """Ask a question; an older one under the same ``key`` that waits is replaced, one that runs is cancelled.
 
         ``work(ticket)`` runs in the worker, ``done``, ``failed`` and ``progress`` where results are delivered, and only while
-        the question is still the latest.
+        the question is still wanted.
+
+        Parameters
+        ----------
+        interrupt : bool
+            Whether a question under way is cancelled. False for those that live data asks anew at every tick: its answer is
+            shown, then the newest waiting one is worked on, else no answer would ever come.
         """
 
         def report(share: float) -> None:
@@ -91,11 +98,12 @@ class Jobs:
             self._post(ticket, done, result)
 
         with self._lock:
-            for older in (self._waiting.pop(key, (None, None))[0], self._running.get(key)):
-                if older is not None:
-                    older.cancel()
+            older = [self._waiting[key][0]] if key in self._waiting else []
+            older += [self._running[key]] if interrupt and key in self._running else []
+            for asked in older:
+                asked.cancel()
             if not self._closed:
-                self._waiting[key] = (ticket, job)
+                self._waiting[key] = (ticket, job)  # in the place of the one it replaces: all keys get their turn
                 self._lock.notify_all()
         return ticket
 

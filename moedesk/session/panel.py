@@ -9,6 +9,7 @@ from typing import Any, Literal
 from moedesk.core.selection import Kind
 
 Place = Literal["top", "drawer", "sidebar"]
+Scope = Literal["session", "desk"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class PanelSpec:
         Further words to find it by.
     hint : str
         One line: what it answers.
+    scope : {"session", "desk"}
+        Whether there is a view for each session, made with ``(session, shell)``, or one for all, made with ``(desk, shell)``.
     """
 
     id: str
@@ -49,6 +52,7 @@ class PanelSpec:
     reveals: frozenset[Kind] = frozenset()
     tags: tuple[str, ...] = ()
     hint: str = ""
+    scope: Scope = "session"
 
 
 def panel_specs() -> tuple[PanelSpec, ...]:

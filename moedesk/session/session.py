@@ -8,6 +8,7 @@ from moedesk.core.filter import NO_FILTER, Filter
 from moedesk.core.selection import NOTHING, Selection
 from moedesk.core.store import Store
 from moedesk.session.jobs import Jobs
+from moedesk.session.live import Live
 
 HISTORY = 5  # $0 … $4, as in DevTools
 
@@ -16,7 +17,7 @@ class Session:
     """A store and the state its panels share.
 
     Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
-    ``changed``: ``store``, ``selection``, ``window``, ``cursor`` or ``filter``. A listener only marks itself stale.
+    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter`` or ``live``. A listener only marks itself stale.
 
     Attributes
     ----------
@@ -32,6 +33,8 @@ class Session:
     cursor : int or None
         The pass at which the replay stands; None when it isn't in use. Panels then show the routing up to and including it.
     filter : Filter
+    live : Live or None
+        The model that fills the store, or None for a file.
     """
 
     def __init__(self, store: Store, jobs: Jobs, path: Path | None = None) -> None:
@@ -42,6 +45,7 @@ class Session:
         self.window: tuple[int, int] | None = None
         self.cursor: int | None = None
         self.filter: Filter = NO_FILTER
+        self.live: Live | None = None
         self.changed: Event[str] = Event()
         self._history: deque[Selection] = deque(maxlen=HISTORY)
 

@@ -11,7 +11,7 @@ from moedesk.session.session import Session
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.ticker import Ticker
 
-EVERYTHING = frozenset({"store", "selection", "window", "cursor", "filter"})
+EVERYTHING = frozenset({"store", "selection", "window", "cursor", "filter", "live"})
 logger = logging.getLogger(__name__)
 
 

@@ -1,0 +1,54 @@
+"""The live side of a session, as panels see it: what they may ask of a model that runs elsewhere."""
+
+from typing import Protocol
+
+from moedesk.core.live import Counters
+
+
+class Live(Protocol):
+    """A model that fills a session's store while it runs.
+
+    Every change is announced by the session's ``changed`` as ``live``; new passes as ``store``, at most 30 times a second.
+
+    Attributes
+    ----------
+    recording : bool
+        Whether the model's hooks take anything.
+    paused : bool
+        Whether the display stands still; what arrives meanwhile is recorded all the same.
+    follow : bool
+        Whether views keep the newest pass in sight. A view turns it off when the user scrolls back, on at the end.
+    preserve : bool
+        Whether passes stay when a model is attached anew or the kernel restarts ("Preserve log").
+    ended : str
+        Why nothing more comes, in one line; empty while a model is attached.
+    counters : Counters
+    link_dropped : str
+        What was left out on the way, in one line; empty if nothing.
+    """
+
+    recording: bool
+    paused: bool
+    follow: bool
+    preserve: bool
+    ended: str
+    counters: Counters
+
+    @property
+    def link_dropped(self) -> str:
+        """What was left out on the way, in one line; empty if nothing."""
+
+    def set_recording(self, on: bool) -> None:
+        """Start or stop taking passes; the hooks stay."""
+
+    def set_paused(self, on: bool) -> None:
+        """Hold the display, or let it catch up."""
+
+    def set_follow(self, on: bool) -> None:
+        """Keep the newest pass in sight, or not."""
+
+    def set_preserve(self, on: bool) -> None:
+        """Keep passes over a new attach, or not."""
+
+    def clear(self) -> None:
+        """Begin with an empty capture; the one before stays reachable through "Undo close"."""
