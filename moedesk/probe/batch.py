@@ -31,6 +31,8 @@ class RecordedPass:
         Training mode with gradients on; the forward raised; the model fills a KV cache unless told otherwise.
     step : int
         Training step, -1 outside training.
+    shed, dropped : bool
+        There was room for its counts only; for nothing.
     """
 
     t0_ns: int
@@ -43,6 +45,19 @@ class RecordedPass:
     failed: bool = False
     caches: bool = False
     step: int = -1
+    shed: bool = False
+    dropped: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its routing."""
+        tensors = [
+            tensor
+            for group in self.groups
+            for tensor in (group.ids, group.weights, group.entropy, group.margin, group.logits)
+            if tensor is not None
+        ]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,34 @@
 """The thread that takes recorded passes from the model's thread to the sink: waits for copies, makes batches."""
 
+import contextlib
 import os
 import threading
-from collections import deque
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from functools import partial
+from queue import SimpleQueue
+from typing import NamedTuple, Protocol
 
 from moedesk.core.batch import RouteBatch
 from moedesk.core.model import ModelInfo
 from moedesk.probe.batch import BatchMaker, RecordedPass
+from moedesk.probe.cost import Cost
 
-QUEUE_BYTES = 256 << 20
-"""The model's next pass waits while more than this is on its way: a capture is complete, however slow the disk."""
+WAIT_BYTES = 256 << 20
+"""A recording's next pass waits while more than this is on its way: a capture is complete, however slow the disk."""
+SHED_BYTES = 64 << 20
+"""Of a live model, passes above this are only counted …"""
+DROP_BYTES = 2 * SHED_BYTES
+"""… and above this left out."""
+CLOSE_SECONDS = 2.0
+"""A live model is let go without what a sink that hangs didn't take in this time."""
 
 
 class Sink(Protocol):
-    """What batches are given to; ``capture.writer.CaptureWriter`` is one."""
+    """What batches are given to; ``capture.writer.CaptureWriter`` is one.
+
+    A sink may have a method ``count(**increments)`` that takes what was added to the fields of ``core.live.Counters``.
+    """
 
     @property
     def stopped(self) -> str | None:
@@ -33,16 +47,40 @@ class Sink(Protocol):
         """Finish."""
 
 
-class Courier:
-    """Delivers models, passes and notes to a sink, in order, from a thread of its own."""
+class Room(IntEnum):
+    """What there is room for."""
 
-    def __init__(self, sink: Sink, maker: BatchMaker) -> None:
+    NOTHING = 0
+    COUNTS = 1
+    EVERYTHING = 2
+
+
+class Courier:
+    """Delivers models, passes and notes to a sink, in order, from a thread of its own.
+
+    Nothing here takes a lock that the thread holds while it works, so that handing over costs the model a microsecond.
+
+    Parameters
+    ----------
+    sink : Sink
+        Closed by the thread, when it ends.
+    maker : BatchMaker
+    cost : Cost
+        Its growth is told to the sink.
+    waits : bool
+        Whether the model waits while too much is on its way; if not, ``room`` says what it may still hand over.
+    """
+
+    def __init__(self, sink: Sink, maker: BatchMaker, cost: Cost, waits: bool = True) -> None:
         self._sink = sink
         self._maker = maker
-        self._jobs: deque[tuple[int, ModelInfo | RecordedPass]] = deque()
-        self._bytes = 0
-        self._closing = False
-        self._change = threading.Condition()
+        self._cost, self._told = cost, Cost()
+        self._waits = waits
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._given = self._done = 0  # bytes; each is written by one thread
+        self._passes_given = self._passes_done = 0
+        self._eased = threading.Event()
+        self._last: Sequence[str] = ()
         self._failure: str | None = None
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="moedesk-courier", daemon=True)
@@ -53,65 +91,112 @@ class Courier:
         """Why no more passes are delivered, in one line, or None."""
         return self._failure or self._sink.stopped
 
+    @property
+    def room(self) -> Room:
+        """What may be handed over now; everything if this courier waits."""
+        if self._waits or self.queued_bytes < SHED_BYTES:
+            return Room.EVERYTHING
+        return Room.COUNTS if self.queued_bytes < DROP_BYTES else Room.NOTHING
+
+    @property
+    def queued_bytes(self) -> int:
+        """What is on its way."""
+        return self._given - self._done
+
     def describe(self, model: ModelInfo) -> None:
         """Deliver what the model is."""
-        self._put(0, model)
+
+        def deliver() -> None:
+            self._maker.places = {layer.experts_path: layer.place for layer in model.layers}
+            self._sink.describe(model)
+
+        self._put(_Job(deliver))
+
+    def note(self, line: str) -> None:
+        """Deliver a line that says what is missing or special."""
+        self._put(_Job(lambda: self._sink.note(line)))
 
     def deliver(self, recorded: RecordedPass) -> None:
-        """Deliver a pass; waits while too much is on its way."""
-        self._put(_bytes_of(recorded), recorded)
+        """Deliver a pass; a courier that waits does so while too much is on its way."""
+        whole = not recorded.shed
+        self._put(_Job(lambda: self._sink.append(self._maker.make(recorded)), recorded.nbytes, whole))
 
-    def close(self) -> None:
-        """Deliver what is left, then the maker's notes, and end the thread."""
+    def close(self, last: Sequence[str] = ()) -> bool:
+        """Deliver what is left, then the maker's notes and ``last``, close the sink and end the thread.
+
+        Returns whether all that is done; a courier that doesn't wait gives up after ``CLOSE_SECONDS``, counts what wasn't
+        delivered as dropped, and leaves its thread to the sink.
+        """
         if os.getpid() != self._process:  # a fork has no such thread
-            return
-        with self._change:
-            self._closing = True
-            self._change.notify_all()
-        self._thread.join()
-        for line in self._maker.notes:
-            self._sink.note(line)
+            return True
+        self.end(last)
+        if threading.current_thread() is self._thread:
+            return False
+        self._thread.join(None if self._waits else CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            return True
+        left, self._passes_given = self._passes_given - self._passes_done, self._passes_done
+        self._cost.dropped += left
+        return False
 
-    def _put(self, size: int, job: ModelInfo | RecordedPass) -> None:
+    def end(self, last: Sequence[str] = ()) -> None:
+        """Ask for the same and return at once; a finalizer may call it."""
+        self._last = self._last or last
+        self._jobs.put(None)
+
+    def _put(self, job: "_Job") -> None:
         if os.getpid() != self._process:
             return
-        with self._change:
-            self._change.wait_for(lambda: self._bytes < QUEUE_BYTES)
-            self._jobs.append((size, job))
-            self._bytes += size
-            self._change.notify_all()
+        while self._waits and self.queued_bytes >= WAIT_BYTES:
+            self._eased.clear()
+            if self.queued_bytes >= WAIT_BYTES:
+                self._eased.wait()
+        self._given += job.nbytes
+        self._passes_given += job.whole_pass
+        self._jobs.put(job)
 
     def _run(self) -> None:
-        while True:
-            with self._change:
-                self._change.wait_for(lambda: self._jobs or self._closing)
-                if not self._jobs:
-                    return
-                size, job = self._jobs.popleft()
-            if self.failure is None:
-                try:
-                    self._do(job)
-                except Exception as error:  # the model goes on; the capture keeps what it has
-                    self._failure = f"recording stopped: {type(error).__name__}: {error}"
-                    self._sink.note(self._failure)
-            del job
-            with self._change:
-                self._bytes -= size
-                self._change.notify_all()
+        try:
+            while (job := self._jobs.get()) is not None:
+                if self.failure is None:
+                    self._attempt(job.work)
+                self._done += job.nbytes
+                self._passes_done += job.whole_pass
+                self._eased.set()
+                del job
+            for line in (*self._maker.notes, *self._last):
+                self._attempt(partial(self._sink.note, line))
+        finally:
+            self._sink.close()
 
-    def _do(self, job: ModelInfo | RecordedPass) -> None:
-        if isinstance(job, ModelInfo):
-            self._maker.places = {layer.experts_path: layer.place for layer in job.layers}
-            self._sink.describe(job)
-        else:
-            self._sink.append(self._maker.make(job))
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+            self._tell()
+        except Exception as error:  # the model goes on; the capture keeps what it has
+            self._failure = f"recording stopped: {type(error).__name__}: {error}"
+            with contextlib.suppress(Exception):
+                self._sink.note(self._failure)
+
+    def _tell(self) -> None:
+        """Say what the passes cost and what became of them, to a sink that wants to know."""
+        count = getattr(self._sink, "count", None)
+        if count is not None:
+            count(**self._cost.since(self._told))
 
 
-def _bytes_of(recorded: RecordedPass) -> int:
-    tensors = [
-        tensor
-        for group in recorded.groups
-        for tensor in (group.ids, group.weights, group.entropy, group.margin, group.logits)
-        if tensor is not None
-    ]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+class _Job(NamedTuple):
+    """Something to do on the courier's thread.
+
+    Attributes
+    ----------
+    work : function
+    nbytes : int
+        What it holds until it is done.
+    whole_pass : bool
+        Whether it delivers a pass that was not shed.
+    """
+
+    work: Callable[[], None]
+    nbytes: int = 0
+    whole_pass: bool = False

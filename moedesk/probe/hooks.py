@@ -11,6 +11,8 @@ from torch.utils.hooks import RemovableHandle
 
 from moedesk.probe.batch import RecordedPass
 from moedesk.probe.calls import Call, CallReader
+from moedesk.probe.cost import Cost
+from moedesk.probe.courier import Room
 from moedesk.probe.discovery import Candidate, takes_tokens
 from moedesk.probe.routing import read_routing
 from moedesk.probe.scout import Binding, FirstCall, Scout
@@ -41,6 +43,7 @@ class _Running:
     recorded: RecordedPass
     collector: Collector
     started: int
+    keep: Room
     open: list[tuple[nn.Module, Call, Tensor | None]] = field(default_factory=list)
     logits: dict[str, Tensor] = field(default_factory=dict)
 
@@ -58,6 +61,10 @@ class Hooks:
     wanted : Wanted
     finished : function
         Takes the pass and the layers that were found in it (empty from the second pass on, as a rule).
+    cost : Cost, optional
+        What passes cost is added to it.
+    room : function, optional
+        Says, at the start of each pass, how much of it may be kept.
     """
 
     def __init__(
@@ -66,7 +73,12 @@ class Hooks:
         candidates: Sequence[Candidate],
         wanted: Wanted,
         finished: Callable[[RecordedPass, Sequence[Binding]], None],
+        cost: Cost | None = None,
+        room: Callable[[], Room] = lambda: Room.EVERYTHING,
     ) -> None:
+        self.recording = True
+        self.cost = cost or Cost()
+        self._room = room
         self._model = model
         self._wanted = wanted
         self._finished = finished
@@ -101,7 +113,7 @@ class Hooks:
 
     def open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin a call of a module that takes tokens; public for a recording that starts inside the model's first call."""
-        if _recomputing():
+        if not self.recording or _recomputing():
             return
         running = self._running
         if running is not None and any(opened is module for opened, _, _ in running.open):
@@ -154,13 +166,17 @@ class Hooks:
         return closed
 
     def _begin(self) -> _Running:
-        full = not self._wanted.counts_only and self._passes % self._wanted.every == 0
+        room = self._room()
+        wants_full = not self._wanted.counts_only and self._passes % self._wanted.every == 0
+        full = wants_full and room is Room.EVERYTHING
         training = self._model.training and torch.is_grad_enabled()
         transfer = Transfer()
         recorded = RecordedPass(time.time_ns(), transfer, full=full, training=training, caches=self._caches)
+        recorded.shed = wants_full and room is Room.COUNTS
+        recorded.dropped = room is Room.NOTHING
         if training:
             recorded.step = self._steps
-        self._running = _Running(recorded, Collector(transfer, self._wanted.logits), time.perf_counter_ns())
+        self._running = _Running(recorded, Collector(transfer, self._wanted.logits), time.perf_counter_ns(), room)
         return self._running
 
     def _end(self, failed: bool) -> None:
@@ -178,10 +194,20 @@ class Hooks:
         if recorded.groups:
             self._passes += 1
             self._steps += recorded.training
+            self._count(recorded)
             self._finished(recorded, found)
 
+    def _count(self, recorded: RecordedPass) -> None:
+        cost = self.cost
+        cost.passes += 1
+        cost.pass_ns += recorded.t1_ns - recorded.t0_ns
+        cost.shed += recorded.shed
+        cost.dropped += recorded.dropped
+        if recorded.shed or recorded.dropped:
+            cost.dropped_tokens += sum(call.batch * call.length for call in recorded.calls if call.path in self._stacks)
+
     def _awake(self) -> bool:
-        return self._running is not None and not _recomputing()
+        return self.recording and self._running is not None and not _recomputing()
 
     def _bind(self, scout: Scout, first: FirstCall) -> None:
         """Take a layer's first call into the pass, and hook the layer for the next ones."""
@@ -201,7 +227,7 @@ class Hooks:
         def entered(module: nn.Module, args: Any, kwargs: Any) -> None:
             running = self._running
             if running is None or _recomputing():
-                self.outside += not _recomputing()
+                self.outside += self.recording and not _recomputing()
                 return
             routing = read_routing(args, kwargs)
             if routing is None:

@@ -1,6 +1,5 @@
 """``moedesk.record``: everything that a model routes inside a ``with`` block goes into a capture."""
 
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -10,15 +9,12 @@ from torch import nn
 
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import MoedeskError
-from moedesk.core.model import LayerInfo, ModelInfo
-from moedesk.probe.batch import BatchMaker, RecordedPass
-from moedesk.probe.courier import Courier, Sink
-from moedesk.probe.describe import describe_model
+from moedesk.core.model import ModelInfo
+from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.notice import notice
-from moedesk.probe.scout import Binding
-from moedesk.probe.tokens import token_kinds
+from moedesk.probe.tracer import Tracer
 from moedesk.probe.vocabulary import Vocabulary
 
 
@@ -90,10 +86,6 @@ class Recording:
         The capture.
     module : torch.nn.Module
         The model itself.
-    model : ModelInfo or None
-        What is recorded; its MoE layers are known once they ran.
-    passes : int
-        Passes recorded so far.
     """
 
     def __init__(
@@ -108,48 +100,51 @@ class Recording:
         sink: Sink | None = None,
     ) -> None:
         self.path = Path(path)
-        self.model: ModelInfo | None = None
-        self.passes = 0
         self.module = model
         self._tokenizer = tokenizer
         self._choice = layers
         self._wanted = wanted
         self._storage: tuple[Literal["exact", "float16"], int | None] = weights, byte_budget
         self._sink = sink
-        self._bindings: list[Binding] = []
+        self._tracer: Tracer | None = None
         self._warned = False
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """What is recorded; its MoE layers are known once they ran."""
+        return self._tracer.model if self._tracer else None
+
+    @property
+    def passes(self) -> int:
+        """Passes recorded so far."""
+        return self._tracer.passes if self._tracer else 0
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks on the model, once entered."""
+        assert self._tracer is not None
+        return self._tracer.hooks
 
     def __enter__(self) -> Self:
         candidates = find_candidates(self.module)
         chosen = choose(candidates, self._choice)
         vocabulary = Vocabulary.of(self._tokenizer, self.module)
         weights, byte_budget = self._storage
-        if self._sink is None:
-            self._sink = CaptureWriter(self.path, vocabulary, self._wanted.logits, weights, byte_budget)
-        self._vocabulary = vocabulary
-        self._order = {candidate.path: place for place, candidate in enumerate(candidates)}
-        self._courier = Courier(self._sink, BatchMaker(token_kinds(getattr(self.module, "config", None))))
-        if len(chosen) < len(candidates):
-            self._sink.note(f"{len(chosen)} of the model's {len(candidates)} MoE layers were recorded (layers=)")
-        self.hooks = Hooks(self.module, chosen, self._wanted, self._finished)
+        sink = self._sink or CaptureWriter(self.path, vocabulary, self._wanted.logits, weights, byte_budget)
+        self._tracer = Tracer(self.module, candidates, chosen, self._tokenizer, self._wanted, sink)
+        self._tracer.failed = self._say_failure
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._sink is not None
-        try:
-            self.hooks.detach()
-            if self.model is None:
-                self._courier.describe(self._describe(()))
-            self._courier.close()
-            for line in self._left_out():
-                self._sink.note(line)
-                notice(line)
-        finally:
-            self._sink.close()
-        if self._courier.failure is not None and not self._warned:
-            notice(f"{self.path}: {self._courier.failure}")
+        assert self._tracer is not None
+        left_out = self._left_out()
+        self._tracer.stop(left_out)
+        for line in left_out:
+            notice(line)
+        if self._tracer.courier.failure is not None:
+            self._say_failure(self._tracer.courier.failure)
 
     def _left_out(self) -> list[str]:
         """What the capture lacks, a line each."""
@@ -167,17 +162,7 @@ class Recording:
             lines.append(f"{self.hooks.outside} calls of MoE layers outside a forward of the model were not recorded")
         return lines
 
-    def _finished(self, recorded: RecordedPass, found: Sequence[Binding]) -> None:
-        if found:
-            ordered = sorted(found, key=lambda binding: self._order[binding.candidate.path])
-            self._bindings += [binding.placed(len(self._bindings) + i) for i, binding in enumerate(ordered)]
-            self._courier.describe(self._describe([binding.layer for binding in self._bindings]))
-        self._courier.deliver(recorded)
-        self.passes += 1
-        if self._courier.failure is not None and not self._warned:
+    def _say_failure(self, failure: str) -> None:
+        if not self._warned:
             self._warned = True
-            notice(f"{self.path}: {self._courier.failure}; the model goes on")
-
-    def _describe(self, layers: Sequence[LayerInfo]) -> ModelInfo:
-        self.model = describe_model(self.module, layers, self._tokenizer)
-        return self.model
+            notice(f"{self.path}: {failure}; the model goes on")

@@ -1,0 +1,185 @@
+"""``moedesk.attach``: what a model routes goes to the app, live, until it is detached."""
+
+import threading
+import weakref
+from typing import Any
+
+from torch import nn
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.live import Counters
+from moedesk.core.model import ModelInfo
+from moedesk.probe.courier import Sink
+from moedesk.probe.discovery import LayerChoice, choose, find_candidates
+from moedesk.probe.hooks import Wanted
+from moedesk.probe.notice import notice
+from moedesk.probe.tracer import Tracer
+from moedesk.probe.vocabulary import Vocabulary
+
+_running: "weakref.WeakSet[Attachment]" = weakref.WeakSet()
+"""A model's hooks keep its attachment alive, and nothing else does: a model that is dropped is freed."""
+_lock = threading.RLock()
+
+
+def attach(
+    model: nn.Module,
+    tokenizer: Any = None,
+    *,
+    sink: Sink | None = None,
+    layers: LayerChoice = None,
+    every: int = 1,
+    counts_only: bool = False,
+    logits: bool = False,
+) -> "Attachment":
+    """Hook a model: from now on the app shows what it routes. Outputs stay bit-identical, and the model never waits.
+
+    If the app can't follow, a pass is *shed* to its exact counts, or dropped; ``Attachment.counters`` and the app say so.
+    Attaching a model that is attached gives the same handle.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any transformers model with Mixture-of-Experts layers; used in any way: forwards, ``generate``, training.
+    tokenizer : transformers tokenizer, optional
+        For the text of the tokens.
+    sink : Sink, optional
+        What takes the routing; the link to the app if left out.
+    layers : sequence of int or str, or function, optional
+        MoE layers to hook: places, module paths, or a function that takes a path; all if left out.
+    every : int
+        Keep ids and weights of every n-th pass only; of the others, exact counts.
+    counts_only : bool
+        Keep counts per pass, layer and expert only.
+    logits : bool
+        Keep router logits too (4·E bytes per token and layer).
+
+    Returns
+    -------
+    Attachment
+
+    Raises
+    ------
+    NoMoELayersError
+        If the model has no MoE layer.
+    MoedeskError
+        If ``layers`` names one that isn't there, or ``every`` is below 1.
+    """
+    if every < 1:
+        raise MoedeskError(f"every={every} makes no sense; it is 1 for each pass, n for each n-th")
+    with _lock:
+        running = next((attachment for attachment in _running if attachment.module is model), None)
+        if running is not None:
+            notice(f"{running.name} is attached already, and stays as it is; detach() it first to change how")
+            return running
+        candidates = find_candidates(model)
+        chosen = choose(candidates, layers)
+        if sink is None:
+            sink = _link(model, tokenizer)
+        tracer = Tracer(model, candidates, chosen, tokenizer, Wanted(every, counts_only, logits), sink, waits=False)
+        attachment = Attachment(model, tracer)
+        _running.add(attachment)
+    return attachment
+
+
+def attached() -> list["Attachment"]:
+    """Return the attachments that run, the oldest first."""
+    with _lock:
+        return sorted(_running, key=lambda attachment: attachment.number)
+
+
+class Attachment:
+    """A model that is attached.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The model itself.
+    name : str
+        Name or path it was loaded from, else its class name.
+    number : int
+        Grows from one attachment to the next.
+    """
+
+    _numbers = 0
+
+    def __init__(self, model: nn.Module, tracer: Tracer) -> None:
+        Attachment._numbers += 1
+        self.number = Attachment._numbers
+        self.module = model
+        self._tracer = tracer
+        self._attached = True
+        tracer.owner = self  # the model's hooks hold the tracer
+        tracer.describe()
+        assert tracer.model is not None
+        self.name = tracer.model.name
+        self._end = weakref.finalize(model, tracer.courier.end)
+        self._end.atexit = False
+
+    def __repr__(self) -> str:
+        layers = self.model.layers
+        experts = sorted({layer.experts for layer in layers})
+        known = (
+            f"{len(layers)} MoE layers × {'/'.join(map(str, experts))} experts" if layers else "MoE layers not run yet"
+        )
+        counters = self.counters
+        lost = f", {counters.shed:,} shed, {counters.dropped:,} dropped" if counters.shed or counters.dropped else ""
+        return f"<Attachment {self.name!r}: {known}, {counters.passes:,} passes{lost}, {self.state}>"
+
+    @property
+    def attached(self) -> bool:
+        """Whether the model is still hooked."""
+        return self._attached
+
+    @property
+    def state(self) -> str:
+        """``recording``, ``paused`` or ``detached``; or why nothing more is taken."""
+        if not self._attached:
+            return "detached"
+        return self._tracer.courier.failure or ("recording" if self.recording else "paused")
+
+    @property
+    def model(self) -> ModelInfo:
+        """What is known of the model; its MoE layers are known once they ran."""
+        assert self._tracer.model is not None
+        return self._tracer.model
+
+    @property
+    def passes(self) -> int:
+        """Passes that ran while recording was on."""
+        return self._tracer.cost.passes
+
+    @property
+    def counters(self) -> Counters:
+        """What ran, what was left out, what it cost."""
+        return self._tracer.counters
+
+    @property
+    def recording(self) -> bool:
+        """Whether passes are recorded."""
+        return self._attached and self._tracer.hooks.recording
+
+    def set_recording(self, on: bool) -> None:
+        """Record passes from the next one on, or none: hooks then return at once."""
+        self._tracer.hooks.recording = on
+
+    def detach(self) -> None:
+        """Leave the model as it was. What is on its way is delivered; a second time does nothing.
+
+        May be called from any thread, and while a pass runs, which then ends as failed.
+        """
+        with _lock:
+            if not self._attached:
+                return
+            self._attached = False
+            _running.discard(self)
+        self._end.detach()
+        if not self._tracer.stop():
+            notice(f"{self.name}: detached, but what takes its routing hangs; the last passes were dropped")
+
+
+def _link(model: nn.Module, tokenizer: Any) -> Sink:
+    """A stream of this process's link."""
+    from moedesk.link.server import default_server
+
+    name = str(getattr(model, "name_or_path", "") or type(model).__name__)
+    return default_server().open_stream(name, vocabulary=Vocabulary.of(tokenizer, model))

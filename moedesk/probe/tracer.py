@@ -1,0 +1,100 @@
+"""What ``record`` and ``attach`` share: a model's hooks, the courier to a sink, and what is known of the model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from moedesk.core.live import Counters
+from moedesk.core.model import LayerInfo, ModelInfo
+from moedesk.probe.batch import BatchMaker, RecordedPass
+from moedesk.probe.cost import Cost
+from moedesk.probe.courier import Courier, Sink
+from moedesk.probe.describe import describe_model
+from moedesk.probe.discovery import Candidate
+from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.scout import Binding
+from moedesk.probe.tokens import token_kinds
+
+
+class Tracer:
+    """Hooks a model from the start; ``stop`` takes the hooks off and finishes the sink.
+
+    Parameters
+    ----------
+    model : Module
+    candidates : sequence of Candidate
+        All of the model's.
+    chosen : sequence of Candidate
+        Those to hook.
+    tokenizer : transformers tokenizer or None
+        Only its name is used.
+    wanted : Wanted
+    sink : Sink
+    waits : bool
+        Whether the model waits for a slow sink; if not, passes are shed and dropped, and counted.
+
+    Attributes
+    ----------
+    model : ModelInfo or None
+        None until ``describe``.
+    passes : int
+        Passes handed on, those shed included.
+    cost : Cost
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        candidates: Sequence[Candidate],
+        chosen: Sequence[Candidate],
+        tokenizer: Any,
+        wanted: Wanted,
+        sink: Sink,
+        waits: bool = True,
+    ) -> None:
+        self.model: ModelInfo | None = None
+        self.passes = 0
+        self.owner: object = None
+        """Kept alive as long as the hooks are on the model."""
+        self.failed: Callable[[str], None] | None = None
+        """Told, at the end of a pass, that the sink takes no more; may be told again."""
+        self.cost = Cost()
+        self._module = model
+        self._tokenizer = tokenizer
+        self._order = {candidate.path: place for place, candidate in enumerate(candidates)}
+        self._bindings: list[Binding] = []
+        self.courier = Courier(sink, BatchMaker(token_kinds(getattr(model, "config", None))), self.cost, waits)
+        if len(chosen) < len(candidates):
+            self.courier.note(f"{len(chosen)} of the model's {len(candidates)} MoE layers were recorded (layers=)")
+        self.hooks = Hooks(model, chosen, wanted, self._finished, self.cost, lambda: self.courier.room)
+
+    @property
+    def counters(self) -> Counters:
+        """What ran, what was left out, what it cost."""
+        return self.cost.counters(self.courier.queued_bytes)
+
+    def describe(self) -> None:
+        """Tell the sink what is known of the model now."""
+        self._describe([binding.layer for binding in self._bindings])
+
+    def stop(self, last: Sequence[str] = ()) -> bool:
+        """Take the hooks off and finish the sink, ``last`` being its last notes; return whether it took everything."""
+        self.hooks.detach()
+        if self.model is None:
+            self.describe()
+        return self.courier.close(last)
+
+    def _finished(self, recorded: RecordedPass, found: Sequence[Binding]) -> None:
+        if found:
+            ordered = sorted(found, key=lambda binding: self._order[binding.candidate.path])
+            self._bindings += [binding.placed(len(self._bindings) + i) for i, binding in enumerate(ordered)]
+            self._describe([binding.layer for binding in self._bindings])
+        self.courier.deliver(recorded)
+        self.passes += 1
+        if self.failed is not None and self.courier.failure is not None:
+            self.failed(self.courier.failure)
+
+    def _describe(self, layers: Sequence[LayerInfo]) -> None:
+        self.model = describe_model(self._module, layers, self._tokenizer)
+        self.courier.describe(self.model)
