@@ -15,6 +15,12 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="draw plots through OpenGL; auto (the default) does on a GPU and draws in raster otherwise",
     )
+    parser.add_argument(
+        "--kernel",
+        metavar="CONNECTION_FILE",
+        help="connect to a kernel that runs already: its connection file, or the id in that file's name",
+    )
+    parser.add_argument("--ssh", metavar="USER@HOST", default="", help="reach the kernel of --kernel through ssh")
     parser.add_argument("--theme", choices=("light", "dark", "system"), help="colours, for this run")
 
 
@@ -24,8 +30,9 @@ def open_window(files: Sequence[str], options: argparse.Namespace, *, sample: bo
     Raises
     ------
     MoedeskError
-        If there is no display, or Qt can't be loaded.
+        If there is no display, or Qt can't be loaded, or there is no such kernel.
     """
+    kernel = _kernel(options)
     from moedesk.ui.display import display_problem
 
     problem = display_problem()
@@ -36,7 +43,16 @@ def open_window(files: Sequence[str], options: argparse.Namespace, *, sample: bo
     check_qt()
     from moedesk.ui.app import run
 
-    return int(run([Path(file) for file in files], opengl_mode=options.opengl, theme=options.theme, sample=sample))
+    paths = [Path(file) for file in files]
+    return int(run(paths, opengl_mode=options.opengl, theme=options.theme, sample=sample, kernel=kernel))
+
+
+def _kernel(options: argparse.Namespace) -> tuple[Path, str] | None:
+    if not getattr(options, "kernel", None):
+        return None
+    from moedesk.session.kernel_files import find_connection_file
+
+    return find_connection_file(options.kernel), options.ssh
 
 
 def check_qt() -> None:

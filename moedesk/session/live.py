@@ -35,6 +35,10 @@ class Live(Protocol):
     counters: Counters
 
     @property
+    def attached(self) -> bool:
+        """Whether a model is attached now."""
+
+    @property
     def link_dropped(self) -> str:
         """What was left out on the way, in one line; empty if nothing."""
 
@@ -49,6 +53,12 @@ class Live(Protocol):
 
     def set_preserve(self, on: bool) -> None:
         """Keep passes over a new attach, or not."""
+
+    def publish(self) -> bool:
+        """Show what came since the last time; return whether another tick is wanted. For the window's tick."""
+
+    def close(self) -> None:
+        """Finish the scratch capture; it stays on the disk. For a worker."""
 
     def clear(self) -> None:
         """Begin with an empty capture; the one before stays reachable through "Undo close"."""

@@ -35,6 +35,10 @@ class Session:
     filter : Filter
     live : Live or None
         The model that fills the store, or None for a file.
+    scratch : Path or None
+        The scratch capture behind the store, which is thrown away at the end unless it is saved.
+    saved_passes : int
+        How many passes of a scratch capture were saved so far.
     """
 
     def __init__(self, store: Store, jobs: Jobs, path: Path | None = None) -> None:
@@ -46,6 +50,8 @@ class Session:
         self.cursor: int | None = None
         self.filter: Filter = NO_FILTER
         self.live: Live | None = None
+        self.scratch: Path | None = None
+        self.saved_passes = 0
         self.changed: Event[str] = Event()
         self._history: deque[Selection] = deque(maxlen=HISTORY)
 
@@ -53,6 +59,17 @@ class Session:
     def title(self) -> str:
         """The store's name."""
         return self.store.name
+
+    @property
+    def label(self) -> str:
+        """The name with its state: ``●`` a model is attached, ``○`` it was or none ever was, ``*`` something is unsaved."""
+        sign = "" if self.live is None else "○ " if self.live.ended or not self.live.attached else "● "
+        return f"{sign}{self.title}{' *' if self.unsaved else ''}"
+
+    @property
+    def unsaved(self) -> int:
+        """Passes that would be lost with the session."""
+        return self.store.n_passes - self.saved_passes if self.scratch is not None else 0
 
     @property
     def history(self) -> tuple[Selection, ...]:
@@ -105,6 +122,8 @@ class Session:
     def close(self) -> None:
         """Stop the session's jobs and close its store."""
         self.jobs.close()
+        if self.live is not None:
+            self.live.close()
         close = getattr(self.store, "close", None)
         if close is not None:
             close()

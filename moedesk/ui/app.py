@@ -45,7 +45,14 @@ def make_window(settings: Settings, *, mode: str = "auto", theme: str | None = N
     return window
 
 
-def run(files: Sequence[Path], *, opengl_mode: str = "auto", theme: str | None = None, sample: bool = False) -> int:
+def run(
+    files: Sequence[Path],
+    *,
+    opengl_mode: str = "auto",
+    theme: str | None = None,
+    sample: bool = False,
+    kernel: tuple[Path, str] | None = None,
+) -> int:
     """Open the window on some files and stay until it is closed.
 
     Parameters
@@ -56,6 +63,8 @@ def run(files: Sequence[Path], *, opengl_mode: str = "auto", theme: str | None =
         For this run only; by default the one chosen last.
     sample : bool
         Whether to open the sample capture too.
+    kernel : tuple of Path and str, optional
+        Connection file of a kernel to connect to, and the ssh host it is reached through (empty for none).
 
     Returns
     -------
@@ -74,11 +83,13 @@ def run(files: Sequence[Path], *, opengl_mode: str = "auto", theme: str | None =
         window.files.open(path)
     if sample:
         window.open_sample()
+    if kernel is not None:
+        window.connect_kernel(*kernel)
     window.show()
     if FIRST_PICTURE in os.environ:
         when_settled(window, lambda: _say_and_leave(window))
-    elif opengl_mode == "auto" and opengl.is_stale(settings):
-        when_settled(window, probe.start)
+    else:
+        when_settled(window, lambda: _after_first_picture(window, probe if opengl_mode == "auto" else None))
     code = application.exec()
     probe.stop()
     log.remove()
@@ -102,6 +113,12 @@ def when_settled(window: Window, then: Callable[[], None]) -> QTimer:
     watch.timeout.connect(look)
     watch.start()
     return watch
+
+
+def _after_first_picture(window: Window, probe: opengl.Probe | None) -> None:
+    window.live.warm_up([dock.spec for dock in window.workspace.docks.values() if dock.spec.scope == "desk"])
+    if probe is not None and opengl.is_stale(window.settings):
+        probe.start()
 
 
 def _answered(window: Window, mode: str, answer: dict[str, str]) -> None:

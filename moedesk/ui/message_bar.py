@@ -1,12 +1,16 @@
 """Messages inside the window: a line each, to be dismissed, never a dialog in the way."""
 
+from collections.abc import Callable, Sequence
+
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from moedesk.ui.icons import icon
 from moedesk.ui.theme import LIGHT, Theme
 
 LIMIT = 4
+Actions = Sequence[tuple[str, Callable[[], None]]]
+"""What a message offers to do: the button's text, and what it does."""
 
 
 class MessageBar(QWidget):
@@ -26,14 +30,14 @@ class MessageBar(QWidget):
         """What is shown."""
         return [row.text for row in self._rows]
 
-    def show_message(self, text: str, kind: str = "error") -> None:
-        """Show a line of a kind: ``error``, ``warning`` or ``info``."""
+    def show_message(self, text: str, kind: str = "error", actions: Actions = ()) -> None:
+        """Show a line of a kind: ``error``, ``warning`` or ``info``; an action dismisses it."""
         for row in list(self._rows):
             if row.text == text:
                 self.dismiss(row)
         while len(self._rows) >= LIMIT:
             self.dismiss(self._rows[0])
-        row = _Row(text, kind, self)
+        row = _Row(text, kind, self, actions)
         row.set_theme(self._theme)
         self._rows.append(row)
         self._layout.addWidget(row)
@@ -60,7 +64,7 @@ class MessageBar(QWidget):
 
 
 class _Row(QWidget):
-    def __init__(self, text: str, kind: str, bar: MessageBar) -> None:
+    def __init__(self, text: str, kind: str, bar: MessageBar, actions: Actions) -> None:
         super().__init__()
         self.text = text
         self.kind = kind
@@ -82,6 +86,10 @@ class _Row(QWidget):
         layout.setContentsMargins(10, 3, 4, 3)
         layout.addWidget(self._sign)
         layout.addWidget(line, 1)
+        for label, act in actions:
+            button = QPushButton(label)
+            button.clicked.connect(lambda _=False, act=act: (bar.dismiss(self), act()))
+            layout.addWidget(button)
         layout.addWidget(self._close)
 
     def set_theme(self, theme: Theme) -> None:

@@ -46,6 +46,7 @@ class OpenFiles(QObject):
         self._read = read
         self._delivery = delivery
         self._pending: set[Path] = set()
+        self._closing: list[Session] = []
         self._jobs = Jobs(delivery)
 
     @property
@@ -58,8 +59,11 @@ class OpenFiles(QObject):
         """The files being opened."""
         return tuple(sorted(self._pending))
 
-    def open(self, path: Path) -> None:
-        """Open a file and make it current; one that is open already only becomes current."""
+    def open(self, path: Path, scratch: bool = False) -> None:
+        """Open a file and make it current; one that is open already only becomes current.
+
+        A scratch capture belongs to the app: it counts as unsaved, and goes with its session.
+        """
         path = path.absolute()
         for session in self.sessions:
             if session.path == path:
@@ -72,9 +76,22 @@ class OpenFiles(QObject):
         self._jobs.latest(
             f"open:{path}",
             lambda _: self._read(path),
-            lambda store: self._done(path, store),
+            lambda store: self._done(path, store, scratch),
             lambda error: self._refused(path, error),
         )
+
+    def add(self, session: Session, instead_of: Session | None = None) -> None:
+        """Take in a session that is not a file's, and make it current unless another took the place of one behind."""
+        show = instead_of is None or instead_of is self.current
+        if instead_of in self.sessions:
+            self.sessions.insert(self.sessions.index(instead_of), session)
+        else:
+            self.sessions.append(session)
+        self.opened.emit(session)
+        if show:
+            self.make_current(session)
+        if instead_of in self.sessions:
+            self.close(instead_of)
 
     def make_current(self, session: Session | None) -> None:
         """Show a session, or the welcome page with None."""
@@ -82,8 +99,11 @@ class OpenFiles(QObject):
             self.current = session
             self.current_changed.emit(session)
 
-    def close(self, session: Session) -> None:
-        """Close a file; its neighbour becomes current."""
+    def close(self, session: Session, discard: bool = False) -> None:
+        """Close a session, its neighbour becomes current; its scratch capture goes with it if ``discard``."""
+        scratch = session.scratch if discard else None
+        if discard:
+            session.scratch = None
         place = self.sessions.index(session)
         self.sessions.remove(session)
         if session is self.current:
@@ -91,21 +111,26 @@ class OpenFiles(QObject):
             self.make_current(following)
         self.closed.emit(session)
         session.jobs.cancel("")
-        self._jobs.latest(f"close:{id(session)}", lambda _: session.close(), lambda _: None)
+        self._closing.append(session)
+        self._jobs.latest(
+            f"close:{id(session)}", lambda _: _close(session, scratch), lambda _: self._closing.remove(session)
+        )
 
     def shut_down(self) -> None:
         """Close everything; waits for the workers."""
         self._jobs.close()
-        for session in self.sessions:
+        for session in (*self._closing, *self.sessions):
             session.jobs.cancel("")
-        for session in self.sessions:
+        for session in (*self._closing, *self.sessions):
             session.close()
+        self._closing.clear()
         self.sessions.clear()
         self.current = None
 
-    def _done(self, path: Path, store: Store) -> None:
+    def _done(self, path: Path, store: Store, scratch: bool) -> None:
         self._pending.discard(path)
         session = Session(store, Jobs(self._delivery), path)
+        session.scratch = path if scratch else None
         self.sessions.append(session)
         self.opened.emit(session)
         self.make_current(session)
@@ -113,6 +138,12 @@ class OpenFiles(QObject):
     def _refused(self, path: Path, error: Exception) -> None:
         self._pending.discard(path)
         self.failed.emit(str(path), _line(path, error))
+
+
+def _close(session: Session, scratch: Path | None) -> None:
+    session.close()
+    if scratch is not None:
+        scratch.unlink(missing_ok=True)
 
 
 def _line(path: Path, error: Exception) -> str:

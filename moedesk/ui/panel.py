@@ -34,9 +34,9 @@ class Shell(Protocol):
 class Panel(QWidget):
     """Base of all panel views.
 
-    The dock that holds it collects what changed in the session (``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``live``)
-    and calls ``refresh`` once per tick, only while the panel is shown; shown again, once with all that it missed. The first
-    call names everything.
+    The dock that holds it collects what changed in the session (``store``, ``selection``, ``window``, ``cursor``, ``filter``,
+    ``live``) and calls ``refresh`` once per tick, only while the panel is shown; shown again, once with all that it missed.
+    The first call names everything.
     """
 
     def __init__(self, session: Session, shell: Shell, parent: QWidget | None = None) -> None:

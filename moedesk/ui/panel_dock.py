@@ -4,6 +4,7 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QLabel, QStackedWidget, QToolButton, QWidget
 
+from moedesk.session.desk import Desk
 from moedesk.session.panel import PanelSpec
 from moedesk.session.session import Session
 from moedesk.ui.icons import icon
@@ -26,7 +27,7 @@ class PanelDock(QDockWidget):
         super().__init__(spec.title, parent)
         self.spec = spec
         self.shown = False
-        self.hosts: dict[Session, PanelHost] = {}
+        self.hosts: dict[Session | Desk, PanelHost] = {}
         self.setObjectName(f"panel-{spec.id}")
         self.setToolTip(spec.hint)
         self._stack = QStackedWidget()
@@ -42,19 +43,20 @@ class PanelDock(QDockWidget):
         return widget if isinstance(widget, PanelHost) else None
 
     def add_host(self, host: PanelHost) -> None:
-        """Take in a session's host."""
-        self.hosts[host.session] = host
+        """Take in the host of a session, or of the desk."""
+        self.hosts[host.subject] = host
         self._stack.addWidget(host)
 
-    def remove_host(self, session: Session) -> PanelHost:
+    def remove_host(self, session: Session | Desk) -> PanelHost:
         """Give a session's host back."""
         host = self.hosts.pop(session)
         self._stack.removeWidget(host)
         return host
 
     def show_session(self, session: Session) -> None:
-        """Bring a session's host to the front."""
-        self._stack.setCurrentWidget(self.hosts[session])
+        """Bring a session's host to the front; a panel for all sessions stays as it is."""
+        if self.spec.scope == "session":
+            self._stack.setCurrentWidget(self.hosts[session])
         self.update_active()
 
     def update_active(self) -> None:

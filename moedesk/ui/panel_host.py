@@ -6,30 +6,37 @@ from typing import Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QStackedLayout, QVBoxLayout, QWidget
 
+from moedesk.session.desk import Desk
 from moedesk.session.panel import PanelSpec, load_view
 from moedesk.session.session import Session
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.ticker import Ticker
 
-EVERYTHING = frozenset({"store", "selection", "window", "cursor", "filter", "live"})
+EVERYTHING = {
+    "session": frozenset({"store", "selection", "window", "cursor", "filter", "live"}),
+    "desk": frozenset({"session", "selection", "kernels"}),
+}
+"""All that can change, by scope of the panel."""
 logger = logging.getLogger(__name__)
 
 
 class PanelHost(QWidget):
     """Holds a panel's view.
 
-    Collects what changed in the session and refreshes the view in the next tick, only while ``active``; hidden, it does
-    nothing. A view that raises is replaced by one line and a button that tries again.
+    Collects what changed in its subject, a session or the desk, and refreshes the view in the next tick, only while
+    ``active``; hidden, it does nothing. A view that raises is replaced by one line and a button that tries again.
     """
 
-    def __init__(self, spec: PanelSpec, session: Session, shell: Shell, ticker: Ticker, state: dict[str, Any]) -> None:
+    def __init__(
+        self, spec: PanelSpec, subject: Session | Desk, shell: Shell, ticker: Ticker, state: dict[str, Any]
+    ) -> None:
         super().__init__()
         self.spec = spec
-        self.session = session
+        self.subject = subject
         self.view: Panel | None = None
         self._shell = shell
         self._state = state
-        self._stale: set[str] = set(EVERYTHING)
+        self._stale: set[str] = set(EVERYTHING[self.spec.scope])
         self._active = False
         self._failed = False
         self._ticker = ticker
@@ -37,7 +44,7 @@ class PanelHost(QWidget):
         self._stack.addWidget(QWidget())  # what is seen until the view is loaded
         self._failure = _Failure(self.retry)
         self._stack.addWidget(self._failure)
-        self._disconnect = (session.changed.connect(self._mark), ticker.add(self._tick))
+        self._disconnect = (subject.changed.connect(self._mark), ticker.add(self._tick))
 
     @property
     def active(self) -> bool:
@@ -66,7 +73,7 @@ class PanelHost(QWidget):
             self._state = self.save_state()
         self._drop_view()
         self._failed = False
-        self._stale = set(EVERYTHING)
+        self._stale = set(EVERYTHING[self.spec.scope])
         if self._active:
             self._ticker.wake()
 
@@ -107,7 +114,7 @@ class PanelHost(QWidget):
 
     def _load(self) -> bool:
         try:
-            view: Panel = load_view(self.spec)(self.session, self._shell)
+            view: Panel = load_view(self.spec)(self.subject, self._shell)
             view.restore_state(self._state)
             view.set_theme(self._shell.theme)
         except Exception as error:
@@ -132,7 +139,7 @@ class PanelHost(QWidget):
         self._stack.setCurrentWidget(self._failure)
 
     def _drop_view(self) -> None:
-        self.session.jobs.cancel(self.spec.id)
+        self.subject.jobs.cancel(self.spec.id)
         if self.view is not None:
             self._stack.removeWidget(self.view)
             self.view.hide()

@@ -86,6 +86,7 @@ class Welcome(QScrollArea):
         self._logo.setPixmap(icon("moedesk", theme).pixmap(64, 64))
         self._sample.setIcon(icon("sample", theme, "accent_text"))
         self._open.setIcon(icon("open", theme))
+        self._live.setIcon(icon("play", theme))
         self._copy.setIcon(icon("copy", theme))
         self._code.setFont(theme.mono_font)
         lines = self._code.fontMetrics().lineSpacing() * (SNIPPET.count("\n") + 1)
@@ -127,8 +128,11 @@ class Welcome(QScrollArea):
         self._sample.clicked.connect(lambda: run("file.sample"))
         self._open = QPushButton("Open a capture…")
         self._open.clicked.connect(lambda: run("file.open"))
+        self._live = QPushButton("Run a model live")
+        self._live.setToolTip("Starts a Python kernel with a console: load a model, attach it, run it and watch")
+        self._live.clicked.connect(lambda: run("kernel.start"))
         row = QHBoxLayout()
-        for button in (self._sample, self._open):
+        for button in (self._sample, self._open, self._live):
             button.setIconSize(QSize(16, 16))
             row.addWidget(button)
         row.addStretch()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QByteArray, QUrl
+from PySide6.QtCore import QByteArray, QTimer, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
@@ -14,6 +14,7 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 from moedesk.session.commands import Commands
 from moedesk.session.goto import Destination
+from moedesk.session.kernel_files import runtime_dir
 from moedesk.session.panel import PanelSpec
 from moedesk.session.recent import RecentFiles
 from moedesk.session.session import Session
@@ -23,10 +24,12 @@ from moedesk.ui.appearance import Appearance
 from moedesk.ui.command_palette import CommandPalette
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.icons import icon
+from moedesk.ui.live_side import LiveSide
 from moedesk.ui.menus import Menus
 from moedesk.ui.message_bar import MessageBar
 from moedesk.ui.open_files import OpenFiles, read_capture
 from moedesk.ui.opengl import Renderer
+from moedesk.ui.saving import Saving
 from moedesk.ui.session_bar import SessionBar
 from moedesk.ui.status_bar import StatusBar
 from moedesk.ui.theme import Theme
@@ -65,15 +68,19 @@ class Window(QMainWindow):
         self.recent = RecentFiles(settings)
         self.appearance = Appearance(settings, self)
         self.ticker = Ticker(self)
-        self.files = OpenFiles(Delivery(self), read)
+        delivery = Delivery(self)
+        self.files = OpenFiles(delivery, read)
         self.workspace = Workspace(specs, self, self.ticker)
         self.transport = Transport(self.ticker)
         self.messages = MessageBar()
         self.status = StatusBar()
+        self.live = LiveSide(self.files, self.ticker, delivery, self.messages, self._reveal)
+        self.saving = Saving(self, settings, delivery, self.messages, self.say, self._saved)
         self.commands = Commands()
         self.command_palette = CommandPalette(self, self.commands, lambda: self.files.current, self.go_to)
         self.welcome = Welcome(self.recent, self.files.open, self.commands.run)
         self._closed: list[tuple[str, str]] = []
+        self._disconnect_title: Callable[[], None] = _nothing
         self._renderer = renderer
         self._build()
         self._connect()
@@ -81,7 +88,9 @@ class Window(QMainWindow):
         self.appearance.apply()
         self._recolor()
         self._restore()
+        self.workspace.set_desk(self.live)
         self._show_current(None)
+        self.live.offer_recovery()
 
     def _build(self) -> None:
         self.setObjectName("window")
@@ -94,7 +103,7 @@ class Window(QMainWindow):
         layout = QVBoxLayout(center)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        for widget in (SessionBar(self.files), self.messages, self._stack, self.transport):
+        for widget in (SessionBar(self.files, self.close_session), self.messages, self._stack, self.transport):
             layout.addWidget(widget, 1 if widget is self._stack else 0)
         self.setCentralWidget(center)
         self.setStatusBar(self.status)
@@ -156,9 +165,22 @@ class Window(QMainWindow):
             self.messages.show_message(str(error))
 
     def close_current(self) -> None:
-        """Close the current capture."""
+        """Close the current session; asks if something of it is unsaved."""
         if self.files.current is not None:
-            self.files.close(self.files.current)
+            self.close_session(self.files.current)
+
+    def close_session(self, session: Session) -> None:
+        """Close a session; asks if something of it is unsaved."""
+        self.saving.close(session, lambda: self._close_for_good(session))
+
+    def _close_for_good(self, session: Session) -> None:
+        if session in self.files.sessions:
+            self.files.close(session, discard=True)
+
+    def save_current(self) -> None:
+        """Save the current session as a capture."""
+        if self.files.current is not None:
+            self.saving.save(self.files.current)
 
     def can_undo_close(self) -> bool:
         """Whether something was closed that can come back."""
@@ -170,7 +192,7 @@ class Window(QMainWindow):
         if kind == "panel":
             self.workspace.show_panel(name)
         else:
-            self.files.open(Path(name))
+            self.files.open(Path(name), scratch=kind == "scratch")
 
     def go_to(self, place: Destination) -> None:
         """Select a place and show it: in the panel in front if that can, else in the first that can."""
@@ -180,6 +202,39 @@ class Window(QMainWindow):
             self.workspace.show_panel(specs[0].id)
         if self.files.current is not None:
             self.files.current.select(place.selection)
+
+    # Kernels
+
+    def show_panel(self, panel_id: str) -> None:
+        """Open a panel and bring it to the front; one for all sessions brings a kernel, and so a session, if there is none."""
+        if self.workspace.docks[panel_id].spec.scope == "desk":
+            if not self.live.kernels:
+                self.live.start_kernel()
+            self.live.ensure_session()
+        self.workspace.show_panel(panel_id)
+
+    def start_kernel(self) -> None:
+        """Start a kernel and show its console."""
+        self.live.start_kernel()
+        self._show_console()
+
+    def connect_kernel(self, connection_file: Path, ssh: str = "") -> None:
+        """Connect to a kernel that runs already, and show its console."""
+        self.live.connect_kernel(connection_file, ssh)
+        self._show_console()
+
+    def ask_kernel(self) -> None:
+        """Let the user pick the connection file of a running kernel, and connect to it."""
+        folder = str(runtime_dir())
+        title = "Connect to a running kernel: its connection file (%connect_info shows it)"
+        path, _ = QFileDialog.getOpenFileName(self, title, folder, "Connection files (*.json);;All files (*)")
+        if path:
+            self.connect_kernel(Path(path))
+
+    def _show_console(self) -> None:
+        for panel_id, dock in self.workspace.docks.items():
+            if dock.spec.scope == "desk":
+                self.show_panel(panel_id)
 
     # View
 
@@ -244,13 +299,20 @@ class Window(QMainWindow):
         event.acceptProposedAction()
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """Keep the layout, then end all workers."""
+        """Ask about what is unsaved; keep the layout, then end all workers and kernels."""
+        if not self.saving.close_all(self.files.sessions, lambda: QTimer.singleShot(0, self.close)):
+            event.ignore()
+            return
         self._save()
         self.ticker.stop()
+        self.saving.shut_down()
+        self.live.shut_down()
         for session in list(self.files.sessions):
             self.transport.set_session(None)
             self.workspace.remove_session(session)
+        self.workspace.close_desk()
         self.files.shut_down()
+        self.live.close_scratch(discard=True)
         event.accept()
 
     # Reactions
@@ -260,9 +322,23 @@ class Window(QMainWindow):
 
     def _opened(self, session: Session) -> None:
         self.status.clearMessage()
-        if session.path is not None:
+        if session.path is not None and session.scratch is None:
             self.recent.add(session.path)
         self.workspace.add_session(session)
+
+    def _reveal(self, selection: Selection) -> None:
+        """Show something that the console asked for."""
+        specs = self.panels_for(selection.kind)
+        if specs and self.files.current is not None:
+            shown = self.workspace.current_panel
+            here = shown is not None and shown.spec in specs
+            self.reveal(selection, shown.spec.id if here and shown is not None else specs[0].id)
+            self.activateWindow()
+
+    def _saved(self, session: Session, path: Path) -> None:
+        self.recent.add(path)
+        size = path.stat().st_size
+        self.messages.show_message(f"Saved {session.title} to {path} ({size / 2**20:,.1f} MiB)", "info")
 
     def _failed(self, path: str, line: str) -> None:
         self.status.clearMessage()
@@ -271,7 +347,9 @@ class Window(QMainWindow):
         self.welcome.refresh()
 
     def _show_current(self, session: Session | None) -> None:
-        self.setWindowTitle(f"{session.title} – moedesk" if session else "moedesk")
+        self._disconnect_title()
+        self._disconnect_title = session.changed.connect(self._retitle) if session is not None else _nothing
+        self._retitle("live")
         self.workspace.set_awake(session is not None)
         if session is not None:
             self.workspace.show_session(session)
@@ -282,11 +360,20 @@ class Window(QMainWindow):
         self.transport.set_session(session)
         self.status.show_session(session)
 
+    def _retitle(self, name: str) -> None:
+        session = self.files.current
+        title = f"{session.label} – moedesk" if session is not None else "moedesk"
+        if name in ("live", "store") and title != self.windowTitle():
+            self.setWindowTitle(title)
+
     def _closed_session(self, session: Session) -> None:
         self.workspace.remove_session(session)
         self.transport.forget(session)
-        if session.path is not None:
+        self.live.forget(session)
+        if session.path is not None and session.scratch is None:
             self._remember_closed("file", str(session.path))
+        elif session.scratch is not None and session.store.n_passes:
+            self._remember_closed("scratch", str(session.scratch))
 
     def _remember_closed(self, kind: str, name: str) -> None:
         self._closed = [*self._closed[1 - UNDO :], (kind, name)]
@@ -322,3 +409,7 @@ class Window(QMainWindow):
         geometry = bytes(self.saveGeometry().toBase64().data()).decode("ascii")
         self.settings.set("layout", {"geometry": geometry, **self.workspace.save_layout()})
         self.settings.save()
+
+
+def _nothing() -> None:
+    """Disconnect nothing."""

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 from moedesk.session.commands import Command
 from moedesk.ui.about import documentation
 from moedesk.ui.appearance import CHOICES
-from moedesk.ui.workspace import Workspace
 
 if TYPE_CHECKING:
+    from moedesk.session.live import Live
     from moedesk.ui.window import Window
 
 
 def window_commands(window: "Window") -> list[Command]:
     """Return the commands in the order of the menus."""
-    return [*_files(window), *_panels(window), *_view(window), *_replay(window), *_go(window), *_help(window)]
+    parts = (_files, _model, _panels, _view, _replay, _go, _help)
+    return [command for part in parts for command in part(window)]
 
 
 def _files(window: "Window") -> list[Command]:
@@ -26,6 +27,8 @@ def _files(window: "Window") -> list[Command]:
     return [
         Command("file.open", "Open capture…", window.ask_files, shortcut="Ctrl+O", menu="File"),
         Command("file.sample", "Open the sample capture", window.open_sample, menu="File"),
+        Command("file.save", "Save capture…", window.save_current, is_open, "Ctrl+S", "File", 1),
+        Command("file.stop_saving", "Give up saving", window.saving.cancel, lambda: window.saving.busy),
         Command("file.close", "Close capture", window.close_current, is_open, "Ctrl+W", "File", 1),
         Command("file.reopen", "Undo close", window.undo_close, window.can_undo_close, "Ctrl+Shift+T", "File", 1),
         Command("file.quit", "Quit", lambda: _quit(window), shortcut="Ctrl+Q", menu="File", group=2),
@@ -36,8 +39,61 @@ def _quit(window: "Window") -> None:
     window.close()
 
 
+def _model(window: "Window") -> list[Command]:
+    """Commands for a model that runs: its kernel, and what is recorded of it."""
+    desk, files = window.live, window.files
+
+    def live() -> "Live | None":
+        return files.current.live if files.current is not None else None
+
+    def is_live() -> bool:
+        return live() is not None
+
+    def is_on(name: str) -> bool:
+        return bool(getattr(live(), name, False))
+
+    def switch(name: str) -> None:
+        current = live()
+        if current is not None:
+            getattr(current, f"set_{name}")(not is_on(name))
+
+    def clear() -> None:
+        current = live()
+        if current is not None:
+            current.clear()
+
+    def has_kernel() -> bool:
+        return desk.kernel is not None
+
+    def kernel(name: str) -> None:
+        if desk.kernel is not None:
+            getattr(desk.kernel, name)()
+
+    def close_kernel() -> None:
+        if desk.kernel is not None:
+            desk.close_kernel(desk.kernel)
+
+    return [
+        Command("kernel.start", "Start a Python kernel", window.start_kernel, menu="Model"),
+        Command("kernel.connect", "Connect to a running kernel…", window.ask_kernel, menu="Model"),
+        Command("kernel.interrupt", "Interrupt the kernel", partial(kernel, "interrupt"), has_kernel, menu="Model"),
+        Command("kernel.restart", "Restart the kernel", partial(kernel, "restart"), has_kernel, menu="Model"),
+        Command("kernel.close", "End or leave the kernel", close_kernel, has_kernel, menu="Model"),
+        *(
+            Command(f"live.{name}", title, partial(switch, name), is_live, shortcut, "Model", 1, partial(is_on, name))
+            for name, title, shortcut in (
+                ("recording", "Record", "Ctrl+E"),
+                ("paused", "Pause the display", ""),
+                ("follow", "Follow the newest pass", ""),
+                ("preserve", "Preserve log", ""),
+            )
+        ),
+        Command("live.clear", "Clear", clear, is_live, menu="Model", group=1),
+    ]
+
+
 def _panels(window: "Window") -> list[Command]:
-    workspace, files = window.workspace, window.files
+    workspace = window.workspace
     commands = []
     for panel_id, dock in workspace.docks.items():
         is_open = partial(workspace.is_open, panel_id)
@@ -45,8 +101,8 @@ def _panels(window: "Window") -> list[Command]:
             Command(
                 f"panel.{panel_id}",
                 dock.spec.title,
-                partial(_toggle, workspace, panel_id),
-                lambda: files.current is not None,
+                partial(_toggle, window, panel_id),
+                partial(_can_show, window, panel_id),
                 menu="View/Panels",
                 checked=is_open,
             )
@@ -54,11 +110,16 @@ def _panels(window: "Window") -> list[Command]:
     return commands
 
 
-def _toggle(workspace: Workspace, panel_id: str) -> None:
-    if workspace.is_open(panel_id):
-        workspace.close_panel(panel_id)
+def _toggle(window: "Window", panel_id: str) -> None:
+    if window.workspace.is_open(panel_id) and window.files.current is not None:
+        window.workspace.close_panel(panel_id)
     else:
-        workspace.show_panel(panel_id)
+        window.show_panel(panel_id)
+
+
+def _can_show(window: "Window", panel_id: str) -> bool:
+    """Whether a panel has something to show: a panel for all sessions can be asked for before there is one."""
+    return window.files.current is not None or window.workspace.docks[panel_id].spec.scope == "desk"
 
 
 def _view(window: "Window") -> list[Command]:
@@ -122,8 +183,8 @@ def _go(window: "Window") -> list[Command]:
         Command(
             f"go.{panel_id}",
             f"Show {dock.spec.title}",
-            partial(workspace.show_panel, panel_id),
-            is_open,
+            partial(window.show_panel, panel_id),
+            partial(_can_show, window, panel_id),
             dock.spec.shortcut,
             "Go",
             group=1,

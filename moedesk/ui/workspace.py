@@ -6,6 +6,7 @@ from typing import Any
 from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar, QTabWidget
 
+from moedesk.session.desk import Desk
 from moedesk.session.panel import PanelSpec
 from moedesk.session.session import Session
 from moedesk.ui.panel import Shell
@@ -30,6 +31,7 @@ class Workspace(QMainWindow):
         self._shell = shell
         self._ticker = ticker
         self._session: Session | None = None
+        self._desk: Desk | None = None
         self._floating_hidden: list[PanelDock] = []
         self.panel_state: dict[str, dict[str, Any]] = {}
         self.setDockNestingEnabled(True)
@@ -52,9 +54,25 @@ class Workspace(QMainWindow):
 
     # Sessions
 
+    def set_desk(self, desk: Desk) -> None:
+        """Give the panels that show all sessions what they are made with."""
+        for panel_id, dock in self.docks.items():
+            if dock.spec.scope == "desk":
+                state = self.panel_state.get(panel_id, {})
+                dock.add_host(PanelHost(dock.spec, desk, self._shell, self._ticker, state))
+        self._desk = desk
+
+    def close_desk(self) -> None:
+        """Let go of these panels' views."""
+        for dock in self.docks.values():
+            if self._desk in dock.hosts:
+                dock.remove_host(self._desk).close_host()
+
     def add_session(self, session: Session) -> None:
         """Make room for a session in every dock; its views load when first shown."""
         for panel_id, dock in self.docks.items():
+            if dock.spec.scope == "desk":
+                continue
             state = self.panel_state.get(panel_id, {})
             dock.add_host(PanelHost(dock.spec, session, self._shell, self._ticker, state))
 
@@ -68,15 +86,17 @@ class Workspace(QMainWindow):
         """Take a session's panels away; what they keep between runs is remembered."""
         self.collect_state(session)
         for dock in self.docks.values():
-            dock.remove_host(session).close_host()
+            if session in dock.hosts:
+                dock.remove_host(session).close_host()
         if self._session is session:
             self._session = None
 
     def collect_state(self, session: Session) -> None:
-        """Remember what a session's panels keep between runs."""
+        """Remember what a session's panels, and those for all sessions, keep between runs."""
         for panel_id, dock in self.docks.items():
-            if session in dock.hosts:
-                self.panel_state[panel_id] = dock.hosts[session].save_state()
+            for subject in (session, self._desk):
+                if subject in dock.hosts:
+                    self.panel_state[panel_id] = dock.hosts[subject].save_state()
 
     def set_awake(self, awake: bool) -> None:
         """Hide floating panels along with the rest while there is nothing to show."""

@@ -22,7 +22,7 @@ def view(window: Window, panel: str) -> NotingPanel:
 
 
 def test_only_the_panel_on_show_is_loaded_and_its_first_refresh_names_everything(window: Window) -> None:
-    assert view(window, "routes").refreshes == [EVERYTHING]
+    assert view(window, "routes").refreshes == [EVERYTHING["session"]]
     assert host(window, "modules").view is None
     assert host(window, "output").view is None
 
@@ -74,7 +74,7 @@ def test_a_panel_that_raises_says_so_in_one_line_and_can_be_retried(make_window,
     FailingPanel.broken = False
     host(window, "failing").findChild(QPushButton).click()
     qtbot.waitUntil(lambda: host(window, "failing").settled)
-    assert view(window, "failing").refreshes == [EVERYTHING]
+    assert view(window, "failing").refreshes == [EVERYTHING["session"]]
     assert not line.isVisible()
 
 
@@ -107,12 +107,12 @@ def test_two_files_have_views_of_their_own(window: Window, qtbot: QtBot) -> None
     assert view(window, "routes") is not first_view
     second.seek(1)
     qtbot.waitUntil(lambda: window.settled)
-    assert first_view.refreshes == [EVERYTHING]
+    assert first_view.refreshes == [EVERYTHING["session"]]
     assert first is not None
     window.files.make_current(first)
     qtbot.waitUntil(lambda: window.settled)
     assert view(window, "routes") is first_view
-    assert first_view.refreshes == [EVERYTHING], "nothing changed in it, so nothing is drawn again"
+    assert first_view.refreshes == [EVERYTHING["session"]], "nothing changed in it, so nothing is drawn again"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

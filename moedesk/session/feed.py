@@ -1,0 +1,188 @@
+"""What one kernel's link brings, sorted into a live stream for each attached model."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from moedesk.core.batch import RouteBatch
+from moedesk.core.live import Counters
+from moedesk.core.model import ModelInfo
+from moedesk.session.kernel import Kernel
+from moedesk.session.live_stream import LiveStream
+from moedesk.session.scratch import Scratch
+
+Deliver = Callable[[Callable[[], None]], None]
+Added = Callable[["Feed", LiveStream, LiveStream | None], None]
+
+
+class Feed:
+    """Implements ``moedesk.link.receiver.Receiver``; made before its kernel, and told of it by ``use``.
+
+    Parameters
+    ----------
+    scratch : Scratch
+    deliver : callable
+        Runs a function in the GUI thread.
+    wake : callable
+        Asks for a tick; from any thread.
+    added : callable
+        In the GUI thread: takes this feed, a stream to show in a session of its own, and the stream whose place it takes.
+    revealed : callable
+        In the GUI thread: takes the fields of a selection that the user asked to see.
+    """
+
+    def __init__(
+        self,
+        scratch: Scratch,
+        deliver: Deliver,
+        wake: Callable[[], None],
+        added: Added,
+        revealed: Callable[["Feed", Mapping[str, Any]], None],
+    ) -> None:
+        self._scratch, self._deliver, self._wake = scratch, deliver, wake
+        self._added, self._revealed = added, revealed
+        self._lock = threading.RLock()
+        self._streams: dict[int, LiveStream] = {}
+        self.streams: tuple[LiveStream, ...] = ()
+        """Every stream that a session shows; replaced as a whole, so that the GUI reads it without a lock."""
+        self._kernel: Kernel | None = None
+
+    def use(self, kernel: Kernel) -> None:
+        """Say whose link this is."""
+        self._kernel = kernel
+
+    def prepare(self, name: str) -> None:
+        """Make the stream that the first attached model will fill; in a worker."""
+        with self._lock:
+            if not self.streams:
+                self._show(self._new(name), None)
+
+    def begin_anew(self, stream: LiveStream) -> None:
+        """Put a new stream, with an empty capture, in the place of one; in a worker."""
+        new = self._new(stream.name)
+        with self._lock:
+            new.recording, new.follow, new.preserve = stream.recording, stream.follow, stream.preserve
+            number = stream.number
+            stream.hand_over(new)
+            if number is not None:
+                self._streams[number] = new
+            self._replace(stream, new)
+
+    def forget(self, stream: LiveStream) -> None:
+        """Take no more passes of a stream: its session was closed; in a worker."""
+        with self._lock:
+            self.streams = tuple(other for other in self.streams if other is not stream)
+            for number in [number for number, other in self._streams.items() if other is stream]:
+                del self._streams[number]
+
+    # Receiver, on the link's thread
+
+    def connected(self, about: Mapping[str, Any]) -> None:
+        """The server said hello."""
+
+    def opened(self, stream: int, name: str) -> None:
+        """A model was attached."""
+        with self._lock:
+            target = next((old for old in self.streams if not old.used and old.number is None), None)
+            target = target or next((old for old in self.streams if old.number is None and old.preserve), None)
+            replaced = next((old for old in self.streams if old.detached), None)
+            if target is None:
+                target = self._new(name)
+                if replaced is not None:
+                    self._replace(replaced, target)
+                else:
+                    self._show(target, None)
+            self._take(stream, target, name)
+
+    def _take(self, number: int, target: LiveStream, name: str) -> None:
+        self._streams[number] = target
+        target.open(number, name)
+        if not target.recording:
+            self._ask_to_record(target, False)
+        self._deliver(lambda: self._renamed(target))
+
+    def described(self, stream: int, model: ModelInfo) -> None:
+        """What the model is; one with other layers than those preserved gets a stream of its own."""
+        with self._lock:
+            target = self._streams.get(stream)
+            if target is not None and not target.fits(model):
+                name = target.name
+                target.end("another model was attached")
+                target = self._new(name)
+                self._show(target, None)
+                self._take(stream, target, name)
+            if target is not None:
+                target.describe(model)
+
+    def texts(self, stream: int, ids: np.ndarray, texts: Sequence[bytes]) -> None:
+        """Bytes of token ids."""
+        self._do(stream, lambda target: target.add_texts(ids, texts))
+
+    def arrived(self, stream: int, batch: RouteBatch) -> None:
+        """The routing of one pass."""
+        self._do(stream, lambda target: target.append(batch))
+
+    def noted(self, stream: int, line: str) -> None:
+        """One line that says what is missing or special."""
+        self._do(stream, lambda target: target.note(line))
+
+    def counted(self, stream: int, counters: Counters) -> None:
+        """The sender's counters."""
+        self._do(stream, lambda target: target.count(counters))
+
+    def ended(self, stream: int) -> None:
+        """The model was detached."""
+        self._do(stream, lambda target: target.end("the model was detached; everything it sent is here", detached=True))
+        with self._lock:
+            self._streams.pop(stream, None)
+
+    def revealed(self, place: Mapping[str, Any]) -> None:
+        """The user asked to see something."""
+        self._deliver(lambda: self._revealed(self, place))
+
+    def answered(self, request: int, text: str, ok: bool) -> None:
+        """The value of a live expression."""
+        if self._kernel is not None:
+            self._kernel.answer(request, text, ok)
+
+    def lost(self, reason: str) -> None:
+        """The link is gone; what came stays."""
+        with self._lock:
+            for stream in self._streams.values():
+                stream.end(reason)
+            self._streams.clear()
+        if self._kernel is not None:
+            self._kernel.link_lost(reason)
+
+    def _do(self, number: int, work: Callable[[LiveStream], None]) -> None:
+        # Held while a pass waits for the disk: whoever swaps streams meanwhile is a worker, and waits as well.
+        with self._lock:
+            target = self._streams.get(number)
+            if target is not None:
+                work(target)
+
+    def _new(self, name: str) -> LiveStream:
+        return LiveStream(self._scratch, name, self._wake, self._ask_to_record, self._anew)
+
+    def _anew(self, stream: LiveStream) -> None:
+        threading.Thread(target=self.begin_anew, args=(stream,), name="moedesk-clear", daemon=True).start()
+
+    def _ask_to_record(self, stream: LiveStream, on: bool) -> None:
+        client = None if self._kernel is None else self._kernel.client
+        if stream.number is not None and client is not None:
+            client.request("record", {"stream": stream.number, "on": on})
+
+    def _show(self, stream: LiveStream, instead_of: LiveStream | None) -> None:
+        if instead_of is None:
+            self.streams = (*self.streams, stream)
+        self._deliver(lambda: self._added(self, stream, instead_of))
+
+    def _replace(self, old: LiveStream, new: LiveStream) -> None:
+        self.streams = tuple(new if stream is old else stream for stream in self.streams)
+        self._show(new, old)
+
+    def _renamed(self, stream: LiveStream) -> None:
+        if stream.session is not None:
+            stream.session.changed.emit("live")

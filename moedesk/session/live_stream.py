@@ -1,0 +1,245 @@
+"""One attached model as it arrives: written to a scratch capture on the link's thread, shown from the GUI's."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from moedesk.capture.live import LiveCapture
+from moedesk.capture.writer import CaptureWriter
+from moedesk.core.batch import RouteBatch
+from moedesk.core.live import Counters
+from moedesk.core.model import ModelInfo
+from moedesk.session.scratch import Scratch
+from moedesk.session.session import Session
+
+QUEUE_BYTES = 64 << 20
+"""What may wait for the disk; beyond it the link waits, and the model's side sheds rows."""
+
+
+class LiveStream:
+    """Implements ``moedesk.session.live.Live``, and takes one stream of a link.
+
+    Methods under "on the link's thread" may wait for the disk; all others are for the GUI thread and never wait.
+
+    Parameters
+    ----------
+    scratch : Scratch
+    name : str
+    wake : callable
+        Asks for a tick; called from any thread, at most once until ``publish``.
+    request : callable
+        Sends a request about this stream to the model's process.
+    begin_anew : callable
+        Takes this stream; puts a new one, with an empty capture, in its place.
+
+    Attributes
+    ----------
+    store : LiveCapture
+    session : Session or None
+        The one that shows it.
+    number : int or None
+        The link's number of the attached model; None before a model is attached and after it was detached.
+    """
+
+    def __init__(
+        self,
+        scratch: Scratch,
+        name: str,
+        wake: Callable[[], None],
+        request: Callable[["LiveStream", bool], None],
+        begin_anew: Callable[["LiveStream"], None],
+    ) -> None:
+        self.recording, self.paused, self.follow, self.preserve = True, False, True, False
+        self.ended = ""
+        self.counters = Counters()
+        self.session: Session | None = None
+        self.number: int | None = None
+        self.name = name
+        self.path = scratch.new(name)
+        self._writer = CaptureWriter(
+            self.path, byte_budget=scratch.byte_budget(), compress=False, queue_bytes=QUEUE_BYTES
+        )
+        self.store: LiveCapture = self._writer.live()
+        self.store.name = name
+        self._wake, self._request, self._begin_anew = wake, request, begin_anew
+        self._model: ModelInfo | None = None
+        self._texts: dict[int, bytes] = {}
+        self._lock = threading.Lock()
+        self._asked = False  # for a tick
+        self._counters = self.counters
+        self._ended = self.ended
+        self._received = 0
+        self.detached = False
+        """Whether the user detached the model, so that the next one may take its place."""
+        self._sequences = self._first_sequence = 0
+
+    # On the link's thread
+
+    @property
+    def used(self) -> bool:
+        """Whether a model was ever attached."""
+        return self._model is not None
+
+    def open(self, number: int, name: str) -> None:
+        """Take the passes of a model from now on, after those of an earlier one."""
+        self.number, self.name, self.store.name = number, name, name
+        self._first_sequence = self._sequences
+        self.detached = False
+        self._say_ended("")
+
+    def fits(self, model: ModelInfo) -> bool:
+        """Whether passes of a model can follow those that are here."""
+        if self._model is None or not self._model.layers or not model.layers:
+            return True
+        return _shape(self._model) == _shape(model)[: len(self._model.layers)]
+
+    def describe(self, model: ModelInfo) -> None:
+        """Take what the model is."""
+        if self._model is not None and len(model.layers) < len(self._model.layers):
+            return  # attached anew; its layers are the ones known, they only have not run yet
+        self._model = model
+        self._writer.describe(model)
+        self._ask()
+
+    def add_texts(self, ids: np.ndarray, texts: Sequence[bytes]) -> None:
+        """Take the bytes of token ids."""
+        self._texts.update(zip(ids.tolist(), texts, strict=True))
+        self._writer.add_texts(ids, texts)
+
+    def append(self, batch: RouteBatch) -> None:
+        """Take the routing of one pass."""
+        tokens = {}
+        for stream, rows in batch.tokens.items():
+            if self._first_sequence and len(rows):
+                rows = rows.copy()
+                rows["sequence"][rows["sequence"] >= 0] += self._first_sequence
+            if len(rows):
+                self._sequences = max(self._sequences, int(rows["sequence"].max()) + 1)
+            tokens[stream] = rows
+        self._writer.append(replace(batch, tokens=tokens))
+        self._received += 1
+        self._ask()
+
+    def note(self, line: str) -> None:
+        """Take one line that says what is missing."""
+        self._writer.note(line)
+
+    def count(self, counters: Counters) -> None:
+        """Take the sender's counters."""
+        self._counters = counters
+        self._ask()
+
+    def end(self, why: str, detached: bool = False) -> None:
+        """No more passes come."""
+        self.number, self.detached = None, detached
+        self._say_ended(why)
+
+    def hand_over(self, other: "LiveStream") -> None:
+        """Let another stream go on where this one stands, without its passes."""
+        if self._model is not None:
+            other.describe(self._model)
+        if self._texts:
+            other.add_texts(np.fromiter(self._texts, np.int64), list(self._texts.values()))
+        other.number, self.number = self.number, None
+
+    def _say_ended(self, why: str) -> None:
+        self._ended = why
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a tick, once until it comes: never a call a pass."""
+        with self._lock:
+            asked, self._asked = self._asked, True
+        if not asked:
+            self._wake()
+
+    # On the GUI thread
+
+    @property
+    def attached(self) -> bool:
+        """Whether a model is attached now."""
+        return self.number is not None
+
+    @property
+    def waiting(self) -> int:
+        """Passes that arrived and are not shown yet."""
+        return max(0, self._received - self.store.n_passes)
+
+    def publish(self) -> bool:
+        """Show what came since the last time; return whether another tick is wanted."""
+        with self._lock:
+            self._asked = False
+        session = self.session
+        if session is None:
+            return False
+        if (self._counters, self._ended) != (self.counters, self.ended):
+            self.counters, self.ended = self._counters, self._ended
+            session.changed.emit("live")
+        if self.paused:
+            return False
+        if self.store.publish():
+            session.changed.emit("store")
+        return self.waiting > 0 and self._writer.stopped is None
+
+    @property
+    def link_dropped(self) -> str:
+        """What was left out on the way, in one line; empty if nothing."""
+        counters = self.counters
+        parts = []
+        if counters.shed:
+            parts.append(f"{counters.shed:,} passes came as counts only")
+        if counters.dropped:
+            parts.append(f"{counters.dropped:,} passes did not come at all")
+        if not parts and self._writer.stopped is None:
+            return ""
+        if self._writer.stopped is not None:
+            parts.append(self._writer.stopped)
+        rows = f" ({counters.dropped_tokens:,} token rows): the model ran faster than they could be taken"
+        return " and ".join(parts) + (rows if counters.dropped_tokens else "")
+
+    def set_recording(self, on: bool) -> None:
+        """Start or stop taking passes; the hooks stay."""
+        if on != self.recording:
+            self.recording = on
+            self._request(self, on)
+            self._announce()
+
+    def set_paused(self, on: bool) -> None:
+        """Hold the display, or let it catch up."""
+        if on != self.paused:
+            self.paused = on
+            self._announce()
+            if not on:
+                self._wake()
+
+    def set_follow(self, on: bool) -> None:
+        """Keep the newest pass in sight, or not."""
+        if on != self.follow:
+            self.follow = on
+            self._announce()
+
+    def set_preserve(self, on: bool) -> None:
+        """Keep passes over a new attach, or not."""
+        if on != self.preserve:
+            self.preserve = on
+            self._announce()
+
+    def clear(self) -> None:
+        """Begin with an empty capture; the one before stays reachable through "Undo close"."""
+        self._begin_anew(self)
+
+    def _announce(self) -> None:
+        if self.session is not None:
+            self.session.changed.emit("live")
+
+    # In a worker
+
+    def close(self) -> None:
+        """Finish the scratch capture; it stays on the disk."""
+        self._writer.close()
+
+
+def _shape(model: ModelInfo) -> list[tuple[str, int, int, str]]:
+    return [(layer.path, layer.experts, layer.top_k, layer.stream) for layer in model.layers]
