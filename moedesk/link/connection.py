@@ -71,10 +71,7 @@ class Channel:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
-        if fields.get("curve_publickey"):
-            public, secret = zmq.curve_keypair()
-            self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
-            self._socket.curve_serverkey = fields["curve_publickey"].encode()
+        _secure(self._socket, fields)
         self._socket.connect(connection.url(name))
 
     def send(self, kind: str, content: dict[str, Any]) -> str:
@@ -95,3 +92,20 @@ class Channel:
     def close(self, polite: bool = False) -> None:
         """Let go; ``polite`` waits half a second at most for the last request to leave."""
         self._context.destroy(linger=_POLITE_CLOSE if polite else 0)
+
+
+def heart_beats(connection: Connection, seconds: float = 1.0) -> bool:
+    """Return whether a kernel's process answers in time, which it does even while a C call holds its interpreter."""
+    with zmq.Context() as context, context.socket(zmq.REQ) as heart:
+        heart.linger = 0
+        _secure(heart, connection.fields)
+        heart.connect(connection.url("hb"))
+        heart.send(b"ping")
+        return bool(heart.poll(round(seconds * 1000)))
+
+
+def _secure(end: zmq.Socket[bytes], fields: dict[str, Any]) -> None:
+    """Encrypt, if the kernel does."""
+    if fields.get("curve_publickey"):
+        end.curve_publickey, end.curve_secretkey = zmq.curve_keypair()
+        end.curve_serverkey = fields["curve_publickey"].encode()

@@ -136,7 +136,7 @@ def _count(path: Path) -> int | None:
 
 
 def _total_bytes() -> int:
-    """This machine's memory, or the control group's limit where that is less; 0 if unknown."""
+    """The memory of this machine, or the control group's limit where that is less; 0 if unknown."""
     found = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -15,10 +15,12 @@ def watch_faults() -> None:
     path = os.environ.get("MOEDESK_FAULT_FILE")
     if not path:
         return
-    file = open(path, "a", encoding="utf-8")  # noqa: PTH123, SIM115 - must stay open as long as the process lives
+    unready = path + ".unready"
+    file = open(unready, "a", encoding="utf-8")  # noqa: PTH123, SIM115 - must stay open as long as the process lives
     faulthandler.enable(file)
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, file)
+    os.rename(unready, path)  # noqa: PTH104 - tells the app that SIGUSR1 no longer ends this process
 
 
 def die_with_parent() -> None:

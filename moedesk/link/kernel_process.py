@@ -79,7 +79,8 @@ class KernelProcess:
 
     def dump_stacks(self) -> None:
         """Have the process write its threads' stacks to the fault file, even while a C call holds the interpreter."""
-        self._signal(signal.SIGUSR1)
+        if self.fault_file.exists():  # before that the signal would end the process
+            self._signal(signal.SIGUSR1)
 
     def fault_text(self) -> str:
         """Return what the fault file holds."""
@@ -111,12 +112,14 @@ class KernelProcess:
         """Choose sockets in the private folder where paths are short enough, else ports."""
         sockets = self.folder / "kernel"
         local = hasattr(os, "fork") and len(str(sockets)) <= _SOCKET_PATH
-        place = {"transport": "ipc", "ip": str(sockets)} if local else {"transport": "tcp"}
         write_connection_file(
-            str(self.connection_file), key=os.urandom(32).hex().encode(), kernel_name="moedesk", **place
+            str(self.connection_file),
+            transport="ipc" if local else "tcp",
+            ip=str(sockets) if local else "",
+            key=os.urandom(32).hex().encode(),
+            kernel_name="moedesk",
         )
         self.connection_file.chmod(0o600)
-        self.fault_file.touch(mode=0o600)
 
     def _signal(self, number: int) -> None:
         with self._lock:
