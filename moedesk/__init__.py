@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moedesk.capture.open import open_capture as open
     from moedesk.core.errors import MoedeskError
+    from moedesk.probe.attach import attach
     from moedesk.probe.record import record
 
 __version__ = "0.1.0"
-__all__ = ["MoedeskError", "__version__", "open", "record"]
+__all__ = ["MoedeskError", "__version__", "attach", "open", "record"]
 
 _PUBLIC = {
+    "attach": "moedesk.probe.attach:attach",
     "open": "moedesk.capture.open:open_capture",
     "record": "moedesk.probe.record:record",
     "MoedeskError": "moedesk.core.errors:MoedeskError",
+    # What %load_ext and %unload_ext moedesk look for.
+    "load_ipython_extension": "moedesk.probe.console:load_ipython_extension",
+    "unload_ipython_extension": "moedesk.probe.console:unload_ipython_extension",
 }
 
 

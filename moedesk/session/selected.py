@@ -31,7 +31,8 @@ def selected_data(store: Store, history: Sequence[Selection]) -> tuple[dict[str,
         ``N.counts`` (E,) of an expert or a layer over the capture; ``N.experts``, ``N.weights`` (L, k), ``N.entropy``,
         ``N.margin`` (L,) of a token at the layers of its stream, with ``N.layers`` (L,) their places.
     """
-    described, arrays = [], {}
+    described: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
     for place, selection in enumerate(history):
         try:
             fields, columns = _describe(store, selection)

@@ -88,7 +88,8 @@ class _Row(QWidget):
         layout.addWidget(line, 1)
         for label, act in actions:
             button = QPushButton(label)
-            button.clicked.connect(lambda _=False, act=act: (bar.dismiss(self), act()))
+            button.clicked.connect(lambda: bar.dismiss(self))
+            button.clicked.connect(act)
             layout.addWidget(button)
         layout.addWidget(self._close)
 

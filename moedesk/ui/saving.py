@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import QObject
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
+from PySide6.QtWidgets import QMessageBox, QWidget
 
 from moedesk.core.errors import MoedeskError
 from moedesk.session.jobs import Jobs, Ticket
 from moedesk.session.session import Session
 from moedesk.session.settings import Settings
 from moedesk.ui.delivery import Delivery
+from moedesk.ui.dialogs import ask_new_capture
 from moedesk.ui.message_bar import MessageBar
 
 Answer = Literal["save", "discard", "cancel"]
@@ -144,16 +145,7 @@ class Saving(QObject):
 
     def ask_path(self, session: Session) -> Path | None:
         """Ask where to save; None if the user would rather not."""
-        folder = Path(str(self._settings.get("folder", "")) or Path.home())
-        name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in session.title) or "capture"
-        start = folder / (name if name.endswith(".h5") else f"{name}.h5")
-        chosen, _ = QFileDialog.getSaveFileName(self._window, "Save capture", str(start), "Captures (*.h5)")
-        if not chosen:
-            return None
-        path = Path(chosen)
-        path = path if path.suffix in (".h5", ".hdf5") else path.with_name(f"{path.name}.h5")
-        self._settings.set("folder", str(path.parent))
-        return path
+        return ask_new_capture(self._window, self._settings, session.title)
 
     def shut_down(self) -> None:
         """Give up what is under way; waits for the worker."""

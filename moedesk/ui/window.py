@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from PySide6.QtCore import QByteArray, QTimer, QUrl
+from PySide6.QtCore import QTimer, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.resources import resource
@@ -14,7 +13,6 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 from moedesk.session.commands import Commands
 from moedesk.session.goto import Destination
-from moedesk.session.kernel_files import runtime_dir
 from moedesk.session.panel import PanelSpec
 from moedesk.session.recent import RecentFiles
 from moedesk.session.session import Session
@@ -23,6 +21,7 @@ from moedesk.ui import about
 from moedesk.ui.appearance import Appearance
 from moedesk.ui.command_palette import CommandPalette
 from moedesk.ui.delivery import Delivery
+from moedesk.ui.dialogs import ask_captures, ask_connection_file
 from moedesk.ui.icons import icon
 from moedesk.ui.live_side import LiveSide
 from moedesk.ui.menus import Menus
@@ -37,10 +36,10 @@ from moedesk.ui.ticker import Ticker
 from moedesk.ui.transport import Transport
 from moedesk.ui.welcome import Welcome
 from moedesk.ui.window_commands import window_commands
+from moedesk.ui.window_layout import keep_layout, restore_layout
 from moedesk.ui.workspace import Workspace
 
 UNDO = 20
-START_SIZE = (1280, 800)
 
 
 class Window(QMainWindow):
@@ -87,7 +86,7 @@ class Window(QMainWindow):
         self.set_renderer(renderer)
         self.appearance.apply()
         self._recolor()
-        self._restore()
+        restore_layout(self)
         self.workspace.set_desk(self.live)
         self._show_current(None)
         self.live.offer_recovery()
@@ -151,11 +150,8 @@ class Window(QMainWindow):
 
     def ask_files(self) -> None:
         """Let the user pick captures and open them."""
-        folder = self.settings.get("folder", "")
-        paths, _ = QFileDialog.getOpenFileNames(self, "Open captures", folder, "Captures (*.h5 *.hdf5);;All files (*)")
-        for path in paths:
-            self.settings.set("folder", str(Path(path).parent))
-            self.files.open(Path(path))
+        for path in ask_captures(self, self.settings):
+            self.files.open(path)
 
     def open_sample(self) -> None:
         """Open the capture that comes with moedesk."""
@@ -225,11 +221,9 @@ class Window(QMainWindow):
 
     def ask_kernel(self) -> None:
         """Let the user pick the connection file of a running kernel, and connect to it."""
-        folder = str(runtime_dir())
-        title = "Connect to a running kernel: its connection file (%connect_info shows it)"
-        path, _ = QFileDialog.getOpenFileName(self, title, folder, "Connection files (*.json);;All files (*)")
-        if path:
-            self.connect_kernel(Path(path))
+        path = ask_connection_file(self)
+        if path is not None:
+            self.connect_kernel(path)
 
     def _show_console(self) -> None:
         for panel_id, dock in self.workspace.docks.items():
@@ -303,7 +297,7 @@ class Window(QMainWindow):
         if not self.saving.close_all(self.files.sessions, lambda: QTimer.singleShot(0, self.close)):
             event.ignore()
             return
-        self._save()
+        keep_layout(self)
         self.ticker.stop()
         self.saving.shut_down()
         self.live.shut_down()
@@ -391,24 +385,6 @@ class Window(QMainWindow):
         else:
             menu.addSeparator()
             menu.addAction("Clear the list").triggered.connect(self.recent.clear)
-
-    # Layout between runs
-
-    def _restore(self) -> None:
-        layout: Any = self.settings.get("layout")
-        self.resize(*START_SIZE)
-        if isinstance(layout, dict):
-            geometry = layout.get("geometry")
-            if isinstance(geometry, str):
-                self.restoreGeometry(QByteArray.fromBase64(geometry.encode("ascii")))
-            self.workspace.restore_layout(layout)
-
-    def _save(self) -> None:
-        if self.files.current is not None:
-            self.workspace.collect_state(self.files.current)
-        geometry = bytes(self.saveGeometry().toBase64().data()).decode("ascii")
-        self.settings.set("layout", {"geometry": geometry, **self.workspace.save_layout()})
-        self.settings.save()
 
 
 def _nothing() -> None:
