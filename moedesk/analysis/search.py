@@ -61,9 +61,12 @@ class Matches:
     @property
     def note(self) -> str:
         """What could not be searched, in one line; empty if nothing."""
-        if not self.counts_only:
-            return ""
-        return f"{self.counts_only:,} passes kept counts only and could not be searched token by token"
+        return counts_only_note(self.counts_only)
+
+
+def counts_only_note(passes: int) -> str:
+    """Return that so many passes could not be searched; empty for none."""
+    return f"{passes:,} passes kept counts only and could not be searched token by token" if passes else ""
 
 
 def matching_passes(

@@ -120,9 +120,12 @@ class HeatmapView(pg.GraphicsView):
         self.scene().sigMouseMoved.connect(self._hover)
         self.set_theme(LIGHT)
 
-    def set_extent(self, rows: HeatmapRows, passes: int) -> None:
-        """Say how many rows and passes there are; passes that are added keep the view unless it showed all."""
-        whole = self._shows_all_passes()
+    def set_extent(self, rows: HeatmapRows, passes: int, follow: bool = False) -> None:
+        """Say how many rows and passes there are.
+
+        Passes that are added keep the view unless it showed all, or with ``follow`` the last ones: it then moves on with them.
+        """
+        whole, at_end, moved = self.shows_all, follow and self.at_end, passes != self._passes
         if rows != self._rows:
             self._rows, whole = rows, True
             self._layer_axis.rows = rows
@@ -130,14 +133,28 @@ class HeatmapView(pg.GraphicsView):
             self._plot.setYRange(0, max(len(rows), 1), padding=0)
         self._passes = self._pass_axis.passes = passes
         self._overlay.set_extent(rows, passes)
-        self._plot.setLimits(xMin=0, xMax=max(passes, 1), minXRange=min(FEWEST_PASSES, max(passes, 1)))
+        if moved:
+            self._plot.setLimits(xMin=0, xMax=max(passes, 1), minXRange=min(FEWEST_PASSES, max(passes, 1)))
         if whole:
             self._plot.setXRange(0, max(passes, 1), padding=0)
+        elif at_end:
+            self.show_end()
         self._announce()
 
-    def _shows_all_passes(self) -> bool:
+    def show_end(self) -> None:
+        """Show the last passes, as many as are in view."""
         left, right = self._plot.viewRange()[0]
-        return not self._passes or (left <= 0.5 and right >= self._passes - 0.5)
+        self._plot.setXRange(max(self._passes - (right - left), 0), max(self._passes, 1), padding=0)
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether every pass is in view."""
+        return not self._passes or (self._plot.viewRange()[0][0] <= 0.5 and self.at_end)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last pass is in view."""
+        return not self._passes or self._plot.viewRange()[0][1] >= self._passes - 0.5
 
     @property
     def rows(self) -> HeatmapRows:

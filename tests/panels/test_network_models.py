@@ -5,6 +5,8 @@ import io
 import json
 from itertools import pairwise
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,8 @@ from moedesk.panels.network import model_copy, model_passes, model_search, model
 from moedesk.panels.network.model_copy import Subject, as_csv, as_json, as_python, extract
 from moedesk.panels.network.model_layout import cells, lay_out
 from moedesk.panels.network.model_numbers import read_numbers
-from moedesk.panels.network.model_passes import column, ordered, read_rows, runs
-from moedesk.panels.network.model_search import block_edges, find, found_blocks
+from moedesk.panels.network.model_passes import column, read_rows, runs, sort_keys
+from moedesk.panels.network.model_search import block_step, find, found_blocks
 from moedesk.panels.network.model_tokens import Question, read_page, shares, shown_text
 from moedesk.session.jobs import Cancelled, Ticket
 from tests.support.memory_store import MemoryStore, memory_store
@@ -73,7 +75,7 @@ def test_sorting(store, key, descending):
     expected = [
         number for _, number in sorted(zip(values, numbers, strict=True), key=lambda pair: pair[0], reverse=descending)
     ]
-    result = ordered(store, np.array(numbers), column(key), descending, Ticket()).tolist()
+    result = sort_keys(store, np.array(numbers), column(key), Ticket()).order(descending).tolist()
     by_number = dict(zip(numbers, values, strict=True))
     assert [by_number[number] for number in result] == [by_number[number] for number in expected]
     assert sorted(result) == sorted(numbers)
@@ -83,7 +85,7 @@ def test_sorting_stops_when_nobody_waits(store):
     ticket = Ticket()
     ticket.cancel()
     with pytest.raises(Cancelled):
-        ordered(store, range(20), column("time"), False, ticket)
+        sort_keys(store, range(20), column("time"), ticket)
 
 
 def test_durations():
@@ -133,8 +135,9 @@ def test_found_slots_lie_in_their_blocks(store, monkeypatch):
 
 def test_blocks_stay_small_for_large_models():
     store = memory_store(passes=40, layers=2, experts=8, tokens=2)
-    assert len(block_edges(store)) == 41
-    assert block_edges(store)[-1] == 40
+    assert block_step(store.model, 40) == 1
+    many = replace(store.model, layers=tuple(replace(store.model.layers[0], experts=512, place=n) for n in range(48)))
+    assert 48 * 512 * (100_000 / block_step(many, 100_000)) <= model_search.CELLS
 
 
 def test_a_page_holds_a_pass(store):

@@ -1,17 +1,65 @@
 """What the overview says about a cell of the heatmap, and what a click there selects. No Qt."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import isnan
 
 import numpy as np
 import numpy.typing as npt
 
-from moedesk.analysis.heatmap import Cell
+from moedesk.analysis.heatmap import Cell, Heatmap, extend, load_heatmap, reduce_blocks
 from moedesk.core.model import ModelInfo
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 from moedesk.panels.network.model_search import Found, found_blocks
+
+
+@dataclass(frozen=True)
+class View:
+    """What the overview is asked to show.
+
+    Attributes
+    ----------
+    first, last : int
+        Passes, the last one excluded.
+    columns, lines : int
+        Device pixels across and down.
+    rows : tuple of int
+        Experts first…last (end excluded), numbered through all layers.
+    """
+
+    first: int
+    last: int
+    columns: int
+    lines: int
+    rows: tuple[int, int]
+
+
+def picture_of(store: Store, view: View, found: Found | None, older: Heatmap | None = None) -> Heatmap:
+    """Return the picture of a view: of the matching slots with a filter, else of all.
+
+    Parameters
+    ----------
+    older : Heatmap or None
+        An earlier picture. Where it shows the same rows and each pass has a column, only the passes since are read.
+    """
+    if found is not None:
+        blocks, totals = found_blocks(found, view.first, view.last)
+        return reduce_blocks(blocks, view.columns, view.lines, view.rows, totals=totals)
+    start = -1 if older is None else int(older.pass_edges[-1])
+    if older is not None and view.first <= start < view.last <= view.first + view.columns:
+        newer = load_heatmap(store, start, view.last, view.last - start, view.lines, view.rows)
+        if _single(older) and _single(newer) and older.pass_edges[0] <= view.first:
+            try:
+                return extend(older, newer, view.last - view.first)
+            except ValueError:  # another height, or other rows
+                pass
+    return load_heatmap(store, view.first, view.last, view.columns, view.lines, view.rows)
+
+
+def _single(picture: Heatmap) -> bool:
+    return bool((np.diff(picture.pass_edges) == 1).all())
 
 
 def cell_text(cell: Cell, model: ModelInfo) -> str:

@@ -269,26 +269,54 @@ def pass_entropy(store: Store, first: int, last: int) -> npt.NDArray[np.float32]
         return (total / seen).astype(np.float32)
 
 
-def ordered(
+@dataclass(frozen=True)
+class SortKeys:
+    """What passes are sorted by.
+
+    Attributes
+    ----------
+    column : Column
+    numbers : (N,) int64
+        Passes, in order of time.
+    values : (N,) float64
+        The column's value of each; NaN if unknown.
+    """
+
+    column: Column
+    numbers: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+    def order(self, descending: bool) -> npt.NDArray[np.int64]:
+        """Return the passes sorted; equal ones keep their order, unknown ones come last."""
+        return self.numbers[np.argsort(-self.values if descending else self.values, kind="stable")]
+
+
+def sort_keys(
     store: Store,
     numbers: Sequence[int] | npt.NDArray,
     sort: Column,
-    descending: bool,
     ticket: Ticket,
     matches: npt.NDArray | None = None,
-) -> npt.NDArray[np.int64]:
-    """Return pass numbers sorted by a column; equal ones keep their order, unknown ones (NaN) come last.
+    known: SortKeys | None = None,
+) -> SortKeys:
+    """Read what passes are sorted by.
 
-    ``matches`` are the matching events of ``numbers``, for the column of that name.
+    Parameters
+    ----------
+    matches : (N,) int or None
+        The matching events of ``numbers``, for the column of that name.
+    known : SortKeys or None
+        What was read before; if ``numbers`` begin with its passes, only the others are read.
     """
     array = np.asarray(numbers, dtype=np.int64)
     if sort.id == "matches":
-        keys = np.zeros(len(array)) if matches is None else matches.astype(np.float64)
-    else:
-        chunk = ROUTES_CHUNK if sort.needs == "routes" else CHUNK
-        parts = []
-        for start in range(0, len(array), chunk):
-            ticket.check(start / len(array))
-            parts.append(sort.value(read_rows(store, array[start : start + chunk], sort.needs)))
-        keys = np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
-    return array[np.argsort(-keys if descending else keys, kind="stable")]
+        return SortKeys(sort, array, np.zeros(len(array)) if matches is None else matches.astype(np.float64))
+    parts: list[npt.NDArray] = []
+    start = 0
+    if known is not None and known.column is sort and np.array_equal(array[: len(known.numbers)], known.numbers):
+        parts, start = [known.values], len(known.numbers)
+    chunk = ROUTES_CHUNK if sort.needs == "routes" else CHUNK
+    for at in range(start, len(array), chunk):
+        ticket.check((at - start) / (len(array) - start))
+        parts.append(sort.value(read_rows(store, array[at : at + chunk], sort.needs)).astype(np.float64))
+    return SortKeys(sort, array, np.concatenate(parts) if parts else np.zeros(0))

@@ -1,13 +1,14 @@
 """What matches a filter, as the panel needs it: passes, events, and slots in blocks for the heatmap. No Qt."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from moedesk.analysis.search import Matches, matching_passes
+from moedesk.analysis.search import Matches, counts_only_note, matching_passes
 from moedesk.core.filter import Filter
+from moedesk.core.model import ModelInfo
 from moedesk.core.store import LoadBlocks, Store
 from moedesk.session.jobs import Ticket
 
@@ -32,8 +33,13 @@ class Found:
         Matching slots per expert, over blocks of passes.
     totals : (B, L) int64
         All slots per block and layer, matching or not: what a uniform share is measured by.
-    note : str
-        What could not be searched; empty if nothing.
+    filter : Filter
+    searched : int
+        Passes searched: all there were.
+    counts_only : int
+        Those of them that kept counts only.
+    step : int
+        Passes in a block, but for the last one.
     """
 
     passes: npt.NDArray[np.int64]
@@ -41,7 +47,15 @@ class Found:
     out_of: int
     blocks: LoadBlocks
     totals: npt.NDArray[np.int64]
-    note: str = ""
+    filter: Filter
+    searched: int
+    counts_only: int
+    step: int
+
+    @property
+    def note(self) -> str:
+        """What could not be searched, in one line; empty if nothing."""
+        return counts_only_note(self.counts_only)
 
     @property
     def total(self) -> int:
@@ -49,51 +63,99 @@ class Found:
         return int(self.events.sum())
 
 
-def find(store: Store, chosen: Filter, ticket: Ticket) -> Found:
-    """Search the whole capture."""
-    edges = block_edges(store)
-    matches: Matches = matching_passes(store, chosen, ticket=ticket, edges=edges)
+def find(store: Store, chosen: Filter, ticket: Ticket, known: Found | None = None) -> Found:
+    """Search the whole store; with what was found in it before by the same filter, only the passes that have come since."""
+    last, model = store.n_passes, store.model
+    if known is not None and known.filter == chosen and len(known.totals.T) == len(model.layers):
+        return _continue(store, known, last, ticket) if last > known.searched else known
+    step = block_step(model, last)
+    return _search(store, chosen, np.append(np.arange(0, last, step), last).astype(np.int64), step, ticket)
+
+
+def _search(store: Store, chosen: Filter, edges: npt.NDArray[np.int64], step: int, ticket: Ticket) -> Found:
+    first, last = int(edges[0]), int(edges[-1])
+    matches: Matches = matching_passes(store, chosen, first, last, ticket=ticket, edges=edges)
     assert matches.blocks is not None
     numbers = matches.numbers
-    events, totals = count_events(store, ticket), block_totals(store, edges, ticket)
-    return Found(numbers, matches.events[numbers], events, matches.blocks, totals, matches.note)
+    events, totals = count_events(store, first, last, ticket), block_totals(store, edges, ticket)
+    found = matches.events[numbers - first]
+    return Found(numbers, found, events, matches.blocks, totals, chosen, last, matches.counts_only, step)
 
 
-def block_edges(store: Store) -> npt.NDArray[np.int64]:
-    """Return the edges of blocks of passes, as fine as memory allows."""
-    passes = store.n_passes
-    rows = max(sum(layer.experts for layer in store.model.layers), 1)
-    step = -(-passes // max(min(passes, BLOCKS, CELLS // rows), 1))
-    return np.append(np.arange(0, passes, max(step, 1)), passes).astype(np.int64)
+def _continue(store: Store, known: Found, last: int, ticket: Ticket) -> Found:
+    """Search the passes that have come since, and put both together."""
+    first, step = known.searched, known.step
+    inner = np.arange(-(-(first + 1) // step) * step, last, step)
+    newer = _search(store, known.filter, np.concatenate(([first], inner, [last])).astype(np.int64), step, ticket)
+    whole = Found(
+        np.concatenate((known.passes, newer.passes)),
+        np.concatenate((known.events, newer.events)),
+        known.out_of + newer.out_of,
+        LoadBlocks(
+            np.concatenate((known.blocks.edges[:-1], newer.blocks.edges)),
+            np.concatenate((known.blocks.counts, newer.blocks.counts)),
+            known.blocks.offsets,
+        ),
+        np.concatenate((known.totals, newer.totals)),
+        known.filter,
+        last,
+        known.counts_only + newer.counts_only,
+        step,
+    )
+    return _joined(whole, block_step(store.model, last))
+
+
+def _joined(found: Found, step: int) -> Found:
+    """Put blocks together that were begun before and went on, and neighbours once there are more than memory allows."""
+    if step > found.step:
+        step = found.step << (-(-step // found.step) - 1).bit_length()
+    else:
+        step = found.step
+    edges = found.blocks.edges
+    starts = np.flatnonzero(np.diff(edges[:-1] // step, prepend=-1))
+    if len(starts) == len(edges) - 1:
+        return found
+    blocks = LoadBlocks(
+        np.append(edges[starts], edges[-1]),
+        np.add.reduceat(found.blocks.counts, starts, axis=0, dtype=np.uint32),
+        found.blocks.offsets,
+    )
+    return replace(found, blocks=blocks, totals=np.add.reduceat(found.totals, starts, axis=0), step=step)
+
+
+def block_step(model: ModelInfo, passes: int) -> int:
+    """Return how many passes a block has: as few as memory allows."""
+    rows = max(sum(layer.experts for layer in model.layers), 1)
+    return max(-(-passes // max(min(passes, BLOCKS, CELLS // rows), 1)), 1)
 
 
 def block_totals(store: Store, edges: npt.NDArray[np.int64], ticket: Ticket) -> npt.NDArray[np.int64]:
     """Return (B, L) all slots per block of passes and layer."""
-    blocks = store.load_blocks(0, store.n_passes, len(edges) - 1)
-    if np.array_equal(blocks.edges, edges):
+    blocks = store.load_blocks(int(edges[0]), int(edges[-1]), len(edges) - 1)
+    if np.array_equal(blocks.edges, edges) and len(blocks.counts):
         return np.add.reduceat(blocks.counts, blocks.offsets[:-1], axis=1, dtype=np.int64)
-    totals = np.zeros((len(edges) - 1, len(store.model.layers)), np.int64)
+    totals = np.zeros((len(edges) - 1, len(blocks.offsets) - 1), np.int64)
     for place, (first, last) in enumerate(pairwise(edges.tolist())):
         ticket.check()
-        totals[place] = [int(counts.sum()) for counts in store.window_counts(first, last)]
+        totals[place] = [int(counts.sum()) for counts in store.window_counts(first, last)[: len(totals.T)]]
     return totals
 
 
-def count_events(store: Store, ticket: Ticket) -> int:
-    """Return the events of a capture: tokens kept, padding left out, × layers of their stream."""
-    streams = store.model.streams
+def count_events(store: Store, first: int, last: int, ticket: Ticket) -> int:
+    """Return the events of passes first…last: tokens kept, padding left out, × layers of their stream."""
+    model = store.model
     total = 0
-    for first in range(0, store.n_passes, HEADERS):
+    for start in range(first, last, HEADERS):
         ticket.check()
-        last = min(first + HEADERS, store.n_passes)
-        if len(streams) == 1:
-            headers = store.read_passes(first, last)
+        stop = min(start + HEADERS, last)
+        if len(model.streams) == 1:
+            headers = store.read_passes(start, stop)
             kept = headers["n_tokens"] > 0
-            total += int((headers["n_tokens"] - headers["n_padding"])[kept].sum()) * len(store.model.layers)
+            total += int((headers["n_tokens"] - headers["n_padding"])[kept].sum()) * len(model.layers)
             continue
-        for stream in streams:
-            layers = sum(layer.stream == stream for layer in store.model.layers)
-            tokens = store.read_tokens(*store.token_span(first, last, stream), stream)
+        for stream in model.streams:
+            layers = sum(layer.stream == stream for layer in model.layers)
+            tokens = store.read_tokens(*store.token_span(start, stop, stream), stream)
             total += int((~tokens["is_padding"]).sum()) * layers
     return total
 
@@ -108,7 +170,7 @@ def found_blocks(found: Found, first: int, last: int) -> tuple[LoadBlocks, npt.N
     ]
 
 
-def common_texts(store: Store, rows: int = 20_000, limit: int = 400) -> list[str]:
+def common_texts(store: Store, rows: int, limit: int = 400) -> list[str]:
     """Return the most frequent token texts among the first ``rows`` tokens, for the completion."""
     ids = store.read_tokens(0, min(store.n_tokens(), rows))["token_id"]
     values, counts = np.unique(ids[ids >= 0], return_counts=True)

@@ -13,6 +13,8 @@ from moedesk.core.store import Store
 
 LIMIT = 20_000
 """At most this many tokens are shown at once."""
+NEWEST = 400
+"""Token rows that are shown of the newest pass and those before it."""
 
 ColorBy = Literal["expert", "entropy", "margin", "weight"]
 
@@ -32,6 +34,10 @@ class Question:
         Show the pass of ``token`` instead of ``passes``.
     from_end : bool
         Where there are more than ``LIMIT``, show the last ones rather than the first.
+    rows : tuple of int or None
+        Show just these token rows, end excluded, of ``passes``.
+    newest : bool
+        Show the newest pass instead, with what its sequences had before: the text as it grows.
     """
 
     layer: int
@@ -39,6 +45,8 @@ class Question:
     token: int | None = None
     follow: bool = False
     from_end: bool = False
+    rows: tuple[int, int] | None = None
+    newest: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,17 +94,32 @@ class TokenPage:
 def read_page(store: Store, question: Question, chosen: Filter) -> TokenPage:
     """Read the tokens of some passes and their routing at a layer."""
     layer = store.model.layer(question.layer)
-    passes, token = question.passes, question.token
+    passes, token, rows = question.passes, question.token, question.rows
+    if question.newest:
+        passes, rows = newest_rows(store, layer.stream)
     if token is not None and not 0 <= token < store.n_tokens(layer.stream):
         token = None
     if token is not None and question.follow:
         number = int(store.read_tokens(token, token + 1, layer.stream)["pass"][0])
         passes = (number, number + 1)
     first, last = store.token_span(*passes, layer.stream)
-    start, stop = _page(first, last, token, question.from_end)
+    start, stop = rows or _page(first, last, token, question.from_end)
     tokens = layer_tokens(store, layer, start, stop)
     order = np.lexsort((np.arange(len(tokens.tokens)), tokens.tokens["column"], tokens.tokens["sequence"]))
     return TokenPage(passes, tokens, order, _matched(store, tokens, chosen), start - first, last - stop)
+
+
+def newest_rows(store: Store, stream: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the passes and the token rows to show of the newest pass: its last rows, and those of its sequences before it."""
+    last = store.n_passes
+    first, stop = store.token_span(last - 1, last, stream)
+    start = max(stop - NEWEST, 0)
+    tokens = store.read_tokens(start, stop, stream)
+    if stop <= first or not len(tokens):
+        return (max(last - 1, 0), last), (first, max(first, stop))
+    ours = np.isin(tokens["sequence"], tokens["sequence"][tokens["pass"] == tokens["pass"][-1]])
+    start += int(np.flatnonzero(~ours)[-1]) + 1 if not ours.all() else 0
+    return (int(tokens["pass"][start - stop]), last), (start, stop)
 
 
 def _page(first: int, last: int, token: int | None, from_end: bool) -> tuple[int, int]:

@@ -15,10 +15,12 @@ from moedesk.panels.network.view_passes import PassesView
 from moedesk.panels.network.view_search import Search
 from moedesk.session.session import Session
 from moedesk.ui.filter_bar import FilterBar
+from moedesk.ui.live_bar import LiveBar
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
 from moedesk.ui.theme import Theme
 
+EVERYTHING = frozenset({"store", "selection", "window", "cursor", "filter", "live"})
 NO_LAYERS = (
     "This capture has no Mixture-of-Experts layers, so there is no routing to show.\n"
     "Record a model in which a router picks experts: moedesk.record(model, path)."
@@ -30,11 +32,25 @@ NO_PASSES = (
 )
 
 
+NO_MODEL = (
+    "No model is attached. In the console (Ctrl+`):\n\n"
+    'moe.load("sample")\nmoe.attach()\nmoe.run("Once upon a time")\n\n'
+    "What it routes shows here while it runs."
+)
+NOT_RUN = (
+    "{name} is attached and has not run yet. In the console (Ctrl+`):\n\n"
+    'moe.run("Once upon a time")\n\n'
+    "or call the model as you always do: every forward pass shows here."
+)
+NOT_RECORDING = "Recording is off: Ctrl+E, or the ring above, takes passes again."
+
+
 class NetworkPanel(Panel):
-    """Every pass of a capture, and what it was routed to."""
+    """Every pass of a capture or of a running model, and what it was routed to."""
 
     def __init__(self, session: Session, shell: Shell, parent: QWidget | None = None) -> None:
         super().__init__(session, shell, parent)
+        self.live_bar = LiveBar(session)
         self.filter_bar = FilterBar()
         self.overview = Overview(session, shell.opengl)
         self.passes = PassesView(session)
@@ -75,9 +91,14 @@ class NetworkPanel(Panel):
         column.setSpacing(0)
         column.addWidget(self.filter_bar)
         column.addWidget(self.upright, 1)
-        self._pages = QStackedLayout(self)
+        self._pages = QStackedLayout()
         self._pages.addWidget(self.content)
         self._pages.addWidget(self.empty)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addWidget(self.live_bar)
+        whole.addLayout(self._pages, 1)
         self.no_match.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.no_match.setWordWrap(True)
         self.no_match.hide()
@@ -90,24 +111,42 @@ class NetworkPanel(Panel):
         self.fold.setAccessibleName("Details")
         self.fold.clicked.connect(self.toggle_details)
         self.filter_bar.add_widget(self.fold)
-        shortcut = QShortcut(QKeySequence("Ctrl+B"), self)
-        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        shortcut.activated.connect(self.toggle_details)
+        for keys, action in (("Ctrl+B", self.toggle_details), ("Ctrl+L", self.live_bar.clear)):
+            shortcut = QShortcut(QKeySequence(keys), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""
         store = self.session.store
+        if changed & {"live", "store"}:
+            self.live_bar.refresh()
         if not store.model.layers or not store.n_passes:
-            self.empty.setText("\n\n".join((NO_LAYERS if not store.model.layers else NO_PASSES, *store.notes)))
+            self.empty.setText("\n\n".join((self._why_empty(), *store.notes)))
             self._pages.setCurrentWidget(self.empty)
             return
-        self._pages.setCurrentWidget(self.content)
+        if self._pages.currentWidget() is not self.content:
+            self._pages.setCurrentWidget(self.content)
+            changed = EVERYTHING
         self.search.refresh(changed)
         self.overview.refresh(changed)
         self.passes.refresh(changed)
         self.details.refresh(changed)
         if "window" in changed:
             self._say_no_match()
+
+    def _why_empty(self) -> str:
+        """Return why there is nothing to show, and what to do."""
+        live, model = self.session.live, self.session.store.model
+        if live is None:
+            return NO_PASSES if model.layers else NO_LAYERS
+        if live.ended:
+            return f"Ended: {live.ended}\nNothing had been received."
+        if not (model.name or model.modules or model.layers):
+            return NO_MODEL
+        if not live.recording:
+            return NOT_RECORDING
+        return NOT_RUN.format(name=model.name or model.class_name or "The model")
 
     def _show_found(self) -> None:
         found = self.search.result
@@ -163,6 +202,7 @@ class NetworkPanel(Panel):
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
+        self.live_bar.set_theme(theme)
         self.filter_bar.set_theme(theme)
         self.overview.set_theme(theme)
         self.details.set_theme(theme)

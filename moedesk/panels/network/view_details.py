@@ -15,6 +15,8 @@ from moedesk.ui.theme import Theme
 class Details(QTabWidget):
     """Shows the pass in question: the one under the replay cursor, else the selected one, else the first in view.
 
+    In a live session with nothing selected it is the newest one, as long as that is followed; then the last one shown.
+
     Signals
     -------
     menu_asked : Selection, QPoint
@@ -26,6 +28,7 @@ class Details(QTabWidget):
         super().__init__(parent)
         self._session = session
         self._missed: dict[int, set[str]] = {}
+        self._newest: int | None = None
         self.tokens = TokensTab(session)
         self.routing = RoutingTab(session)
         self.numbers = NumbersTab(session)
@@ -58,7 +61,11 @@ class Details(QTabWidget):
             return session.cursor
         if session.selection.pass_id is not None:
             return min(session.selection.pass_id, session.store.n_passes - 1)
-        return session.span[0]
+        if session.live is None or session.window is not None:
+            return session.span[0]
+        if session.live.follow or self._newest is None:
+            self._newest = session.store.n_passes - 1
+        return self._newest
 
     def _catch_up(self) -> None:
         missed = frozenset(self._missed.pop(self.currentIndex(), set()))
@@ -72,7 +79,8 @@ class Details(QTabWidget):
             case self.routing:
                 self.routing.refresh(missed)
             case self.numbers:
-                self.numbers.refresh(self.number())
+                number = self.number()
+                self.numbers.refresh(number, newest=number == self._newest)
             case self.raw:
                 self.raw.refresh(self.tokens.layer)
 

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.model_numbers import LayerNumbers, PassNumbers, metric_titles, read_numbers
 from moedesk.session.session import Session
+from moedesk.ui.paced_question import PacedQuestion
 
 
 class NumbersTab(QWidget):
@@ -25,6 +26,8 @@ class NumbersTab(QWidget):
         super().__init__(parent)
         self._session = session
         self._shown: PassNumbers | None = None
+        self._layers = 0
+        self._numbers = PacedQuestion(session, "network.numbers", self)
         self.header = QLabel()
         self.header.setTextFormat(Qt.TextFormat.RichText)
         self.header.setWordWrap(True)
@@ -62,16 +65,18 @@ class NumbersTab(QWidget):
         table.horizontalHeader().setHighlightSections(False)
         table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 
-    def refresh(self, number: int | None) -> None:
-        """Show another pass."""
+    def refresh(self, number: int | None, newest: bool = False) -> None:
+        """Show another pass; ``newest``: soon there will be a newer one."""
         store = self._session.store
         if number is None:
             self._shown = None
             self.header.setText("No passes yet. Record a model, or open a capture with Ctrl+O.")
             self.table.setRowCount(0)
             return
-        if self._shown is None or self._shown.number != number:
-            self._session.jobs.latest("network.numbers", lambda _: read_numbers(store, number), self._show, self._fail)
+        layers = len(store.model.layers)
+        if self._shown is None or self._shown.number != number or self._layers != layers:
+            self._layers = layers
+            self._numbers.ask(lambda _: read_numbers(store, number), self._show, self._fail, urgent=not newest)
         self._mark()
 
     def _show(self, numbers: PassNumbers) -> None:

@@ -5,15 +5,25 @@ from math import ceil, floor
 from PySide6.QtCore import QPoint, Signal
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QToolTip, QVBoxLayout, QWidget
 
-from moedesk.analysis.heatmap import Cell, Heatmap, load_heatmap, reduce_blocks
-from moedesk.panels.network.model_overview import busiest, cell_text, counts_of, passes_text, selection_of, slots_text
-from moedesk.panels.network.model_search import Found, found_blocks
+from moedesk.analysis.heatmap import Cell, Heatmap
+from moedesk.panels.network.model_overview import (
+    View,
+    busiest,
+    cell_text,
+    counts_of,
+    passes_text,
+    picture_of,
+    selection_of,
+    slots_text,
+)
+from moedesk.panels.network.model_search import Found
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
-from moedesk.ui.heatmap import HeatmapView
+from moedesk.ui.heatmap import HeatmapExtent, HeatmapView
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.load_legend import LoadLegend
+from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.theme import Theme
 
 HELP = """Click an expert to select it; double-click to zoom into its layer and back.
@@ -50,6 +60,9 @@ class Overview(QWidget):
         self.brush_button.hide()
         self._hovered: Cell | None = None
         self._found: Found | None = None
+        self._growing = False
+        self._followed = True
+        self._picture = PacedQuestion(session, "network.heatmap", self)
         self._lay_out()
         self.heatmap.view_changed.connect(self.ask)
         self.heatmap.hovered.connect(self._hover)
@@ -80,8 +93,15 @@ class Overview(QWidget):
         """Take over what changed in the session."""
         session = self._session
         if "store" in changed:
-            self.heatmap.set_extent(HeatmapRows.of(session.store.model), session.store.n_passes)
-            self.ask()
+            rows = HeatmapRows.of(session.store.model)
+            if session.live is not None and rows == self.heatmap.rows and self.heatmap.picture is not None:
+                self._grow()
+            else:
+                self.heatmap.set_extent(rows, session.store.n_passes)
+        if "live" in changed and session.live is not None:
+            if session.live.follow and not self._followed and not self.heatmap.at_end:
+                self.heatmap.show_end()
+            self._followed = session.live.follow
         if changed & {"store", "selection"}:
             selected = session.selection
             self.heatmap.set_marks(selected.layer, selected.expert, selected.pass_id)
@@ -102,28 +122,48 @@ class Overview(QWidget):
         self.ask()
 
     def ask(self) -> None:
-        """Ask for the picture of what is in view."""
-        store = self._session.store
-        extent = self.heatmap.extent()
-        if not store.n_passes or not store.model.layers:
+        """Ask for the picture of what is in view, at once."""
+        if self._growing:
             return
-        first, last = floor(extent.passes[0]), ceil(extent.passes[1])
-        rows = (floor(extent.rows[0]), ceil(extent.rows[1]))
+        store, found = self._session.store, self._found
+        extent = self.heatmap.extent()
+        if store.n_passes and store.model.layers:
+            view = _view(extent, floor(extent.passes[0]), ceil(extent.passes[1]))
+            self._picture.ask(lambda _: picture_of(store, view, found), self._show, self._fail, urgent=True)
 
-        found = self._found
+    def _grow(self) -> None:
+        """Take in new passes: with their picture if they are in view, so that axis and picture always agree."""
+        heatmap, store, found = self.heatmap, self._session.store, self._found
+        live = self._session.live
+        if not heatmap.shows_all and not (heatmap.at_end and live is not None and live.follow):
+            self._set_passes(store.n_passes)
+            return
+        extent = heatmap.extent()
+        width = ceil(extent.passes[1]) - floor(extent.passes[0])
+        whole, older = heatmap.shows_all, heatmap.picture
 
-        def work(_: Ticket) -> Heatmap:
-            if found is not None:
-                blocks, totals = found_blocks(found, first, last)
-                return reduce_blocks(blocks, extent.columns, extent.lines, rows, totals=totals)
-            return load_heatmap(store, first, last, extent.columns, extent.lines, rows)
+        def work(_: Ticket) -> tuple[int, Heatmap]:
+            passes = store.n_passes
+            first = 0 if whole else max(passes - width, 0)
+            return passes, picture_of(store, _view(extent, first, passes), found, older)
 
-        self._session.jobs.latest("network.heatmap", work, self._show, self._fail)
+        def done(answer: tuple[int, Heatmap]) -> None:
+            self._set_passes(answer[0])
+            self._show(answer[1])
+
+        self._picture.ask(work, done, self._fail)
+
+    def _set_passes(self, passes: int) -> None:
+        self._growing = True
+        self.heatmap.set_extent(self.heatmap.rows, passes, follow=True)
+        self._growing = False
 
     def _show(self, picture: Heatmap) -> None:
         self.heatmap.set_picture(picture)
         only = "" if self._found is None else "; only slots that match the filter, ÷ uniform share of all slots"
-        self.caption.setText(picture.reduction + only)
+        text = picture.reduction + only
+        if text != self.caption.text():
+            self.caption.setText(text)
 
     def _fail(self, error: Exception) -> None:
         self.caption.setText(f"The heatmap could not be read: {error}")
@@ -167,3 +207,7 @@ class Overview(QWidget):
         """Take over new colours."""
         self.heatmap.set_theme(theme)
         self.legend.set_theme(theme)
+
+
+def _view(extent: HeatmapExtent, first: int, last: int) -> View:
+    return View(first, last, extent.columns, extent.lines, (floor(extent.rows[0]), ceil(extent.rows[1])))

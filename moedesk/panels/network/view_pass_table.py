@@ -10,15 +10,16 @@ from PySide6.QtWidgets import QWidget
 from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows
 
 BLOCK = 64  # rows read at once
-KEPT = 64  # blocks kept in memory
+KEPT = 4096  # passes whose values are kept in memory
 
+Numbers = Sequence[int] | npt.NDArray[np.int64]
 AnyIndex = QModelIndex | QPersistentModelIndex
 TIMELINE_ROLE = Qt.ItemDataRole.UserRole + 1
 """Start and end of a pass as shares of the time in view, or None while it is being read."""
 
 
 class PassTable(QAbstractTableModel):
-    """Rows of passes; a row that was not read yet is empty, and its block is asked for.
+    """Rows of passes; one that was not read yet is empty, and its block is asked for. What was read of a pass is final.
 
     Signals
     -------
@@ -30,31 +31,60 @@ class PassTable(QAbstractTableModel):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._numbers: Sequence[int] | npt.NDArray[np.int64] = range(0)
+        self._numbers: Numbers = range(0)
         self._matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
-        self._blocks: dict[int, PassRows] = {}
+        self._read: dict[int, tuple[PassRows, int]] = {}  # by pass: where its values are
         self._wanted: dict[int, None] = {}
         self._origin = 0
         self._time: tuple[int, int] = (0, 1)
         self._rising = True
 
     @property
-    def numbers(self) -> Sequence[int] | npt.NDArray[np.int64]:
+    def numbers(self) -> Numbers:
         """The pass in each row."""
         return self._numbers
 
     def set_numbers(
-        self,
-        numbers: Sequence[int] | npt.NDArray[np.int64],
-        matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None,
-        rising: bool,
+        self, numbers: Numbers, matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None, rising: bool
     ) -> None:
-        """Show these passes; ``rising``: in order of time. ``matches``: pass numbers in order, and matching events of each."""
-        self.beginResetModel()
-        self._numbers, self._matches, self._rising = numbers, matches, rising
-        self._blocks.clear()
+        """Show these passes; the selection stays with its pass, and more rows at the end leave the others where they are.
+
+        Parameters
+        ----------
+        matches : tuple or None
+            Pass numbers in order, and matching events of each.
+        rising : bool
+            Whether ``numbers`` are in order of time.
+        """
+        before, was_rising = self._numbers, self._rising
+        self._matches = matches
+        if rising and was_rising and _continues(numbers, before):
+            if len(numbers) > len(before):
+                self.beginInsertRows(QModelIndex(), len(before), len(numbers) - 1)
+                self._numbers = numbers
+                self.endInsertRows()
+        elif not rising and not was_rising:
+            self._move(numbers)
+        else:
+            self.beginResetModel()
+            self._numbers, self._rising = numbers, rising
+            self._wanted.clear()
+            self.endResetModel()
+
+    def _move(self, numbers: Numbers) -> None:
+        """Put the rows into another order, so that what is marked moves with its pass."""
+        self.layoutAboutToBeChanged.emit()
+        marked = self.persistentIndexList()
+        passes = [int(self._numbers[index.row()]) for index in marked]
+        self._numbers = numbers
+        rows = {number: self.row_of(number) for number in set(passes)}
+        moved = []
+        for index, number in zip(marked, passes, strict=True):
+            row = rows[number]
+            moved.append(QModelIndex() if row is None else self.index(row, index.column()))
+        self.changePersistentIndexList(marked, moved)
         self._wanted.clear()
-        self.endResetModel()
+        self.layoutChanged.emit()
 
     def set_time(self, origin: int, first: int, last: int) -> None:
         """Say when the capture, and what is in view, starts and ends (ns)."""
@@ -71,23 +101,27 @@ class PassTable(QAbstractTableModel):
         found = np.flatnonzero(np.asarray(numbers) == number)
         return int(found[0]) if len(found) else None
 
-    def take_wanted(self) -> tuple[int, ...]:
-        """Return the blocks that were looked at and are missing, the latest last; they are then asked for."""
-        wanted = tuple(self._wanted)[-KEPT // 4 :]
+    def take_wanted(self) -> npt.NDArray[np.int64]:
+        """Return the passes that were looked at, or lie near one, and are missing, those looked at last at the end."""
+        blocks = tuple(self._wanted)[-KEPT // 4 // BLOCK :]
         self._wanted.clear()
-        return wanted
+        rows = [self._numbers[block * BLOCK : (block + 1) * BLOCK] for block in blocks]
+        return np.array([number for part in rows for number in part if number not in self._read], np.int64)
 
-    def set_blocks(self, blocks: dict[int, PassRows]) -> None:
-        """Take over rows that were read."""
-        for number, rows in blocks.items():
-            self._blocks.pop(number, None)
-            self._blocks[number] = rows
-            first = number * BLOCK
-            last = min(first + len(rows), len(self._numbers)) - 1
-            if last >= first:
-                self.dataChanged.emit(self.index(first, 0), self.index(last, len(COLUMNS) - 1))
-        while len(self._blocks) > KEPT:
-            del self._blocks[next(iter(self._blocks))]
+    def set_rows(self, rows: PassRows) -> None:
+        """Take over what was read of some passes."""
+        for place, number in enumerate(rows.header["id"].tolist()):
+            self._read.pop(number, None)
+            self._read[number] = (rows, place)
+        while len(self._read) > KEPT:
+            del self._read[next(iter(self._read))]
+        if len(self._numbers):  # any of them may be among those in view; a view repaints no others
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self._numbers) - 1, len(COLUMNS) - 1))
+
+    def forget_rows(self) -> None:
+        """Read everything anew: other columns are shown."""
+        self._read.clear()
+        self._wanted.clear()
 
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008
         """Return the number of passes shown."""
@@ -120,11 +154,11 @@ class PassTable(QAbstractTableModel):
             return f"{number:,}"
         if role == Qt.ItemDataRole.DisplayRole and shown.id == "matches":
             return "" if self._matches is None else f"{_looked_up(self._matches, number):,}"
-        rows = self._blocks.get(index.row() // BLOCK)
-        if rows is None:
+        read = self._read.get(number)
+        if read is None:
             self._want(index.row() // BLOCK)
             return None
-        row = index.row() % BLOCK
+        rows, row = read
         if role == TIMELINE_ROLE:
             return self._bar(rows, row)
         return shown.text(rows, row, self._origin) if shown.text is not None else None
@@ -144,6 +178,13 @@ class PassTable(QAbstractTableModel):
         self._wanted[block] = None
         if not asked:
             self.missing.emit()
+
+
+def _continues(numbers: Numbers, before: Numbers) -> bool:
+    """Return whether ``numbers`` begin with ``before``."""
+    if isinstance(numbers, range) and isinstance(before, range):
+        return not before or (numbers.start == before.start and len(numbers) >= len(before))
+    return len(numbers) >= len(before) > 0 and np.array_equal(np.asarray(numbers[: len(before)]), np.asarray(before))
 
 
 def _looked_up(matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], number: int) -> int:

@@ -9,11 +9,14 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView, QWidget
 
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, ordered, read_rows
-from moedesk.panels.network.view_pass_table import BLOCK, TIMELINE_ROLE, PassTable
+from moedesk.core.store import Store
+from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, SortKeys, read_rows, sort_keys
+from moedesk.panels.network.view_pass_table import TIMELINE_ROLE, PassTable
 from moedesk.panels.network.view_timeline import TimelineDelegate
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
+from moedesk.ui.follow_end import FollowEnd
+from moedesk.ui.paced_question import PacedQuestion
 
 
 class PassesView(QTableView):
@@ -32,13 +35,18 @@ class PassesView(QTableView):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._following = False
+        self._marking = False
         self._sort: tuple[Column, bool] | None = None
+        self._keys: SortKeys | None = None
         self._found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
         self.table = PassTable(self)
         self.timeline = TimelineDelegate(TIMELINE_ROLE, self)
+        self._growing, self._sorting, self._rows = (
+            PacedQuestion(session, f"network.{name}", self) for name in ("grow", "sort", "rows")
+        )
         self.setModel(self.table)
         self._set_up()
+        self.end = FollowEnd(self, session, self._follows_rows)
         self._reading = QTimer(self)
         self._reading.setSingleShot(True)
         self._reading.setInterval(0)
@@ -82,10 +90,15 @@ class PassesView(QTableView):
         if "store" in changed:
             digits = len(f"{self._session.store.n_passes:,}")
             self.setColumnWidth(_place("id"), self.fontMetrics().averageCharWidth() * (max(digits, 5) + 3))
-        if changed & {"store", "window", "found"}:
+        grows = self._session.live is not None and len(self.table.numbers) > 0
+        if changed & {"window", "found"} or ("store" in changed and not grows):
             self._order()
+        elif "store" in changed:
+            self._grow()
         if changed & {"store", "window", "found", "selection", "cursor"}:
-            self._follow()
+            self._mark()
+        if changed & {"store", "window", "found", "live"}:
+            self.end.keep()
 
     def set_found(self, passes: npt.NDArray[np.int64] | None, matches: npt.NDArray[np.int64] | None) -> None:
         """Show only these passes (in order), with so many matching events each; all with None."""
@@ -96,86 +109,110 @@ class PassesView(QTableView):
     def _window(self) -> tuple[int, int]:
         return self._session.window or (0, self._session.store.n_passes)
 
+    def _follows_rows(self) -> bool:
+        """Whether the last row is the newest pass that is shown."""
+        return self._sort is None and self._session.cursor is None
+
+    def _shown_numbers(self) -> tuple[Sequence[int] | npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        """Return the passes of the window that match, in order of time, and the matching events of each."""
+        first, last = self._window()
+        if self._found is None:
+            return range(first, last), None
+        passes, counts = self._found
+        low, high = np.searchsorted(passes, (first, last))
+        return passes[low:high], counts[low:high]
+
     def _order(self) -> None:
         """Show the passes of the window that match, in time's order at once, and sorted when that has been worked out."""
-        first, last = self._window()
-        numbers: Sequence[int] | npt.NDArray[np.int64] = range(first, last)
-        counts: npt.NDArray[np.int64] | None = None
-        if self._found is not None:
-            passes, counts = self._found
-            low, high = np.searchsorted(passes, (first, last))
-            numbers, counts = passes[low:high], counts[low:high]
-        matches = self._found
-        self._ask_time(first, last)
+        self._ask_growth()
         if self._sort is None:
-            self._session.jobs.cancel("network.sort")
-            self.table.set_numbers(numbers, matches, True)
+            self._sorting.cancel()
+            self.table.set_numbers(self._shown_numbers()[0], self._found, True)
             return
-        store, (column, descending) = self._session.store, self._sort
-
-        def work(ticket: Ticket) -> npt.NDArray[np.int64]:
-            return ordered(store, numbers, column, descending, ticket, counts)
-
-        def done(result: npt.NDArray[np.int64]) -> None:
-            self.table.set_numbers(result, matches, False)
-            self._follow()
-
         if not len(self.table.numbers):
-            self.table.set_numbers(numbers, matches, True)
-        self._session.jobs.latest("network.sort", work, done, self._fail)
+            self.table.set_numbers(self._shown_numbers()[0], self._found, True)
+        self._ask_order(urgent=True)
 
-    def _ask_time(self, first: int, last: int) -> None:
-        store = self._session.store
+    def _ask_order(self, urgent: bool) -> None:
+        """Sort, reading only what was not read for it before."""
+        assert self._sort is not None
+        store, matches, (numbers, counts) = self._session.store, self._found, self._shown_numbers()
+        column, descending = self._sort
 
-        def work(_: Ticket) -> tuple[int, int, int]:
-            if last <= first:
-                return 0, 0, 1
-            start, end = store.read_passes(first, first + 1)[0], store.read_passes(last - 1, last)[0]
-            return int(store.read_passes(0, 1)["t0_ns"][0]), int(start["t0_ns"]), int(end["t1_ns"])
+        def work(ticket: Ticket) -> tuple[SortKeys, npt.NDArray[np.int64]]:
+            keys = sort_keys(store, numbers, column, ticket, counts, self._keys)
+            return keys, keys.order(descending)
 
-        def done(times: tuple[int, int, int]) -> None:
+        def done(answer: tuple[SortKeys, npt.NDArray[np.int64]]) -> None:
+            self._keys = answer[0]
+            self.table.set_numbers(answer[1], matches, False)
+            self._mark()
+
+        self._sorting.ask(work, done, self._fail, urgent=urgent)
+
+    def _grow(self) -> None:
+        """Take in new passes, if the window and the filter let them in."""
+        if self._session.window is not None:
+            return
+        self._ask_growth()
+        if self._sort is not None:
+            self._ask_order(urgent=False)
+
+    def _ask_growth(self) -> None:
+        """Ask for the time in view; where the end is followed, for the values of the newest passes too, to show with them."""
+        session, store, needs = self._session, self._session.store, self._needs()
+        window = session.window
+        tail = self.end.follows and window is None and self._found is None
+        visible = self.viewport().height() // max(self.verticalHeader().defaultSectionSize(), 1) + 2
+
+        def work(_: Ticket) -> tuple[int, tuple[int, int, int], PassRows | None]:
+            first, last = window or (0, store.n_passes)
+            rows = read_rows(store, range(max(last - visible, 0), last), needs) if tail and last else None
+            return last, _times(store, first, last), rows
+
+        def done(answer: tuple[int, tuple[int, int, int], PassRows | None]) -> None:
+            last, times, rows = answer
             self.table.set_time(*times)
+            if rows is not None:
+                self.table.set_rows(rows)
+            if window is None and session.window is None and self._found is None and self._sort is None:
+                self.table.set_numbers(range(0, max(last, len(self.table.numbers))), None, True)
+                self._mark()
+                self.end.keep()
             self.viewport().update()
 
-        self._session.jobs.latest("network.time", work, done, self._fail)
+        self._growing.ask(work, done, self._fail, urgent=session.live is None)
+
+    def _needs(self) -> str:
+        """Return the dearest that the columns shown need."""
+        needs = {shown.needs for place, shown in enumerate(COLUMNS) if not self.isColumnHidden(place)}
+        return next(need for need in ("routes", "counts", "header") if need in needs)
 
     def _read(self) -> None:
-        store, numbers = self._session.store, self.table.numbers
+        store, needs = self._session.store, self._needs()
         wanted = self.table.take_wanted()
-        needs = "routes" if not self.isColumnHidden(_place("entropy")) else "counts"
-
-        def work(ticket: Ticket) -> dict[int, PassRows]:
-            blocks = {}
-            for block in reversed(wanted):
-                ticket.check()
-                blocks[block] = read_rows(store, numbers[block * BLOCK : (block + 1) * BLOCK], needs)
-            return blocks
-
-        def done(blocks: dict[int, PassRows]) -> None:
-            if self.table.numbers is numbers:
-                self.table.set_blocks(blocks)
-
-        self._session.jobs.latest("network.rows", work, done, self._fail)
+        if len(wanted):
+            self._rows.ask(lambda _: read_rows(store, wanted, needs), self.table.set_rows, self._fail)
 
     def _fail(self, error: Exception) -> None:
         self.failed.emit(f"The passes could not be read: {error}")
 
-    def _follow(self) -> None:
+    def _mark(self) -> None:
         """Mark and show the row of the cursor, else of the selected pass."""
         cursor, selected = self._session.cursor, self._session.selection.pass_id
         number = cursor if cursor is not None else selected
         row = None if number is None else self.table.row_of(number)
-        self._following = True
+        self._marking = True
         if row is None:
             self.clearSelection()
             self.setCurrentIndex(QModelIndex())
         elif row != self.currentIndex().row():
             self.setCurrentIndex(self.table.index(row, max(self.currentIndex().column(), 0)))
             self.scrollTo(self.currentIndex(), QAbstractItemView.ScrollHint.EnsureVisible)
-        self._following = False
+        self._marking = False
 
     def _pick(self, current: QModelIndex) -> None:
-        if self._following or not current.isValid():
+        if self._marking or not current.isValid():
             return
         number = int(self.table.numbers[current.row()])
         self._session.select(Selection(Kind.PASS, pass_id=number))
@@ -201,7 +238,8 @@ class PassesView(QTableView):
             order = Qt.SortOrder.DescendingOrder if self._sort[1] else Qt.SortOrder.AscendingOrder
             header.setSortIndicator(section, order)
         self._order()
-        self._follow()
+        self._mark()
+        self.end.keep()
 
     def column_menu(self) -> QMenu:
         """Return the menu that chooses columns."""
@@ -224,8 +262,9 @@ class PassesView(QTableView):
 
     def _show_column(self, place: int, shown: bool) -> None:
         self.setColumnHidden(place, not shown)
-        if shown and COLUMNS[place].needs == "routes":
-            self._order()
+        if shown and COLUMNS[place].needs != "header":
+            self.table.forget_rows()
+            self.viewport().update()
 
     def shown_columns(self) -> list[str]:
         """Return the ids of the columns shown."""
@@ -236,6 +275,14 @@ class PassesView(QTableView):
         for place, shown in enumerate(COLUMNS):
             if shown.id not in ("id", "matches"):
                 self.setColumnHidden(place, shown.id not in ids)
+
+
+def _times(store: Store, first: int, last: int) -> tuple[int, int, int]:
+    """Return when the capture starts, and passes first…last start and end (ns)."""
+    if last <= first:
+        return 0, 0, 1
+    start, end = store.read_passes(first, first + 1)[0], store.read_passes(last - 1, last)[0]
+    return int(store.read_passes(0, 1)["t0_ns"][0]), int(start["t0_ns"]), int(end["t1_ns"])
 
 
 def _place(column_id: str) -> int:

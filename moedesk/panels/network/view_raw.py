@@ -1,13 +1,19 @@
 """The Raw tab: ids and weights of what is selected, as text to copy."""
 
+from dataclasses import replace
+
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QToolButton, QVBoxLayout, QWidget
 
 from moedesk.panels.network.copying import copy_as, subject_of
 from moedesk.panels.network.model_copy import Extract, Subject, as_text, extract
 from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
+from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.panel import Shell
 from moedesk.ui.theme import Theme
+
+REFRESHED = 1000
+"""Rows of a text that is written anew when passes come."""
 
 
 class RawTab(QWidget):
@@ -17,6 +23,8 @@ class RawTab(QWidget):
         super().__init__(parent)
         self._session = session
         self._subject: Subject | None = None
+        self._shown_rows = 0
+        self._rows = PacedQuestion(session, "network.raw", self)
         self.title = ElidedLabel()
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
@@ -47,11 +55,15 @@ class RawTab(QWidget):
         subject = subject_of(session, session.selection, layer)
         if subject == self._subject:
             return
+        grown = self._subject is not None and replace(self._subject, span=subject.span) == subject
+        if grown and session.live is not None and session.window is None and self._shown_rows > REFRESHED:
+            return  # a long text stays as it is while passes come; its title says up to which
         self._subject = subject
         store = session.store
-        session.jobs.latest("network.raw", lambda _: extract(store, subject), self._show, self._fail)
+        self._rows.ask(lambda _: extract(store, subject), self._show, self._fail, urgent=not grown)
 
     def _show(self, table: Extract) -> None:
+        self._shown_rows = len(table.rows)
         cut = f" (the first {len(table.rows):,} rows)" if table.cut else ""
         self.title.setText(f"{table.title[:1].upper()}{table.title[1:]}{cut}")
         self.text.setPlainText(as_text(table))

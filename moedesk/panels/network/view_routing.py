@@ -179,14 +179,18 @@ class RoutingTab(QWidget):
         shown = self.table.routes
         if row is None:
             self._session.jobs.cancel("network.routing")
-            self._show(None)
+            if shown is not None:
+                self._show(None)
         elif (
-            shown is None or (shown.row, shown.stream) != (row, stream or store.model.streams[0]) or "store" in changed
+            shown is None
+            or (shown.row, shown.stream) != (row, stream or store.model.streams[0])
+            or len(shown.layers) != sum(layer.stream == shown.stream for layer in store.model.layers)
         ):
             self._session.jobs.latest(
                 "network.routing", lambda _: token_routes(store, row, stream), self._show, self._fail
             )
-        self._mark()
+        if changed - {"store", "live"}:
+            self._mark()
 
     def _show(self, routes: TokenRoutes | None) -> None:
         self.table.set_routes(routes)

@@ -1,12 +1,16 @@
 """Runs the filter in the worker and says how far it has come."""
 
-from collections.abc import Sequence
-
 from PySide6.QtCore import QObject, Signal
 
+from moedesk.core.model import ModelInfo
 from moedesk.panels.network.model_search import Found, common_texts, find
+from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
 from moedesk.ui.filter_bar import FilterBar
+from moedesk.ui.paced_question import PacedQuestion
+
+TEXT_ROWS = 20_000
+"""Token rows, the first ones, whose texts the filter line completes."""
 
 
 class Search(QObject):
@@ -25,58 +29,89 @@ class Search(QObject):
         self._session = session
         self._bar = bar
         self._asked: tuple[str, int] | None = None
+        self._model: ModelInfo | None = None
+        self._texts_of = -1  # token rows that the completion's texts were taken from
+        self._search, self._total, self._texts = (
+            PacedQuestion(session, f"network.{name}", self) for name in ("search", "total", "texts")
+        )
         self.result: Found | None = None
-        bar.set_model(session.store.model)
 
     def refresh(self, changed: frozenset[str]) -> None:
-        """Search again if the filter or the data changed."""
+        """Search again if the filter or the data changed; of a store that grows, what has come since."""
         session = self._session
+        if session.store.model is not self._model:
+            self._model = session.store.model
+            self._bar.set_model(self._model)
         self._bar.set_filter(session.filter)
         if "store" in changed:
-            store = session.store
-            session.jobs.latest("network.texts", lambda _: common_texts(store), self._set_texts, self._fail)
+            self._ask_texts()
         if not changed & {"store", "filter"}:
             return
-        asked = (session.filter.to_text(), session.store.revision)
         if not session.filter:
-            session.jobs.cancel("network.search")
+            self._search.cancel()
             self._asked = None
             self._say_total()
             if self.result is not None:
                 self.result = None
                 self.found.emit()
-        elif asked != self._asked:
-            self._asked = asked
-            store, chosen = session.store, session.filter
-            session.jobs.latest(
-                "network.search",
-                lambda ticket: find(store, chosen, ticket),
-                self._show,
-                self._fail,
-                self._bar.set_progress,
-            )
+        else:
+            self._find()
+
+    def _find(self) -> None:
+        store, chosen = self._session.store, self._session.filter
+        asked = (chosen.to_text(), store.revision)
+        if asked == self._asked:
+            return
+        same = self._asked is not None and self._asked[0] == asked[0]
+        self._asked = asked
+        grows = same and self.result is not None and self.result.filter == chosen
+        self._search.ask(
+            lambda ticket: find(store, chosen, ticket, self.result),
+            self._show,
+            self._fail,
+            None if grows else self._bar.set_progress,
+            urgent=not same,
+        )
+
+    def _ask_texts(self) -> None:
+        """Ask for the texts to complete, until the tokens they are taken from are all there."""
+        store, known = self._session.store, self._texts_of
+        if known >= TEXT_ROWS:
+            return
+
+        def work(_: Ticket) -> tuple[int, list[str] | None]:
+            rows = min(store.n_tokens(), TEXT_ROWS) if store.model.layers else 0
+            return rows, None if rows < 2 * known and rows < TEXT_ROWS else common_texts(store, rows)
+
+        self._texts.ask(work, self._set_texts, self._fail)
 
     def _say_total(self) -> None:
         store = self._session.store
-        layers = len(store.model.layers)
-        self._session.jobs.latest(
-            "network.total",
-            lambda _: sum(store.n_tokens(stream) for stream in store.model.streams),
-            lambda rows: self._say(f"{store.n_passes:,} passes · {rows:,} token rows · {layers} layers"),
-            self._fail,
-        )
+
+        def work(_: Ticket) -> str:
+            passes, model = store.n_passes, store.model
+            rows = sum(store.token_span(0, passes, stream)[1] for stream in model.streams)
+            return f"{passes:,} passes · {rows:,} token rows · {len(model.layers)} layers"
+
+        self._total.ask(work, self._say, self._fail)
 
     def _say(self, total: str) -> None:
         if not self._session.filter:
             self._bar.set_total(total)
 
-    def _set_texts(self, texts: Sequence[str]) -> None:
-        self._bar.set_token_texts(texts)
+    def _set_texts(self, answer: tuple[int, list[str] | None]) -> None:
+        rows, texts = answer
+        if texts is not None:
+            self._texts_of = rows
+            self._bar.set_token_texts(texts)
 
     def _show(self, found: Found) -> None:
-        self.result = found
-        self._bar.set_matches(len(found.passes), self._session.store.n_passes, found.total, found.out_of, found.note)
-        self.found.emit()
+        if found.filter != self._session.filter:
+            return
+        self._bar.set_matches(len(found.passes), found.searched, found.total, found.out_of, found.note)
+        if found is not self.result:
+            self.result = found
+            self.found.emit()
 
     def _fail(self, error: Exception) -> None:
         self._asked = None

@@ -108,6 +108,10 @@ class TokenText(QAbstractScrollArea):
         if not bar.value() <= top <= bar.value() + self.viewport().height() - 2 * height:
             bar.setValue(int(top - self.viewport().height() / 3))
 
+    def show_end(self) -> None:
+        """Scroll to the last line."""
+        self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
+
     def rect_of(self, row: int) -> QRectF | None:
         """Return where (in the viewport) the first part of a token lies, None if it is not shown."""
         place = self._page.place_of(row) if self._page is not None else None

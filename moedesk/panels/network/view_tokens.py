@@ -1,5 +1,8 @@
 """The Tokens tab: the text of a pass, coloured by expert at one layer."""
 
+from dataclasses import replace
+from typing import NamedTuple
+
 from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
@@ -11,6 +14,7 @@ from moedesk.panels.network.view_shares import ExpertShares
 from moedesk.panels.network.view_token_text import TokenText
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
+from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.theme import Theme
 
 COLORS: tuple[tuple[ColorBy, str], ...] = (
@@ -20,6 +24,20 @@ COLORS: tuple[tuple[ColorBy, str], ...] = (
     ("margin", "Colour: margin"),
 )
 UNITS = {"entropy": "entropy in nats", "margin": "margin, in the router's score", "weight": "weight of the expert"}
+
+
+class _Asked(NamedTuple):
+    """What the text depends on; ``revision`` is -1 where new passes change nothing."""
+
+    question: Question
+    filter: str
+    hide: bool
+    revision: int
+
+    def grown_from(self, before: "_Asked") -> bool:
+        """Return whether only passes came after those asked for before."""
+        same = replace(self.question, passes=before.question.passes) == before.question
+        return same and self.question.passes[0] == before.question.passes[0] and self[1:3] == before[1:3]
 
 
 class TokensTab(QWidget):
@@ -36,6 +54,10 @@ class TokensTab(QWidget):
         super().__init__(parent)
         self._session = session
         self._layer = 0
+        self._listed = -1  # layers in the box
+        self._asked: _Asked | None = None
+        self._shown: Question | None = None
+        self._page = PacedQuestion(session, "network.tokens", self)
         self.layer_box = QComboBox()
         self.color_box = QComboBox()
         self.scope_box = QComboBox()
@@ -102,15 +124,17 @@ class TokensTab(QWidget):
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""
         session = self._session
-        if "store" in changed:
+        if "store" in changed and self._listed != len(session.store.model.layers):
             self._list_layers()
         if session.selection.layer is not None:
             self._layer = min(session.selection.layer, max(self.layer_box.count() - 1, 0))
         self.layer_box.setCurrentIndex(self._layer)
-        self._mark()
+        if changed - {"store", "live"}:
+            self._mark()
         self.ask()
 
     def _list_layers(self) -> None:
+        self._listed = len(self._session.store.model.layers)
         with QSignalBlocker(self.layer_box):
             self.layer_box.clear()
             for layer in self._session.store.model.layers:
@@ -130,7 +154,10 @@ class TokensTab(QWidget):
         stream = session.store.model.layers[self._layer].stream
         token = selected.token if selected.stream in (None, stream) else None
         if self.scope_box.currentData() == "window":
-            return Question(self._layer, session.span, token, from_end=session.cursor is not None)
+            follows = session.live is not None and session.live.follow and session.window is None
+            return Question(self._layer, session.span, token, from_end=session.cursor is not None or follows)
+        if session.live is not None and session.cursor is None and session.window is None and selected.pass_id is None:
+            return self._live_question(session.live.follow, stream)
         if session.cursor is not None:
             number = session.cursor
         elif selected.pass_id is not None:
@@ -140,26 +167,40 @@ class TokensTab(QWidget):
         follow = selected.kind == Kind.TOKEN and session.cursor is None
         return Question(self._layer, (number, number + 1), token, follow=follow)
 
+    def _live_question(self, follow: bool, stream: str) -> Question:
+        """Ask for the newest pass, or, not following it, for what was the newest when that was turned off."""
+        page = self.text.page
+        if follow or page is None:
+            return Question(self._layer, (0, 1), newest=True)
+        rows = (page.tokens.first, page.tokens.first + len(page)) if page.tokens.layer.stream == stream else None
+        return Question(self._layer, page.passes, rows=rows)
+
     def ask(self) -> None:
-        """Ask for the tokens in question."""
+        """Ask for the tokens in question, unless they are there: what a pass was routed to never changes."""
         question = self.question()
         if question is None:
+            self._asked = None
             self.text.set_text(None, TokenLayout(8))
             return
         store, chosen = self._session.store, self._session.filter
         columns, hide = self.text.columns(), not self.padding_box.isChecked()
+        asked = _Asked(question, chosen.to_text(), hide, store.revision if question.newest else -1)
+        before, self._asked = self._asked, asked
+        if asked == before:
+            return
+        grown = before is not None and asked.grown_from(before) and self._session.live is not None
 
         def work(_: Ticket) -> tuple[TokenPage, TokenLayout]:
             page = read_page(store, question, chosen)
             return page, lay_out(page, columns, hide)
 
-        self._session.jobs.latest("network.tokens", work, self._show, self._fail)
+        self._page.ask(work, lambda answer: self._show(question, *answer), self._fail, urgent=not grown)
 
-    def _show(self, answer: tuple[TokenPage, TokenLayout]) -> None:
-        page, layout = answer
+    def _show(self, question: Question, page: TokenPage, layout: TokenLayout) -> None:
+        self._shown = question
         self.text.set_text(page, layout)
         self._mark()
-        self.text.show_selected()
+        self.text.show_end() if question.newest else self.text.show_selected()
         if layout.columns != self.text.columns():
             self._relay()
 
@@ -175,6 +216,7 @@ class TokensTab(QWidget):
         )
 
     def _fail(self, error: Exception) -> None:
+        self._asked = None
         self.note.setText(f"The tokens could not be read: {error}")
 
     def _mark(self) -> None:
@@ -193,7 +235,9 @@ class TokensTab(QWidget):
             return "No passes yet. Record a model, or open a capture with Ctrl+O."
         if not len(page):
             return self._why_empty(page)
-        parts = [f"{passes_text(page.passes).capitalize()}: {len(page):,} token rows."]
+        newest = "Newest: " if self._shown is not None and self._shown.newest else ""
+        parts = [f"{newest}{passes_text(page.passes)}: {len(page):,} token rows."]
+        parts[0] = parts[0][0].upper() + parts[0][1:]
         if by == "weight" and expert is None:
             parts.append("Select an expert in the heatmap to colour by its weight.")
         elif by != "expert":
