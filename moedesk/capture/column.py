@@ -1,5 +1,6 @@
-"""A dataset that grows by rows: whole chunks go to the dataset compressed, what is left over to an uncompressed tail."""
+"""A dataset that grows by rows: whole chunks go to the dataset, what is left over to a tail."""
 
+import threading
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,24 +9,32 @@ import h5py
 import numpy as np
 
 from moedesk.capture.schema import ColumnSpec
+from moedesk.capture.stored import read_rows
 
 LEVEL = 1
 STRATEGY = zlib.Z_RLE
 """For routes and counts: expert ids hardly repeat as strings, so looking for runs only takes half the time of gzip 1 and gives
 7 % less (87 bytes a token instead of 94 for 16 layers × top-8 of 64; gzip 4: 91). What comes out is ordinary deflate."""
 TAIL_CHUNK_BYTES = 1 << 18
+FEW_ROWS = 64
+"""Up to so many rows all lanes are put together first: one copy of them costs less than a small one for each."""
 
 
 class Column:
-    """Collects rows of one column and writes them.
+    """Collects rows of one column and writes them; what was appended can be read at any time, from any thread.
 
-    A chunk is compressed and written once, when it is full: rewriting it at every flush would cost its compression again and, in
+    A chunk is encoded and written once, when it is full: rewriting it at every flush would cost its compression again and, in
     SWMR mode, leave its old place in the file unused. Until then a flush writes its new rows to the tail, in place.
+
+    One thread appends. Rows never change, so a reader that knows how many there are needs only be kept from looking at the
+    unfinished chunk while it moves to the dataset.
 
     Attributes
     ----------
     stored : int
         Rows in the dataset: whole chunks.
+    used : int
+        Rows of the unfinished chunk.
     advanced : bool
         Whether ``stored`` has grown since the last commit.
     """
@@ -33,20 +42,23 @@ class Column:
     def __init__(self, spec: ColumnSpec, rows: int = 0) -> None:
         """Start at ``rows`` rows that were never written and read as fill."""
         self.spec = spec
-        lanes = spec.lanes
-        self._buffer = np.empty((lanes, spec.rows, *spec.row[1:]), spec.dtype)
-        self._fill = np.zeros((), spec.dtype) if spec.fill is None else np.asarray(spec.fill, spec.dtype)
-        self._touched = np.zeros(lanes, bool)
+        self._buffer = np.empty((spec.lanes, spec.rows, *spec.row[1:]), spec.dtype)
+        self._fill = spec.fill_value
         self._buffer[...] = self._fill
-        self.stored, self._used = rows - rows % spec.rows, rows % spec.rows
+        self._row_bytes = self._buffer[:, 0].nbytes
+        self._touched = np.zeros(spec.lanes, bool)
+        self.stored, self.used = rows - rows % spec.rows, rows % spec.rows
         self._in_tail = 0
         self.advanced = False
+        self._moving = threading.Lock()
+        self._file_lock = threading.RLock()
         self._pool: ThreadPoolExecutor | None = None
+        self._compress = True
 
     @property
     def rows(self) -> int:
         """Rows in all."""
-        return self.stored + self._used
+        return self.stored + self.used
 
     @property
     def in_tail(self) -> int:
@@ -56,18 +68,17 @@ class Column:
     @property
     def pending_bytes(self) -> int:
         """Bytes of the unfinished chunk, uncompressed."""
-        return self._used * self._buffer[:, 0].nbytes
+        return self.used * self._row_bytes
 
     @property
     def unflushed_bytes(self) -> int:
         """Bytes of the unfinished chunk that are not in the tail yet."""
-        return (self._used - self._in_tail) * self._buffer[:, 0].nbytes
+        return (self.used - self._in_tail) * self._row_bytes
 
-    def create(self, file: h5py.File, number: int) -> None:
+    def create(self, file: h5py.File, number: int, compress: bool) -> None:
         """Lay out dataset and tail."""
-        self.spec.create(file, self.stored)
-        row_bytes = max(1, self._buffer[:, 0].nbytes)
-        rows = max(1, min(self.spec.rows, TAIL_CHUNK_BYTES // row_bytes))
+        self.spec.create(file, self.stored, compress)
+        rows = max(1, min(self.spec.rows, TAIL_CHUNK_BYTES // max(1, self._row_bytes)))
         tail = file.create_dataset(
             f"tail/{self.spec.path}",
             shape=(self.spec.rows, *self.spec.row),
@@ -78,11 +89,16 @@ class Column:
         )
         tail.attrs["column"] = number  # its place in the commit records
 
-    def attach(self, file: h5py.File, pool: ThreadPoolExecutor) -> None:
-        """Take dataset and tail from an open file."""
-        self._dataset: h5py.Dataset = file[self.spec.path]
+    def attach(self, file: h5py.File, pool: ThreadPoolExecutor, lock: threading.RLock) -> None:
+        """Take dataset and tail from a file open for writing; ``lock`` is held by whoever opens or closes it."""
+        self.attach_stored(file, lock)
         self._tail: h5py.Dataset = file[f"tail/{self.spec.path}"]
-        self._pool = pool
+        self._pool, self._compress = pool, self._dataset.compression is not None
+
+    def attach_stored(self, file: h5py.File, lock: threading.RLock) -> None:
+        """Take the dataset from a file open for reading: nothing is appended any more."""
+        self._file_lock = lock
+        self._dataset: h5py.Dataset = file[self.spec.path]
 
     def append(self, values: np.ndarray) -> None:
         """Append rows of a column without layers."""
@@ -91,43 +107,57 @@ class Column:
     def extend(self, lanes: Sequence[np.ndarray | None], rows: int) -> None:
         """Append ``rows`` rows given lane by lane; None leaves a lane at its fill value."""
         done = 0
-        while done < rows:
-            n = min(rows - done, self.spec.rows - self._used)
-            with np.errstate(over="ignore", invalid="ignore"):
-                for lane, values in enumerate(lanes):
-                    if values is not None:
-                        self._buffer[lane, self._used : self._used + n] = values[done : done + n]
-                        self._touched[lane] = True
-            self._used += n
-            done += n
-            if self._used == self.spec.rows:
-                self.seal()
+        with np.errstate(over="ignore", invalid="ignore"):
+            while done < rows:
+                n = min(rows - done, self.spec.rows - self.used)
+                part = lanes if n == rows else [None if lane is None else lane[done : done + n] for lane in lanes]
+                self._put(part, n)
+                self.used += n
+                done += n
+                if self.used == self.spec.rows:
+                    self.seal()
+
+    def _put(self, lanes: Sequence[np.ndarray | None], n: int) -> None:
+        """Copy ``n`` rows into the unfinished chunk."""
+        given = [lane is not None for lane in lanes]
+        self._touched |= given
+        place = self._buffer[:, self.used : self.used + n]
+        if not any(given):
+            place[...] = self._fill
+        elif n <= FEW_ROWS and len(lanes) > 1:
+            if not all(given):
+                blank = np.full(place.shape[1:], self._fill)
+                lanes = [blank if lane is None else lane for lane in lanes]
+            place[...] = np.concatenate(lanes).reshape(place.shape)  # type: ignore[arg-type]  # none is None
+        else:
+            for here, values in zip(place, lanes, strict=True):
+                here[...] = self._fill if values is None else values
 
     def seal(self) -> None:
         """Write the chunk to the dataset, full or not; after one that is not full nothing may be appended."""
-        if not self._used:
+        if not self.used:
             return
         assert self._pool is not None, "seal comes after attach"
-        lanes = np.flatnonzero(self._touched)
-        chunks = self._pool.map(self._encode, lanes)
+        self._buffer[:, self.used :] = self._fill
+        lanes = np.flatnonzero(self._touched).tolist()
+        chunks = self._pool.map(self._encode, lanes) if self._compress else (self._buffer[lane] for lane in lanes)
         self._dataset.resize(self.rows, axis=0)
         inner = (0,) * len(self.spec.row[1:])
         for lane, chunk in zip(lanes, chunks, strict=True):
-            place = (self.stored, int(lane), *inner) if self.spec.row else (self.stored,)
+            place = (self.stored, lane, *inner) if self.spec.row else (self.stored,)
             self._dataset.id.write_direct_chunk(place, chunk)
-        self.stored, self._used, self._in_tail = self.rows, 0, 0
+        with self._moving:
+            self.stored, self.used, self._in_tail = self.rows, 0, 0
         self.advanced = True
         self._touched[:] = False
-        self._buffer[...] = self._fill
 
     def _encode(self, lane: int) -> bytes:
-        """Do what HDF5's shuffle and deflate filters do, outside its lock."""
-        block = self._buffer[lane]
-        data = block.tobytes()
-        if self.spec.shuffle and block.itemsize > 1:
-            data = np.frombuffer(data, np.uint8).reshape(-1, block.itemsize).T.tobytes()
-        deflate = zlib.compressobj(LEVEL, strategy=STRATEGY if self.spec.row else zlib.Z_DEFAULT_STRATEGY)
-        return deflate.compress(data) + deflate.flush()
+        return encode(self._buffer[lane], self.spec)
+
+    def release(self) -> None:
+        """Give the memory back, after the last ``seal``."""
+        assert not self.used
+        self._buffer = self._buffer[:, :0].copy()
 
     @property
     def tail_bytes(self) -> int:
@@ -136,8 +166,39 @@ class Column:
 
     def write_tail(self) -> None:
         """Bring the tail up to date."""
-        if self._in_tail < self._used:
-            new = slice(self._in_tail, self._used)
-            rows = np.swapaxes(self._buffer, 0, 1)[new] if self.spec.row else self._buffer[0, new]
+        if self._in_tail < self.used:
+            new = slice(self._in_tail, self.used)
+            rows = np.swapaxes(self._buffer[:, new], 0, 1) if self.spec.row else self._buffer[0, new]
             self._tail[new] = rows
-            self._in_tail = self._used
+            self._in_tail = self.used
+
+    def read(self, i: int, j: int, lane: int | None = None) -> np.ndarray:
+        """Return rows i…j, of one lane or of all, from the dataset and from the unfinished chunk. For any thread.
+
+        Raises
+        ------
+        CaptureError
+            If the file is closed or damaged.
+        """
+        with self._moving:
+            stored = self.stored
+            kept = self._kept(max(i, stored) - stored, max(j, stored) - stored, lane)
+        if i >= min(j, stored):
+            return kept
+        with self._file_lock:
+            first = read_rows(self._dataset, i, min(j, stored), lane)
+        return np.concatenate([first, kept]) if len(kept) else first
+
+    def _kept(self, i: int, j: int, lane: int | None) -> np.ndarray:
+        if lane is None and self.spec.row:
+            return np.ascontiguousarray(np.swapaxes(self._buffer[:, i:j], 0, 1))
+        return self._buffer[lane or 0, i:j].copy()
+
+
+def encode(block: np.ndarray, spec: ColumnSpec) -> bytes:
+    """Do what HDF5's shuffle and deflate filters do with a chunk of a column, outside its lock."""
+    data = block.tobytes()
+    if spec.shuffle and block.itemsize > 1:
+        data = np.frombuffer(data, np.uint8).reshape(-1, block.itemsize).T.tobytes()
+    deflate = zlib.compressobj(LEVEL, strategy=STRATEGY if spec.row else zlib.Z_DEFAULT_STRATEGY)
+    return deflate.compress(data) + deflate.flush()

@@ -25,16 +25,14 @@ Counts = npt.NDArray[np.int64]
 class CountReader:
     """Reads block index, counts and ids of a capture."""
 
-    def __init__(
-        self, contents: Contents, tables: tuple[TableInfo, ...], token_span: Callable[[int, int, str], tuple[int, int]]
-    ) -> None:
+    def __init__(self, contents: Contents, token_span: Callable[[int, int, str], tuple[int, int]]) -> None:
         self._contents = contents
-        self._tables = tables
+        self._tables = contents.tables
         self._token_span = token_span
         self._index = contents.column("blocks/0")
         self._page = lru_cache(64)(self._read_page)
         self._rows = lru_cache(8)(self._read_rows)
-        n = min([len(self._index), *(len(contents.column(f"{table.path}/counts/0")) for table in tables)])
+        n = min([len(self._index), *(len(contents.column(f"{table.path}/counts/0")) for table in self._tables)])
         while n and self._end(n - 1) > contents.n_passes:  # a commit between two tails
             n -= 1
         self._blocks = n

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,7 @@ from moedesk.capture.column import Column
 from moedesk.capture.committed import CommitLog
 from moedesk.capture.compact import compact
 from moedesk.capture.description import write_model
+from moedesk.capture.hdf5 import open_hdf5
 from moedesk.capture.schema import FORMAT, LIBVER, VERSION, State
 from moedesk.core.errors import CaptureError
 from moedesk.core.model import ModelInfo
@@ -32,9 +34,16 @@ class CaptureFile:
     """The file behind a ``CaptureWriter``.
 
     It is in SWMR mode except while new columns are laid out, so that a killed writer leaves what it had committed readable.
+    One thread writes. While someone watches, its columns can be read from any thread, also after it was closed or abandoned.
+
+    Attributes
+    ----------
+    path : Path
+    columns : list of Column
+        In the order of their numbers.
     """
 
-    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+    def __init__(self, path: Path, columns: Sequence[Column], compress: bool) -> None:
         """Create the file.
 
         Raises
@@ -44,6 +53,10 @@ class CaptureFile:
         """
         self.path = path.resolve()
         self.columns: list[Column] = []
+        self._compress = compress
+        self._lock = threading.RLock()  # held while it is opened or closed, and by readers
+        self._watchers = 0
+        self._writes = True
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="moedesk-capture-gzip")
         self._sequence = 0
         try:
@@ -75,25 +88,26 @@ class CaptureFile:
         """
         self._sequence = self._log.sequence
         size = self.size()
-        self._file.close()
         in_copy = size <= COPY_BYTES and free_bytes(self.path) > size + RESERVE_BYTES
-        if in_copy:
-            shutil.copyfile(self.path, self._draft)
-        self._file = h5py.File(self._draft if in_copy else self.path, "r+", libver=LIBVER, locking=False)
-        write_model(self._file, model)
-        for path, values in arrays.items():
-            if path not in self._file:
-                self._file.create_dataset(path, data=values, track_times=False)
-        self._lay_out(columns, passes)
-        if in_copy:
-            self._draft.replace(self.path)
+        with self._lock:
+            self._file.close()
+            if in_copy:
+                shutil.copyfile(self.path, self._draft)
+            self._file = h5py.File(self._draft if in_copy else self.path, "r+", libver=LIBVER, locking=False)
+            write_model(self._file, model)
+            for path, values in arrays.items():
+                if path not in self._file:
+                    self._file.create_dataset(path, data=values, track_times=False)
+            self._lay_out(columns, passes)
+            if in_copy:
+                self._draft.replace(self.path)
 
     def _lay_out(self, columns: Sequence[Column], passes: int) -> None:
         for column in columns:
-            column.create(self._file, len(self.columns))
+            column.create(self._file, len(self.columns), self._compress)
             self.columns.append(column)
         for column in self.columns:
-            column.attach(self._file, self._pool)
+            column.attach(self._file, self._pool, self._lock)
             column.write_tail()  # rows before a late column began
         CommitLog.create(self._file, len(self.columns))
         self._log = CommitLog(self._file, self._sequence)
@@ -130,33 +144,68 @@ class CaptureFile:
 
     def close(self, passes: int, state: State) -> None:
         """Write what is pending, mark the file as ``state`` and close it."""
-        try:
+        with self._lock:
+            try:
+                for column in self.columns:
+                    column.seal()
+                self._write_record(passes)
+                self._file["state"][()] = int(state)
+                tails = sum(column.tail_bytes for column in self.columns)
+                size = self.size()
+                self._file.close()
+            finally:
+                self._pool.shutdown()
             for column in self.columns:
-                column.seal()
-            self._write_record(passes)
-            self._file["state"][()] = int(state)
-            tails = sum(column.tail_bytes for column in self.columns)
-            size = self.size()
-            self._file.close()
-        finally:
-            self._pool.shutdown()
-        if tails > COMPACT_SHARE * size and free_bytes(self.path) > size + RESERVE_BYTES:
-            compact(self.path)
+                column.release()
+            # An uncompressed file is one that will be saved compressed, or thrown away.
+            if self._compress and tails > COMPACT_SHARE * size and free_bytes(self.path) > size + RESERVE_BYTES:
+                compact(self.path)
+            self._writes = False
+            if self._watchers:
+                self._open_for_reading()
 
     def abandon(self) -> None:
         """Leave the file as a kill would: what was committed stays readable.
 
         After a failed write HDF5 would still write metadata when it closes the file, about data that is not there. So it first
-        gets a descriptor that nothing can be written through.
+        gets a descriptor that nothing can be written through. While someone watches it stays open: what was not committed can
+        still be read.
         """
         self._pool.shutdown()
-        with suppress(OSError, RuntimeError, ValueError):
+        with self._lock, suppress(OSError, RuntimeError, ValueError):
+            self._writes = False
+            self._draft.unlink(missing_ok=True)
+            if not self._file:  # it failed while it was closed to be laid out anew
+                if self._watchers:
+                    self._open_for_reading()
+                return
             read_only = os.open(self.path, os.O_RDONLY)
             os.dup2(read_only, self._file.id.get_vfd_handle())
             os.close(read_only)
-        with suppress(OSError, RuntimeError, ValueError):
-            self._file.close()
-        self._draft.unlink(missing_ok=True)
+            if not self._watchers:
+                self._file.close()
+
+    def watch(self) -> None:
+        """Keep all columns readable until as many calls of ``unwatch``."""
+        with self._lock:
+            self._watchers += 1
+            if not self._file:
+                self._open_for_reading()
+
+    def unwatch(self) -> None:
+        """Nobody reads any more on behalf of one ``watch``."""
+        with self._lock, suppress(OSError, RuntimeError, ValueError):
+            self._watchers -= 1
+            if not self._watchers and not self._writes:
+                self._file.close()
+
+    def _open_for_reading(self) -> None:
+        """Open the closed file, unless somebody took it away: reading then says that it is closed."""
+        with suppress(CaptureError):
+            self._file = open_hdf5(self.path)
+            for column in self.columns:
+                if column.spec.path in self._file:
+                    column.attach_stored(self._file, self._lock)
 
 
 def free_bytes(path: Path) -> int:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import h5py
 
+from moedesk.capture.hdf5 import open_hdf5
 from moedesk.capture.reader import Capture
 from moedesk.capture.schema import FORMAT, VERSION
 from moedesk.core.errors import CaptureError
-
-_MARKED = ("already open for write", "already open for SWMR write")
 
 
 def open_capture(path: str | PathLike[str]) -> Capture:
@@ -26,7 +25,7 @@ def open_capture(path: str | PathLike[str]) -> Capture:
     """
     path = Path(path)
     _check_file(path)
-    file = _open_hdf5(path)
+    file = open_hdf5(path)
     try:
         _check_capture(file, path)
         return Capture(file, path)
@@ -47,35 +46,6 @@ def _check_file(path: Path) -> None:
         raise CaptureError(f"{path} can't be read: permission denied")
     if path.stat().st_size == 0:
         raise CaptureError(f"{path} is empty: nothing was ever recorded in it")
-
-
-def _open_hdf5(path: Path) -> h5py.File:
-    try:
-        return _without_lock(path)
-    except OSError as error:
-        said = str(error)
-    if any(mark in said for mark in _MARKED):
-        try:
-            return _without_lock(path, swmr=True)
-        except OSError:
-            raise CaptureError(
-                f"{path} was cut short while its layout was written; `moedesk recover {path}` makes a readable copy"
-            ) from None
-    if "truncated file" in said:
-        raise CaptureError(f"{path} is truncated: a part at its end is missing; copy or download it again")
-    if "signature not found" in said or not h5py.is_hdf5(path):
-        raise CaptureError(f"{path} is not an HDF5 file, so not a capture")
-    raise CaptureError(f"{path} is damaged: {said.splitlines()[0]}")
-
-
-def _without_lock(path: Path, swmr: bool = False) -> h5py.File:
-    """Open for reading; read-only and network file systems may have no locks."""
-    try:
-        return h5py.File(path, "r", swmr=swmr, locking=False)
-    except OSError as error:
-        if "locking flag values" not in str(error):
-            raise
-    return h5py.File(path, "r", swmr=swmr)  # this process has it open already, with a lock
 
 
 def _check_capture(file: h5py.File, path: Path) -> None:

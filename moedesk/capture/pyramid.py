@@ -41,13 +41,16 @@ class Pyramid:
 
         Parameters
         ----------
-        counts : for each table the (E,) counts by lane
+        counts : for each table the (E,) counts by lane, in their order
         tokens : token rows kept of it
         alone : whether its counts cannot be told from its ids, so that it must be a block of its own
         """
         if alone:
             self.close_block()
         for table, lanes in counts:
+            if len(lanes) == len(table.open[0]) and len(lanes) > 1:
+                table.open[0] += np.concatenate(tuple(lanes.values())).reshape(table.open[0].shape)
+                continue
             for lane, values in lanes.items():
                 table.open[0, lane] += values
         self._next_pass += 1

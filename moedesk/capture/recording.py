@@ -1,12 +1,15 @@
 """What the writer's thread does with each thing it is handed: to columns, in the order of arrival."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from moedesk.capture.column import Column
+from moedesk.capture.contents import TableInfo
 from moedesk.capture.file import CaptureFile
 from moedesk.capture.pyramid import CountSums, Pyramid
+from moedesk.capture.recorded import Layout, RecordedContents, RecordedTexts
 from moedesk.capture.routes import RouteTable, Stream, group_layers
 from moedesk.capture.schema import NOTE_BYTES, NOTES, PASSES, State, block_columns
 from moedesk.capture.vocabulary import VocabularyColumns
@@ -20,21 +23,25 @@ NO_TOKENS = np.empty(0, TOKEN)
 class Recording:
     """Passes, tokens, routes and counts of a capture that is being written. One thread at a time."""
 
-    def __init__(self, path: Path, half: bool, logits: bool, byte_budget: int | None) -> None:
+    def __init__(self, path: Path, half: bool, logits: bool, byte_budget: int | None, compress: bool) -> None:
         self._half, self._logits, self._byte_budget = half, logits, byte_budget
         self.counts_only = False
         self.model: ModelInfo | None = None
         self._passes, self._notes = Column(PASSES), Column(NOTES)
-        self._vocabulary = VocabularyColumns()
+        self._lines: list[str] = []
+        self._vocabulary, self._texts = VocabularyColumns(), RecordedTexts()
         index = [Column(spec) for spec in block_columns()]
         self._pyramid = Pyramid(index)
         self._streams: dict[str, Stream] = {}
         self._tables: list[RouteTable] = []
         self._committed = 0
-        self.file = CaptureFile(path, [self._passes, self._notes, *self._vocabulary.columns, *index])
+        self.file = CaptureFile(path, [self._passes, self._notes, *self._vocabulary.columns, *index], compress)
+        self._layout = self._new_layout()
 
     def describe(self, model: ModelInfo) -> None:
         """Take in the model, or the same model with more layers."""
+        if model == self.model:
+            return
         known = {place for table in self._tables for place in table.places}
         new = [layer for layer in model.layers if layer.place not in known]
         columns: list[Column] = []
@@ -53,6 +60,29 @@ class Recording:
         places = {f"routes/{table.number}/layers": np.array(table.places, "<i4") for table in self._tables}
         self.commit()
         self.file.extend(columns, model, places, self.passes)
+        self._layout = self._new_layout()
+
+    def _new_layout(self) -> Layout:
+        columns = tuple(self.file.columns)
+        tables = tuple(
+            TableInfo(f"routes/{table.number}", tuple(table.places), table.layers[0].stream, table.experts, table.top_k)
+            for table in self._tables
+        )
+        numbers = {column.spec.path: number for number, column in enumerate(columns)}
+        model = {} if self.model is None else {"model": self.model}
+        return Layout(streams=tuple(self._streams), tables=tables, columns=columns, numbers=numbers, **model)
+
+    def contents(self, state: State = State.RECORDING) -> RecordedContents:
+        """Return everything up to the last whole pass, for readers in other threads."""
+        return RecordedContents(
+            self._layout,
+            self._passes.rows,
+            tuple([column.stored + column.used for column in self._layout.columns]),
+            {name: stream.whole for name, stream in self._streams.items()},
+            tuple(self._lines),
+            state,
+            self._texts,
+        )
 
     def _add_stream(self, name: str) -> list[Column]:
         if name in self._streams:
@@ -82,16 +112,22 @@ class Recording:
             rows += len(tokens)
         self._count(layers, rows, alone=not kept or any(layer.experts is None for layer in batch.layers))
         self._passes.append(header.reshape(1))
+        for stream in self._streams.values():
+            stream.whole = stream.tokens.rows
 
     def _check(self, batch: RouteBatch) -> None:
         """Refuse a batch that does not fit before any of it is written."""
         if self.model is None:
             raise ValueError("a pass came before the model was described")
+        shapes: dict[str, tuple[int, ...]] = {}
+        last: tuple[int, ...] = ()
         for layer in batch.layers:
             info = self.model.layers[layer.layer]
             rows = len(batch.tokens.get(info.stream, NO_TOKENS))
-            shapes = {"counts": (info.experts,), "experts": (rows, info.top_k), "weights": (rows, info.top_k)}
-            shapes |= {"entropy": (rows,), "margin": (rows,), "flags": (rows,), "logits": (rows, info.experts)}
+            if last != (rows, info.experts, info.top_k):
+                last = (rows, info.experts, info.top_k)
+                shapes = {"counts": (info.experts,), "experts": (rows, info.top_k), "weights": (rows, info.top_k)}
+                shapes |= {"entropy": (rows,), "margin": (rows,), "flags": (rows,), "logits": (rows, info.experts)}
             for name, shape in shapes.items():
                 values = getattr(layer, name)
                 if values is not None and values.shape != shape:
@@ -111,7 +147,7 @@ class Recording:
         said = f"byte budget of {self._byte_budget:,} bytes reached"
         self.note(f"{said}: from pass {self._passes.rows} on only counts were kept")
 
-    def add_texts(self, ids: np.ndarray, texts: list[bytes]) -> None:
+    def add_texts(self, ids: np.ndarray, texts: Sequence[bytes]) -> None:
         """Append the texts of token ids seen for the first time."""
         self._vocabulary.append(ids, texts)
 
@@ -119,6 +155,7 @@ class Recording:
         """Append a line that says what is missing or special."""
         text = " ".join(line.split()).encode()[:NOTE_BYTES].decode("utf-8", "ignore").encode()
         self._notes.append(np.array([text], NOTES.dtype))
+        self._lines.append(text.decode())
 
     def bytes(self) -> int:
         """Return the bytes written, with those still waiting for their chunk."""

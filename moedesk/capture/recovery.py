@@ -83,11 +83,11 @@ def _whole_rows(capture: Capture) -> dict[str, int]:
     rows |= {
         path: len(contents.column(path)) for path in ("notes", "vocabulary/ids", "vocabulary/ends", "vocabulary/bytes")
     }
-    for stream in contents.streams():
+    for stream in contents.streams:
         rows |= {f"streams/{stream}/spans": capture.n_passes, f"streams/{stream}/tokens": capture.n_tokens(stream)}
     closed = {level: capture.count_reader.closed(level) for level in range(LEVELS)}
     rows |= {f"blocks/{level}": n for level, n in closed.items()}
-    for table in contents.tables(capture.model):
+    for table in contents.tables:
         names = [name for name in contents.file[table.path] if name not in ("layers", "counts")]
         rows |= {f"{table.path}/{name}": capture.n_tokens(table.stream) for name in names}
         rows |= {f"{table.path}/counts/{level}": n for level, n in closed.items()}

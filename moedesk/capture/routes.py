@@ -13,7 +13,13 @@ from moedesk.core.model import LayerInfo
 
 
 class Stream:
-    """Tokens and spans of one stream, and the tables whose rows go with its tokens."""
+    """Tokens and spans of one stream, and the tables whose rows go with its tokens.
+
+    Attributes
+    ----------
+    whole : int
+        Token rows up to the end of the last whole pass.
+    """
 
     def __init__(self, name: str, passes: int) -> None:
         tokens, spans = stream_columns(name)
@@ -21,6 +27,7 @@ class Stream:
         self.tokens = Column(tokens)
         self.spans = Column(spans, passes)
         self.tables: list[RouteTable] = []
+        self.whole = 0
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import h5py
 import numpy as np
@@ -70,19 +71,23 @@ class ColumnSpec:
         """Chunks side by side: one per layer."""
         return self.row[0] if self.row else 1
 
-    def create(self, file: h5py.File, rows: int = 0) -> h5py.Dataset:
+    @property
+    def fill_value(self) -> np.ndarray:
+        """What rows never written read as."""
+        return np.zeros((), self.dtype) if self.fill is None else np.asarray(self.fill, self.dtype)
+
+    def create(self, file: h5py.File, rows: int, compress: bool) -> h5py.Dataset:
         """Create the empty dataset; the first ``rows`` rows read as ``fill``."""
+        filters: dict[str, Any] = {"shuffle": self.shuffle, "compression": "gzip", "compression_opts": 1}
         return file.create_dataset(
             self.path,
             shape=(rows, *self.row),
             maxshape=(None, *self.row),
             dtype=self.dtype,
             chunks=(self.rows, *(1 if axis == 0 else n for axis, n in enumerate(self.row))),
-            shuffle=self.shuffle,
-            compression="gzip",
-            compression_opts=1,
             fillvalue=self.fill,
             track_times=False,
+            **(filters if compress else {}),
         )
 
 

@@ -1,4 +1,4 @@
-"""The texts of token ids, read once, when first asked for."""
+"""The texts of token ids."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,21 @@ import numpy as np
 
 
 class Vocabulary:
-    """Bytes of the token ids that a capture has seen."""
+    """Bytes of the token ids that a capture has seen. One thread at a time adds; any thread reads."""
 
-    def __init__(self, ids: np.ndarray, ends: np.ndarray, data: np.ndarray) -> None:
-        """Take the three columns; of a file that was cut short they may differ in length."""
-        ends = ends[: len(ids)]
-        ends = ends[ends <= len(data)]
-        text, start = data.tobytes(), 0
+    def __init__(self) -> None:
         self._bytes: dict[int, bytes] = {}
+        self._end = 0
+
+    def add(self, ids: np.ndarray, ends: np.ndarray, data: np.ndarray) -> None:
+        """Add rows of the three columns, in order; of a file that was cut short they may differ in length."""
+        ends = ends[: len(ids)]
+        ends = ends[ends <= self._end + len(data)]
+        text, offset, start = data.tobytes(), self._end, self._end
         for token_id, end in zip(ids.tolist(), ends.tolist(), strict=False):
-            self._bytes[token_id] = text[start:end]
+            self._bytes[token_id] = text[start - offset : end - offset]
             start = end
+        self._end = start
 
     def bytes_of(self, ids: Sequence[int]) -> list[bytes]:
         """Return the bytes of each id, of ``⟨17⟩`` if there are none."""

@@ -1,5 +1,7 @@
 """Texts of the token ids that were seen, as bytes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from moedesk.capture.column import Column

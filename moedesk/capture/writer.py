@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Self
@@ -13,6 +13,7 @@ from typing import Literal, Self
 import numpy as np
 
 from moedesk.capture.file import free_bytes, reason
+from moedesk.capture.live import LiveCapture
 from moedesk.capture.recording import Recording
 from moedesk.capture.schema import State
 from moedesk.capture.vocabulary import Texts, Unseen
@@ -23,6 +24,10 @@ FLUSH_SECONDS = 0.25
 """Between two commits while data comes in: a kill loses at most this and the time a commit takes."""
 QUEUE_BYTES = 256 << 20
 """``append`` waits when more than this is queued: the disk is slower than the model."""
+PUBLISH_SECONDS = 0.005
+"""At most so old is what a ``LiveCapture`` may go on to while the writer is busy."""
+CHECK_BYTES = 512 << 10
+"""The free space of the disk is looked at after so many bytes; ``file.RESERVE_BYTES`` is more."""
 
 
 class CaptureWriter:
@@ -42,6 +47,10 @@ class CaptureWriter:
         ``exact`` keeps weights, entropy, margin and logits as float32, ``float16`` halves them.
     byte_budget : int or None
         Beyond it only counts are recorded.
+    compress : bool
+        Whether chunks are compressed; without, the file is several times as large and its writing much faster.
+    queue_bytes : int
+        ``append`` waits while more than this is queued.
 
     Raises
     ------
@@ -56,18 +65,24 @@ class CaptureWriter:
         store_logits: bool = False,
         weights: Literal["exact", "float16"] = "exact",
         byte_budget: int | None = None,
+        compress: bool = True,
+        queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         self.path = Path(path)
-        self._recording = Recording(self.path, weights == "float16", store_logits, byte_budget)
+        self._recording = Recording(self.path, weights == "float16", store_logits, byte_budget, compress)
+        self._contents = self._recording.contents()
+        self._next_publish = 0.0
+        self._unchecked_bytes = CHECK_BYTES
         self._vocabulary = vocabulary
         self._unseen = Unseen()
         self._stopped = ""
         self._size = self._recording.file.size()
         self._jobs: deque[tuple[int, Callable[[], None]]] = deque()
-        self._queued_bytes = 0
+        self._queued_bytes, self._most_bytes = 0, queue_bytes
         self._asked = self._flushed = 0  # numbers of the last flush asked for and done
         self._closing = self._closed = False
-        self._change = threading.Condition()
+        lock = threading.Lock()
+        self._work, self._done = threading.Condition(lock), threading.Condition(lock)
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="moedesk-capture-writer", daemon=True)
         self._thread.start()
@@ -89,16 +104,34 @@ class CaptureWriter:
         """Size of the file at the last commit."""
         return self._size
 
+    def live(self) -> LiveCapture:
+        """Return a store of what this writer has taken so far, for this process; close it when it is no longer needed."""
+        return LiveCapture(self.path, self._recording.file, lambda: self._contents)
+
     def describe(self, model: ModelInfo) -> None:
         """Say what is recorded; again when more layers or streams turned up. Comes before the first ``append``."""
         self._put(0, lambda: self._recording.describe(model))
 
     def append(self, batch: RouteBatch) -> None:
-        """Add the routing of one pass. Its arrays must not change afterwards."""
+        """Add the routing of one pass. Its arrays must not change afterwards. It waits while too much is queued."""
         if self._vocabulary is not None and not self._stopped:
             for tokens in batch.tokens.values():
-                self._add_texts(self._vocabulary, tokens["token_id"])
+                self._ask_texts(self._vocabulary, tokens["token_id"])
         self._put(_bytes_of(batch), lambda: self._recording.append(batch))
+
+    def add_texts(self, ids: np.ndarray, texts: Sequence[bytes]) -> None:
+        """Add the bytes of token ids; those that are known already, or negative, are left out.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many texts as ids.
+        """
+        given = dict(zip(ids.tolist(), texts, strict=True))
+        new = self._unseen.take(ids)
+        if len(new):
+            found = [given[token_id] for token_id in new.tolist()]
+            self._put(sum(map(len, found)), lambda: self._recording.add_texts(new, found))
 
     def note(self, line: str) -> None:
         """Keep one line in the file that says what is missing or special."""
@@ -108,19 +141,19 @@ class CaptureWriter:
         """Return when everything so far is committed (or the writer stopped)."""
         if not self._is_here():
             return
-        with self._change:
+        with self._done:
             self._asked += 1
             wanted = self._asked
-            self._change.notify_all()
-            self._change.wait_for(lambda: self._flushed >= wanted or self._closed)
+            self._work.notify()
+            self._done.wait_for(lambda: self._flushed >= wanted or self._closed)
 
     def close(self) -> None:
         """Write what is pending, mark the file complete (unless the writer stopped) and close it. Twice is harmless."""
         if not self._is_here():
             return
-        with self._change:
+        with self._work:
             self._closing = True
-            self._change.notify_all()
+            self._work.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join()
         atexit.unregister(self.close)
@@ -129,7 +162,7 @@ class CaptureWriter:
         """Whether this is the process that opened the file, not a fork of it (such as a data loader's worker)."""
         return os.getpid() == self._process
 
-    def _add_texts(self, vocabulary: Texts, ids: np.ndarray) -> None:
+    def _ask_texts(self, vocabulary: Texts, ids: np.ndarray) -> None:
         new = self._unseen.take(ids)
         if not len(new):
             return
@@ -146,13 +179,13 @@ class CaptureWriter:
     def _put(self, size: int, job: Callable[[], None]) -> None:
         if not self._is_here():
             return
-        with self._change:
+        with self._work:
             if self._stopped or self._closing:
                 return
-            self._change.wait_for(lambda: self._queued_bytes < QUEUE_BYTES or self._closed)
+            self._done.wait_for(lambda: self._queued_bytes < self._most_bytes or self._closed)
             self._jobs.append((size, job))
             self._queued_bytes += size
-            self._change.notify_all()
+            self._work.notify()
 
     # in the writer's thread
 
@@ -160,34 +193,48 @@ class CaptureWriter:
         next_commit = time.monotonic() + FLUSH_SECONDS
         dirty = False
         while True:
-            with self._change:
+            with self._work:
                 wait = max(0.0, next_commit - time.monotonic()) if dirty else None
-                self._change.wait_for(lambda: self._jobs or self._closing or self._asked > self._flushed, wait)
+                self._work.wait_for(lambda: self._jobs or self._closing or self._asked > self._flushed, wait)
                 jobs, asked, closing = tuple(self._jobs), self._asked, self._closing
                 self._jobs.clear()
             for size, job in jobs:
-                dirty |= self._attempt(job)
-                with self._change:
+                dirty |= self._attempt(job, size)
+                with self._done:
                     self._queued_bytes -= size
-                    self._change.notify_all()
-                if dirty and time.monotonic() >= next_commit:
+                    self._done.notify_all()
+                now = time.monotonic()
+                if now >= self._next_publish:
+                    self._publish(now)
+                if dirty and now >= next_commit:
                     dirty, next_commit = self._commit()
+            if jobs:
+                self._publish(time.monotonic())
             if closing:
                 break
             if dirty and (asked > self._flushed or time.monotonic() >= next_commit):
                 dirty, next_commit = self._commit()
-            with self._change:
+            with self._done:
                 self._flushed = asked if not dirty else self._flushed
-                self._change.notify_all()
+                self._done.notify_all()
         self._finish()
 
-    def _attempt(self, job: Callable[[], None]) -> bool:
+    def _publish(self, now: float) -> None:
+        """Let live captures go on to what was done so far."""
+        if not self._stopped:
+            self._contents = self._recording.contents()
+            self._next_publish = now + PUBLISH_SECONDS
+
+    def _attempt(self, job: Callable[[], None], size: int) -> bool:
         """Do one job; stop if it fails. Returns whether there is something to commit."""
         if self._stopped:
             return False
         try:
-            if self._recording.file.lacks_space():
-                raise OSError(f"the disk is full ({free_bytes(self.path) / 2**20:.1f} MiB left)")
+            self._unchecked_bytes += size
+            if self._unchecked_bytes >= CHECK_BYTES:
+                self._unchecked_bytes = 0
+                if self._recording.file.lacks_space():
+                    raise OSError(f"the disk is full ({free_bytes(self.path) / 2**20:.1f} MiB left)")
             job()
         except Exception as error:
             self._stop(error)
@@ -214,19 +261,29 @@ class CaptureWriter:
             self._size = self._recording.file.size()
         except Exception:  # the disk refuses even that: the last commit stands
             self._recording.file.abandon()
+        self._contents = self._recording.contents(State.STOPPED)
 
     def _finish(self) -> None:
         if not self._stopped:
             try:
                 self._recording.close(State.COMPLETE)
                 self._size = self._recording.file.size()
+                self._contents = self._recording.contents(State.COMPLETE)
             except Exception as error:
                 self._stop(error)
-        with self._change:
+        with self._done:
             self._closed = True
-            self._change.notify_all()
+            self._done.notify_all()
 
 
 def _bytes_of(batch: RouteBatch) -> int:
-    arrays = [getattr(layer, name) for layer in batch.layers for name in ("experts", "weights", "logits")]
-    return sum(array.nbytes for array in arrays if array is not None)
+    size = sum([tokens.nbytes for tokens in batch.tokens.values()])
+    for layer in batch.layers:
+        size += layer.counts.nbytes
+        if layer.experts is not None:
+            size += layer.experts.nbytes
+        if layer.weights is not None:
+            size += layer.weights.nbytes
+        if layer.logits is not None:
+            size += layer.logits.nbytes
+    return size
