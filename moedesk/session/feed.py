@@ -59,6 +59,13 @@ class Feed:
             if not self.streams:
                 self._show(self._new(name), None)
 
+    def name_unused(self, title: str) -> None:
+        """Call sessions that wait for a model after their kernel; in the GUI thread."""
+        for stream in self.streams:
+            if not stream.used and stream.number is None and stream.store.name != title:
+                stream.name = stream.store.name = title
+                self._renamed(stream)
+
     def begin_anew(self, stream: LiveStream) -> None:
         """Put a new stream, with an empty capture, in the place of one; in a worker."""
         new = self._new(stream.name)

@@ -115,8 +115,12 @@ class Kernels:
         self._feeds[kernel] = feed
         self.all.append(kernel)
         self.current = kernel
-        kernel.changed.connect(lambda _: self.changed.emit("kernels"))
+        kernel.changed.connect(lambda _: self._kernel_changed(kernel, feed))
         kernel.start()
         self.prepare(kernel)
         self.changed.emit("kernels")
         return kernel
+
+    def _kernel_changed(self, kernel: Kernel, feed: Feed) -> None:
+        feed.name_unused(kernel.title)
+        self.changed.emit("kernels")
