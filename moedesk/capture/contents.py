@@ -41,6 +41,10 @@ class Contents(Protocol):
         """What became of the recording."""
 
     @property
+    def created(self) -> str:
+        """When recording began: ISO 8601, UTC."""
+
+    @property
     def model(self) -> ModelInfo:
         """The model; one without layers before it is known."""
 

@@ -23,7 +23,13 @@ Counts = npt.NDArray[np.int64]
 
 
 class CountReader:
-    """Reads block index, counts and ids of a capture."""
+    """Reads block index, counts and ids of a capture.
+
+    Attributes
+    ----------
+    covered : int
+        Passes that blocks cover; those after are counted by their ids.
+    """
 
     def __init__(self, contents: Contents, token_span: Callable[[int, int, str], tuple[int, int]]) -> None:
         self._contents = contents
@@ -36,12 +42,12 @@ class CountReader:
         while n and self._end(n - 1) > contents.n_passes:  # a commit between two tails
             n -= 1
         self._blocks = n
-        self._covered = self._end(n - 1) if n else 0
+        self.covered = self._end(n - 1) if n else 0
 
     def window(self, table: TableInfo, lane: int, first: int, last: int) -> Counts:
         """Return the (E,) counts of passes first…last at one layer."""
         a = bisect_left(range(self._blocks), first, key=self._first)
-        b = self._blocks if last >= self._covered else self._holding(last)
+        b = self._blocks if last >= self.covered else self._holding(last)
         if a >= b:
             return self.by_group(table, lane, np.array([first, last]))[0]
         begin, end = self._first(a), self._end(b - 1)
@@ -62,8 +68,8 @@ class CountReader:
         for start in range(a, min(b, self._blocks), SLAB):
             stop = min(start + SLAB, b, self._blocks)
             self._add_slab(out, table, lane, edges, start, stop)
-        if last > self._covered:
-            self._add_ids(out, table, lane, edges, max(first, self._covered), last)
+        if last > self.covered:
+            self._add_ids(out, table, lane, edges, max(first, self.covered), last)
         return out
 
     def _add_slab(self, out: Counts, table: TableInfo, lane: int, edges: np.ndarray, start: int, stop: int) -> None:
@@ -149,10 +155,10 @@ class CountReader:
         rest = max(stop * scale, a)
         index = self._contents.column(f"blocks/{level}").read(start, stop)
         edges = [int(first) for first in index["first"][::step]]
-        end = last if last > self._covered else self._end(max(b, stop * scale) - 1)
-        has_rest = rest < b or last > self._covered
+        end = last if last > self.covered else self._end(max(b, stop * scale) - 1)
+        has_rest = rest < b or last > self.covered
         if has_rest:
-            edges.append(self._first(rest) if rest < b else self._covered)
+            edges.append(self._first(rest) if rest < b else self.covered)
         edges.append(end)
 
         def read(table: TableInfo, lane: int) -> np.ndarray:
@@ -188,7 +194,7 @@ class CountReader:
 
     def _holding(self, number: int) -> int:
         """Return the base block that holds a pass, or the number of blocks if none does."""
-        if number >= self._covered:
+        if number >= self.covered:
             return self._blocks
         return bisect_right(range(self._blocks), number, key=self._first) - 1
 

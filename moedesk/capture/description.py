@@ -12,6 +12,7 @@ import numpy as np
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 
 T = TypeVar("T", LayerInfo, ModuleInfo)
+UNKNOWN = "unknown model"
 _SCALARS = ("name", "class_name", "dtype", "device", "parameters", "config", "tokenizer", "versions")
 
 
@@ -30,7 +31,7 @@ def write_model(file: h5py.File, model: ModelInfo) -> None:
 def read_model(file: h5py.File) -> ModelInfo:
     """Read ``/model``; a capture that never saw its model gives an empty one."""
     if "model" not in file:
-        return ModelInfo("unknown model", "")
+        return ModelInfo(UNKNOWN, "")
     info = json.loads(file["model/info"][()].tobytes().decode())
     return ModelInfo(
         layers=_read_rows(file["model/layers"], LayerInfo),

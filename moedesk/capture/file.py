@@ -41,6 +41,8 @@ class CaptureFile:
     path : Path
     columns : list of Column
         In the order of their numbers.
+    created : str
+        ISO 8601, UTC.
     """
 
     def __init__(self, path: Path, columns: Sequence[Column], compress: bool) -> None:
@@ -53,6 +55,7 @@ class CaptureFile:
         """
         self.path = path.resolve()
         self.columns: list[Column] = []
+        self.created = datetime.now(UTC).isoformat(timespec="seconds")
         self._compress = compress
         self._lock = threading.RLock()  # held while it is opened or closed, and by readers
         self._watchers = 0
@@ -60,11 +63,11 @@ class CaptureFile:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="moedesk-capture-gzip")
         self._sequence = 0
         try:
-            _check_target(self.path)
+            check_target(self.path)
             self._file = h5py.File(self._draft, "w", libver=LIBVER, locking=False)
             self._file.attrs["format"] = np.bytes_(FORMAT)
             self._file.attrs["version"] = np.int64(VERSION)
-            self._file.attrs["created"] = np.bytes_(datetime.now(UTC).isoformat(timespec="seconds"))
+            self._file.attrs["created"] = np.bytes_(self.created)
             self._file.attrs["writer"] = np.bytes_(f"moedesk {__version__}")
             self._file.create_dataset("state", data=np.uint8(State.RECORDING), track_times=False)
             self._lay_out(columns, 0)
@@ -213,7 +216,8 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path.parent).free
 
 
-def _check_target(path: Path) -> None:
+def check_target(path: Path) -> None:
+    """Raise an OSError that says why a file can't be written there."""
     if path.is_dir():
         raise IsADirectoryError("it is a folder")
     if not path.parent.is_dir():

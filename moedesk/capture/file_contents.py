@@ -68,6 +68,13 @@ class FileContents:
         return int(last["first"] + last["count"])
 
     @cached_property
+    def created(self) -> str:
+        """When recording began: ISO 8601, UTC."""
+        with self.lock:
+            text = self.file.attrs["created"]
+        return text.decode() if isinstance(text, bytes) else str(text)
+
+    @cached_property
     def model(self) -> ModelInfo:
         """The model it was recorded from."""
         with self.lock:

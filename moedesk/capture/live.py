@@ -62,7 +62,7 @@ class LiveCapture:
 
     @property
     def now(self) -> Routing:
-        """This moment, which stays as it is.
+        """What is published, which stays as it is.
 
         Raises
         ------

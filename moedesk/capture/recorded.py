@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +19,8 @@ class Layout:
 
     Attributes
     ----------
+    created : str
+        When recording began: ISO 8601, UTC.
     model : ModelInfo
     streams : tuple of str
     tables : tuple of TableInfo
@@ -27,11 +29,12 @@ class Layout:
     numbers : mapping of path to number
     """
 
-    model: ModelInfo = ModelInfo("unknown model", "")
-    streams: tuple[str, ...] = ()
-    tables: tuple[TableInfo, ...] = ()
-    columns: tuple[Column, ...] = ()
-    numbers: Mapping[str, int] = field(default_factory=dict)
+    created: str
+    model: ModelInfo
+    streams: tuple[str, ...]
+    tables: tuple[TableInfo, ...]
+    columns: tuple[Column, ...]
+    numbers: Mapping[str, int]
 
 
 class RecordedTexts:
@@ -76,6 +79,11 @@ class RecordedContents:
     lines: tuple[str, ...]
     state: State
     texts: RecordedTexts
+
+    @property
+    def created(self) -> str:
+        """When recording began: ISO 8601, UTC."""
+        return self.layout.created
 
     @property
     def model(self) -> ModelInfo:

@@ -7,6 +7,7 @@ import numpy as np
 
 from moedesk.capture.column import Column
 from moedesk.capture.contents import TableInfo
+from moedesk.capture.description import UNKNOWN
 from moedesk.capture.file import CaptureFile
 from moedesk.capture.pyramid import CountSums, Pyramid
 from moedesk.capture.recorded import Layout, RecordedContents, RecordedTexts
@@ -69,8 +70,8 @@ class Recording:
             for table in self._tables
         )
         numbers = {column.spec.path: number for number, column in enumerate(columns)}
-        model = {} if self.model is None else {"model": self.model}
-        return Layout(streams=tuple(self._streams), tables=tables, columns=columns, numbers=numbers, **model)
+        model = self.model or ModelInfo(UNKNOWN, "")
+        return Layout(self.file.created, model, tuple(self._streams), tables, columns, numbers)
 
     def contents(self, state: State = State.RECORDING) -> RecordedContents:
         """Return everything up to the last whole pass, for readers in other threads."""

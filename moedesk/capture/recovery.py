@@ -9,8 +9,9 @@ import h5py
 from moedesk.capture.compact import copy_capture
 from moedesk.capture.open import open_capture
 from moedesk.capture.reader import Capture
-from moedesk.capture.schema import LEVELS, LIBVER, State
+from moedesk.capture.schema import LIBVER, State
 from moedesk.capture.superblock import clear_mark
+from moedesk.capture.whole import Whole
 from moedesk.core.errors import CaptureError
 
 
@@ -66,7 +67,8 @@ def _write_copy(capture: Capture, target: Path) -> None:
     with h5py.File(target, "w", libver=LIBVER) as copy:
         copy_capture(capture.contents.file, copy)
         if capture.contents.state == State.RECORDING:
-            for path, rows in _whole_rows(capture).items():
+            rows_of = Whole(capture).stored | {"notes": len(capture.contents.lines)}
+            for path, rows in rows_of.items():
                 column = capture.contents.column(path)
                 stored = min(rows, column.stored)
                 copy[path].resize(stored, axis=0)  # drops what was written but never committed
@@ -74,21 +76,3 @@ def _write_copy(capture: Capture, target: Path) -> None:
                 if stored < rows:
                     copy[path][stored:] = column.read(stored, rows)
             copy["state"][()] = int(State.RECOVERED)
-
-
-def _whole_rows(capture: Capture) -> dict[str, int]:
-    """Return for each column the rows that belong to committed passes."""
-    rows = {"passes": capture.n_passes}
-    contents = capture.contents
-    rows |= {
-        path: len(contents.column(path)) for path in ("notes", "vocabulary/ids", "vocabulary/ends", "vocabulary/bytes")
-    }
-    for stream in contents.streams:
-        rows |= {f"streams/{stream}/spans": capture.n_passes, f"streams/{stream}/tokens": capture.n_tokens(stream)}
-    closed = {level: capture.count_reader.closed(level) for level in range(LEVELS)}
-    rows |= {f"blocks/{level}": n for level, n in closed.items()}
-    for table in contents.tables:
-        names = [name for name in contents.file[table.path] if name not in ("layers", "counts")]
-        rows |= {f"{table.path}/{name}": capture.n_tokens(table.stream) for name in names}
-        rows |= {f"{table.path}/counts/{level}": n for level, n in closed.items()}
-    return rows

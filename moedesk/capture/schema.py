@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from math import prod
 from typing import Any
 
 import h5py
@@ -70,6 +71,11 @@ class ColumnSpec:
     def lanes(self) -> int:
         """Chunks side by side: one per layer."""
         return self.row[0] if self.row else 1
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, uncompressed."""
+        return prod(self.row) * self.dtype.itemsize
 
     @property
     def fill_value(self) -> np.ndarray:

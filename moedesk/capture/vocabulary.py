@@ -6,8 +6,6 @@ import numpy as np
 
 from moedesk.capture.column import Column
 from moedesk.capture.schema import VOCABULARY_BYTES, VOCABULARY_ENDS, VOCABULARY_IDS
-from moedesk.core.vocabulary import Texts as Texts
-from moedesk.core.vocabulary import Unseen as Unseen
 
 
 class VocabularyColumns:

@@ -16,9 +16,9 @@ from moedesk.capture.file import free_bytes, reason
 from moedesk.capture.live import LiveCapture
 from moedesk.capture.recording import Recording
 from moedesk.capture.schema import State
-from moedesk.capture.vocabulary import Texts, Unseen
 from moedesk.core.batch import RouteBatch
 from moedesk.core.model import ModelInfo
+from moedesk.core.vocabulary import Texts, Unseen
 
 FLUSH_SECONDS = 0.25
 """Between two commits while data comes in: a kill loses at most this and the time a commit takes."""
