@@ -89,7 +89,7 @@ class _Row(QWidget):
         for label, act in actions:
             button = QPushButton(label)
             button.clicked.connect(lambda: bar.dismiss(self))
-            button.clicked.connect(act)
+            button.clicked.connect(lambda _=False, act=act: act())
             layout.addWidget(button)
         layout.addWidget(self._close)
 
