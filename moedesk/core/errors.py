@@ -4,6 +4,10 @@
 class MoedeskError(Exception):
     """What went wrong and what to do about it, in one line; commands print it without a traceback."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and Jupyter show in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class CaptureError(MoedeskError):
     """A file cannot be read as a capture, or cannot be written."""

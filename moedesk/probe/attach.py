@@ -77,6 +77,7 @@ def attach(
             sink = _link(model, tokenizer)
         tracer = Tracer(model, candidates, chosen, tokenizer, Wanted(every, counts_only, logits), sink, waits=False)
         attachment = Attachment(model, tracer)
+        attachment.stream = getattr(sink, "number", None)
         _running.add(attachment)
     return attachment
 
@@ -98,7 +99,11 @@ class Attachment:
         Name or path it was loaded from, else its class name.
     number : int
         Grows from one attachment to the next.
+    stream : int or None
+        Number of its stream in the link; None if its sink is none of the link's.
     """
+
+    stream: int | None = None
 
     _numbers = 0
 

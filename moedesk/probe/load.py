@@ -1,5 +1,7 @@
 """Loads a model and its tokenizer from this machine: never from the network."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ SAMPLES = {"sample": "tinymoe", "sample-sick": "tinymoe-sick"}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
-def load(name: str | Path) -> tuple[nn.Module, Any]:
+def load(name: str | Path, progress: Callable[[float], None] | None = None, **options: Any) -> tuple[nn.Module, Any]:
     """Load a model, in evaluation mode, and its tokenizer (None if it has none).
 
     Parameters
@@ -26,6 +28,10 @@ def load(name: str | Path) -> tuple[nn.Module, Any]:
     name : str or path-like
         ``sample`` or ``sample-sick`` (float32, as their reference counts), a folder, or the name of a model in the local
         Hugging Face cache (dtype as stored).
+    progress : function, optional
+        Called with the share of the weights that is loaded, 0 to 1.
+    **options
+        More arguments of ``from_pretrained``, such as ``dtype`` or ``device_map``.
 
     Raises
     ------
@@ -34,29 +40,59 @@ def load(name: str | Path) -> tuple[nn.Module, Any]:
     """
     shipped = SAMPLES.get(str(name))
     source = str(resource("sample", shipped)) if shipped else str(name)
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
+    options = {"dtype": torch.float32 if shipped else "auto", **options}
     try:
-        model = _load_model(source, torch.float32 if shipped else "auto")
-        return model.eval(), load_tokenizer(source)
+        with _bars_to(progress):
+            return _load_model(source, options).eval(), load_tokenizer(source)
     except OSError:
         raise MoedeskError(
-            f"no model {source!r} on this machine; give a folder that holds one, or one of {', '.join(SAMPLES)}"
+            f"no model {source!r} on this machine; give a folder that holds one, a model that was fetched with "
+            f"`hf download`, or one of {', '.join(SAMPLES)}"
         ) from None
     except (ValueError, ImportError, KeyError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise MoedeskError(f"{source} can't be loaded as a transformers model: {reason}") from None
-    finally:
-        if shown:
-            transformers.utils.logging.enable_progress_bar()
 
 
-def _load_model(source: str, dtype: torch.dtype | str) -> Any:
+def _load_model(source: str, options: dict[str, Any]) -> Any:
     config = AutoConfig.from_pretrained(source, local_files_only=True)
     for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModel):
         if type(config) in auto._model_mapping:
-            return auto.from_pretrained(source, dtype=dtype, local_files_only=True)
+            return auto.from_pretrained(source, local_files_only=True, **options)
     raise ValueError(f"{type(config).__name__} has no model class here")
+
+
+class _Counted(transformers.utils.logging.EmptyTqdm):
+    """Stands in for a progress bar of transformers: shows nothing, and tells how far its iterable is."""
+
+    def __init__(self, progress: Callable[[float], None], items: Sequence[Any]) -> None:
+        super().__init__(items)
+        self._progress, self._items = progress, items
+
+    def __iter__(self) -> Iterator[Any]:
+        for done, item in enumerate(self._items):
+            yield item
+            self._progress((done + 1) / len(self._items))
+
+
+@contextmanager
+def _bars_to(progress: Callable[[float], None] | None) -> Iterator[None]:
+    """Show none of the bars of transformers, and tell ``progress`` what they would have shown."""
+    logging = transformers.utils.logging
+
+    def counted(factory: Any, args: Any, kwargs: Any) -> Any:
+        sized = bool(args) and hasattr(args[0], "__len__")
+        return _Counted(progress, args[0]) if progress is not None and sized else factory(*args, **kwargs)
+
+    shown = logging.is_progress_bar_enabled()
+    before = logging.set_tqdm_hook(counted)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(source: str) -> Any:
