@@ -1,0 +1,124 @@
+"""A ``RouteBatch`` as a message: layers that look alike are stacked, so that a pass is a few arrays however deep the model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from moedesk.core.batch import LayerRoutes, RouteBatch
+from moedesk.core.columns import PASS, TOKEN, PassFlag
+from moedesk.link.message import Frames, Message, Part, encode, whole
+from moedesk.link.protocol import LinkError
+
+_COLUMNS = ("experts", "weights", "entropy", "margin", "flags", "logits")
+_DIMENSIONS = {"experts": 3, "weights": 3, "entropy": 2, "margin": 2, "flags": 2, "logits": 3}
+_KINDS = {"experts": "i", "weights": "f", "entropy": "f", "margin": "f", "flags": "u", "logits": "f"}
+_NO_TOKENS = np.empty(0, TOKEN)
+
+
+def counts_of(batch: RouteBatch) -> RouteBatch:
+    """Return the same pass with exact counts and nothing else."""
+    header = batch.header.copy()
+    header["flags"] |= np.uint8(PassFlag.COUNTS_ONLY)
+    layers = tuple(LayerRoutes(layer.layer, layer.counts) for layer in batch.layers)
+    return replace(batch, header=header, tokens=dict.fromkeys(batch.tokens, _NO_TOKENS), layers=layers)
+
+
+def encode_batch(stream: int, batch: RouteBatch) -> Frames:
+    """Make frames of the routing of a pass; its arrays may change afterwards.
+
+    Expert counts go as the places and values that are not 0 where that is shorter: of a decoded token, few are.
+    """
+    parts = [whole("header", np.asarray(batch.header))]
+    parts += [whole(f"tokens.{number}", rows) for number, rows in enumerate(batch.tokens.values())]
+    groups = []
+    for number, (_, run) in enumerate(groupby(batch.layers, _look)):
+        layers = list(run)
+        experts = len(layers[0].counts)
+        groups.append({"layers": [layer.layer for layer in layers], "experts": experts})
+        counts = np.concatenate([layer.counts for layer in layers]).astype(np.int64, copy=False)
+        places = counts.nonzero()[0]
+        if 12 * len(places) < counts.nbytes:
+            parts += [whole(f"{number}.places", places.astype("<u4")), whole(f"{number}.values", counts[places])]
+        else:
+            parts.append(Part(f"{number}.counts", (len(layers), experts), (counts,)))
+        for name in _COLUMNS:
+            pieces = [getattr(layer, name) for layer in layers]
+            if pieces[0] is not None:
+                parts.append(Part(f"{number}.{name}", (len(pieces), *pieces[0].shape), pieces))
+    return encode("batch", {"stream": stream, "streams": list(batch.tokens), "groups": groups}, parts)
+
+
+def _look(layer: LayerRoutes) -> tuple[Any, ...]:
+    """What layers must share to lie in one array."""
+    look: list[Any] = [layer.counts.shape]
+    for name in _COLUMNS:
+        column = getattr(layer, name)
+        look.append(None if column is None else (column.shape, column.dtype))
+    return tuple(look)
+
+
+def decode_batch(message: Message) -> RouteBatch:
+    """Make the batch of a message; its arrays are read-only and stay valid.
+
+    Raises
+    ------
+    LinkError
+        The arrays are not those of a pass.
+    """
+    arrays = message.arrays
+    header = arrays.get("header")
+    if header is None or header.dtype != PASS or header.shape != ():
+        raise LinkError("a pass without a header")
+    tokens = {}
+    for number, stream in enumerate(message.fields["streams"]):
+        rows = arrays.get(f"tokens.{number}")
+        if rows is None or rows.dtype != TOKEN or rows.ndim != 1 or not isinstance(stream, str):
+            raise LinkError("a pass with token rows that are none")
+        tokens[stream] = rows
+    layers: list[LayerRoutes] = []
+    for number, group in enumerate(message.fields["groups"]):
+        layers += _layers(group, number, arrays)
+    if len({layer.layer for layer in layers}) < len(layers):
+        raise LinkError("a pass that has a layer twice")
+    return RouteBatch(header, tokens, tuple(layers))
+
+
+def _layers(group: Any, number: int, arrays: Mapping[str, np.ndarray]) -> Sequence[LayerRoutes]:
+    match group:
+        case {"layers": list(places), "experts": int(experts)} if (
+            places and all(type(place) is int and place >= 0 for place in places) and 0 <= experts <= 1 << 20
+        ):
+            pass
+        case _:
+            raise LinkError("a pass with layers that are none")
+    columns: list[np.ndarray | list[None]] = [_counts(number, len(places), experts, arrays)]
+    for name in _COLUMNS:
+        stack = arrays.get(f"{number}.{name}")
+        if stack is None:
+            columns.append([None] * len(places))
+            continue
+        if stack.ndim != _DIMENSIONS[name] or len(stack) != len(places) or stack.dtype.kind != _KINDS[name]:
+            raise LinkError(f"a pass with {name} of a wrong shape or type")
+        columns.append(stack)
+    return [LayerRoutes(place, *values) for place, *values in zip(places, *columns, strict=True)]
+
+
+def _counts(number: int, layers: int, experts: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(layers, experts) int64."""
+    counts = arrays.get(f"{number}.counts")
+    if counts is None:
+        places, values = arrays.get(f"{number}.places"), arrays.get(f"{number}.values")
+        if places is None or values is None or places.shape != values.shape or places.dtype != "<u4":
+            raise LinkError("a pass without counts")
+        counts = np.zeros(layers * experts, np.int64)
+        if len(places) and int(places.max()) >= len(counts):
+            raise LinkError("a pass with counts of experts that aren't there")
+        counts[places] = values
+        counts = counts.reshape(layers, experts)
+        counts.flags.writeable = False
+    if counts.shape != (layers, experts) or counts.dtype != np.int64:
+        raise LinkError("a pass with counts of a wrong shape or type")
+    return counts
