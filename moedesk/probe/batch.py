@@ -1,16 +1,15 @@
 """One pass, arrived on the host: its header, token rows and routes, as a ``RouteBatch``. NumPy only, on the writer's thread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
 
 from moedesk.core.batch import LayerRoutes, RouteBatch
-from moedesk.core.columns import PASS, TOKEN, PassFlag, RouteFlag, TokenKind
+from moedesk.core.columns import PASS, TOKEN, PassFlag, TokenKind
+from moedesk.probe.block import Block, blocks_of, numpy_of
 from moedesk.probe.calls import Call
-from moedesk.probe.scout import Binding
-from moedesk.probe.tap import LayerGroup, Transfer
+from moedesk.probe.tap import Piece, Transfer
 from moedesk.probe.tokens import HostCall, Sequences, find_phase, token_rows, unknown_rows
 
 
@@ -24,7 +23,8 @@ class RecordedPass:
         Wall clock at its start; that plus the time taken.
     calls : list of Call
         Outermost first.
-    groups : list of LayerGroup
+    pieces : list of Piece
+        Its events.
     full : bool
         Whether more than counts is kept.
     training, failed, caches : bool
@@ -37,8 +37,8 @@ class RecordedPass:
 
     t0_ns: int
     transfer: Transfer
+    pieces: list[Piece]
     calls: list[Call] = field(default_factory=list)
-    groups: list[LayerGroup] = field(default_factory=list)
     t1_ns: int = 0
     full: bool = True
     training: bool = False
@@ -50,25 +50,12 @@ class RecordedPass:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its routing."""
-        tensors = [
-            tensor
-            for group in self.groups
-            for tensor in (group.ids, group.weights, group.entropy, group.margin, group.logits)
-            if tensor is not None
-        ]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """About what it holds."""
+        return _PASS_BYTES + sum(piece.nbytes for piece in self.pieces)
 
 
-@dataclass(frozen=True)
-class _Routes:
-    """One layer's rows in one call of its experts, on the host."""
-
-    ids: np.ndarray
-    weights: np.ndarray | None
-    entropy: np.ndarray | None
-    margin: np.ndarray | None
-    logits: np.ndarray | None
+_PASS_BYTES = 8192
+"""What a pass holds besides its events: calls, and their tokens."""
 
 
 class BatchMaker:
@@ -94,24 +81,21 @@ class BatchMaker:
         """Return the batch of a pass; waits for its copies."""
         recorded.transfer.wait()
         calls = [_arrive(call) for call in recorded.calls]
+        blocks = blocks_of([group for piece in recorded.pieces for group in piece.groups()])
         firsts: dict[int, int] = {}
-        bindings, layers = _by_layer(recorded.groups)
         rows: dict[str, np.ndarray] = {}
         unknown = False
-        for stream in dict.fromkeys(binding.layer.stream for binding in bindings.values()):
-            members = [path for path, binding in bindings.items() if binding.layer.stream == stream]
-            stacks = {bindings[path].candidate.stack_path for path in members}
-            seen = [sum(len(part.ids) for part in layers[path]) for path in members]
+        for stream in dict.fromkeys(block.stream for block in blocks):
+            members = [block for block in blocks if block.stream == stream]
+            stacks = {binding.candidate.stack_path for block in members for binding in block.bindings}
+            seen = [block.rows for block in members for _ in block.bindings]
             rows[stream] = self._stream_rows([call for call in calls if call.path in stacks], seen, firsts)
             unknown |= bool((rows[stream]["token_id"] == -1).any())
-        routes = tuple(
-            self._layer_routes(bindings[path], parts, rows[bindings[path].layer.stream], recorded.full)
-            for path, parts in sorted(layers.items(), key=lambda item: self.places[item[0]])
-        )
+        routes = [routes for block in blocks for routes in self._routes(block, rows[block.stream], recorded.full)]
         header = self._header(recorded, calls, rows, unknown)
         if not recorded.full:
             rows = {stream: np.zeros(0, TOKEN) for stream in rows}
-        return RouteBatch(header, rows, routes)
+        return RouteBatch(header, rows, tuple(sorted(routes, key=lambda layer: layer.layer)))
 
     def _stream_rows(self, calls: Sequence[HostCall], seen: Sequence[int], firsts: dict[int, int]) -> np.ndarray:
         """The token rows of the calls if any layer saw as many; else as many unknown rows as most layers saw."""
@@ -124,36 +108,19 @@ class BatchMaker:
             return np.concatenate(parts)
         return unknown_rows(max(set(seen), key=seen.count))
 
-    def _layer_routes(self, binding: Binding, parts: Sequence[_Routes], rows: np.ndarray, full: bool) -> LayerRoutes:
-        layer, place = binding.layer, self.places[binding.candidate.path]
-        ids = _join([part.ids for part in parts])
-        assert ids is not None
-        matched = len(ids) == len(rows)
-        real = ids[~rows["is_padding"]] if matched and rows["is_padding"].any() else ids
-        counts = np.bincount(real[real >= 0].ravel(), minlength=layer.experts).astype(np.int64)
+    def _routes(self, block: Block, tokens: np.ndarray, full: bool) -> Iterator[LayerRoutes]:
+        places = [self.places[binding.candidate.path] for binding in block.bindings]
+        matched = block.rows == len(tokens)
+        counts = block.counts(tokens["is_padding"] if matched else None)
         if not matched:
-            self.notes[f"{layer.path}: only counts, since its {len(ids)} rows are not the {len(rows)} tokens"] = None
+            for binding in block.bindings:
+                text = (
+                    f"{binding.layer.path}: only counts, since its {block.rows} rows are not the {len(tokens)} tokens"
+                )
+                self.notes[text] = None
         if not full or not matched:
-            return LayerRoutes(place, counts)
-        weights = _join([part.weights for part in parts])
-        entropy = _join([part.entropy for part in parts])
-        margin = _join([part.margin for part in parts])
-        unknown = np.full(len(ids), np.nan, np.float32)
-        flags = np.where((ids < 0).any(1), np.uint8(RouteFlag.DROPPED), np.uint8(0))
-        broken = np.zeros(len(ids), bool) if weights is None else ~np.isfinite(weights).all(1)
-        if entropy is not None:
-            broken |= ~np.isfinite(entropy)
-        flags[broken] |= np.uint8(RouteFlag.NONFINITE)
-        return LayerRoutes(
-            place,
-            counts,
-            ids,
-            weights,
-            unknown if entropy is None else entropy,
-            unknown if margin is None else margin,
-            flags,
-            _join([part.logits for part in parts]),
-        )
+            return (LayerRoutes(place, counts[i]) for i, place in enumerate(places))
+        return block.routes(places, counts)
 
     def _header(
         self, recorded: RecordedPass, calls: Sequence[HostCall], rows: Mapping[str, np.ndarray], unknown: bool
@@ -174,37 +141,10 @@ class BatchMaker:
         return header
 
 
-def _by_layer(groups: Sequence[LayerGroup]) -> tuple[dict[str, Binding], dict[str, list[_Routes]]]:
-    """Bindings and, in the order of the calls, routes of every layer, by path of its experts module."""
-    bindings: dict[str, Binding] = {}
-    layers: dict[str, list[_Routes]] = {}
-    for group in groups:
-        ids, weights, entropy = numpy_of(group.ids), numpy_of(group.weights), numpy_of(group.entropy)
-        margin, logits = numpy_of(group.margin), numpy_of(group.logits)
-        assert ids is not None
-        for i, binding in enumerate(group.bindings):
-            path = binding.candidate.path
-            bindings.setdefault(path, binding)
-            columns = (None if column is None else column[i] for column in (weights, entropy, margin, logits))
-            layers.setdefault(path, []).append(_Routes(ids[i], *columns))
-    return bindings, layers
-
-
-def _join(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    present = [part for part in parts if part is not None]
-    if not present or len(present) < len(parts):
-        return None
-    return present[0] if len(present) == 1 else np.concatenate(present)
-
-
-def numpy_of(tensor: Tensor | None) -> np.ndarray | None:
-    """Return the array behind a tensor that has arrived on the host."""
-    return None if tensor is None else tensor.detach().cpu().numpy()
-
-
 def _arrive(call: Call) -> HostCall:
     past = call.past if isinstance(call.past, int) else int(call.past.max())
+    ids, positions, padding = (None if t is None else numpy_of(t) for t in (call.ids, call.positions, call.padding))
     return HostCall(
-        call.path, call.batch, call.length, past, numpy_of(call.ids), numpy_of(call.positions), numpy_of(call.padding),
+        call.path, call.batch, call.length, past, ids, positions, padding,
         call.cache, call.source, call.output, call.caching, call.labelled,
     )  # fmt: skip

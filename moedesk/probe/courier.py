@@ -4,7 +4,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple, Protocol
@@ -13,6 +12,8 @@ from moedesk.core.batch import RouteBatch
 from moedesk.core.model import ModelInfo
 from moedesk.probe.batch import BatchMaker, RecordedPass
 from moedesk.probe.cost import Cost
+from moedesk.probe.room import Room
+from moedesk.probe.tap import Piece
 
 WAIT_BYTES = 256 << 20
 """A recording's next pass waits while more than this is on its way: a capture is complete, however slow the disk."""
@@ -45,14 +46,6 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish."""
-
-
-class Room(IntEnum):
-    """What there is room for."""
-
-    NOTHING = 0
-    COUNTS = 1
-    EVERYTHING = 2
 
 
 class Courier:
@@ -116,6 +109,14 @@ class Courier:
         """Deliver a line that says what is missing or special."""
         self._put(_Job(lambda: self._sink.note(line)))
 
+    def reduce(self, piece: Piece) -> None:
+        """Reduce a part of a pass that is still running."""
+
+        def work() -> None:
+            piece.groups()
+
+        self._put(_Job(work, piece.nbytes))
+
     def deliver(self, recorded: RecordedPass) -> None:
         """Deliver a pass; a courier that waits does so while too much is on its way."""
         whole = not recorded.shed
@@ -163,16 +164,18 @@ class Courier:
                 self._done += job.nbytes
                 self._passes_done += job.whole_pass
                 self._eased.set()
+                if job.nbytes:
+                    self._attempt(self._tell)
                 del job
             for line in (*self._maker.notes, *self._last):
                 self._attempt(partial(self._sink.note, line))
+            self._attempt(self._tell)
         finally:
             self._sink.close()
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
             work()
-            self._tell()
         except Exception as error:  # the model goes on; the capture keeps what it has
             self._failure = f"recording stopped: {type(error).__name__}: {error}"
             with contextlib.suppress(Exception):

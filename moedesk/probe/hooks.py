@@ -1,5 +1,6 @@
 """The hooks of one recording: on the modules that take tokens, which bound a pass, and two on each MoE layer."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ from torch.utils.hooks import RemovableHandle
 from moedesk.probe.batch import RecordedPass
 from moedesk.probe.calls import Call, CallReader
 from moedesk.probe.cost import Cost
-from moedesk.probe.courier import Room
+from moedesk.probe.courier import Courier
 from moedesk.probe.discovery import Candidate, takes_tokens
-from moedesk.probe.routing import read_routing
-from moedesk.probe.scout import Binding, FirstCall, Scout
-from moedesk.probe.tap import Collector, Event, Transfer, small_ids
+from moedesk.probe.layer_hooks import LayerHooks
+from moedesk.probe.room import Room
+from moedesk.probe.scout import NO_NAMES, Binding, FirstCall, Scout
+from moedesk.probe.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,9 @@ class _Running:
     """The pass under way."""
 
     recorded: RecordedPass
-    collector: Collector
+    tap: Tap
     started: int
-    keep: Room
     open: list[tuple[nn.Module, Call, Tensor | None]] = field(default_factory=list)
-    logits: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Hooks:
@@ -61,10 +61,12 @@ class Hooks:
     wanted : Wanted
     finished : function
         Takes the pass and the layers that were found in it (empty from the second pass on, as a rule).
-    cost : Cost, optional
-        What passes cost is added to it.
-    room : function, optional
-        Says, at the start of each pass, how much of it may be kept.
+    cost : Cost
+        Takes the time in hooks, and what became of each pass.
+    courier : Courier
+        Says how much of a pass there is room for, and takes parts of a long one while it runs.
+    midway : bool
+        Whether a forward may be running already.
     """
 
     def __init__(
@@ -73,28 +75,46 @@ class Hooks:
         candidates: Sequence[Candidate],
         wanted: Wanted,
         finished: Callable[[RecordedPass, Sequence[Binding]], None],
-        cost: Cost | None = None,
-        room: Callable[[], Room] = lambda: Room.EVERYTHING,
+        cost: Cost,
+        courier: Courier,
+        midway: bool = False,
     ) -> None:
-        self.recording = True
-        self.cost = cost or Cost()
-        self._room = room
         self._model = model
         self._wanted = wanted
         self._finished = finished
+        self._cost = cost
+        self._courier = courier
         self._reader = CallReader()
+        self._recording = True
         self._running: _Running | None = None
+        self._current = Current(settled=not midway)
+        self._changing = threading.Lock()
+        self._detached = False
         self._found: list[Binding] = []
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle | LayerHooks] = []
         self._passes = self._steps = 0
         self._caches = _uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
-        self.outside = 0
-        """Calls of MoE layers outside any pass."""
         for path, module in self._bounds(model):
-            self._handles.append(module.register_forward_pre_hook(self._opener(path), with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._closer(path), always_call=True))
-        self._scouts = [Scout(candidate, self._bind, self._awake) for candidate in candidates]
+            opened, closed = cost.timed(self._opener(path)), cost.timed(self._closer(path))
+            self._handles.append(module.register_forward_pre_hook(opened, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(closed, always_call=True))
+        self._scouts = [Scout(candidate, self._bind, self._awake, cost) for candidate in candidates]
+
+    @property
+    def outside(self) -> int:
+        """Calls of MoE layers outside any pass."""
+        return self._current.outside
+
+    @property
+    def recording(self) -> bool:
+        """Whether passes are taken; if not, hooks return at once."""
+        return self._recording
+
+    @recording.setter
+    def recording(self, on: bool) -> None:
+        self._current.settled = False
+        self._recording = on
 
     @property
     def waiting(self) -> tuple[Candidate, ...]:
@@ -102,9 +122,11 @@ class Hooks:
         return tuple(scout.candidate for scout in self._scouts)
 
     def detach(self) -> None:
-        """Remove every hook; a pass that is still open (interrupted) ends as failed."""
-        if self._running is not None:
-            self._end(failed=True)
+        """Remove every hook; a pass that is still open (interrupted, or of another thread) ends as failed."""
+        with self._changing:
+            self._detached = True
+        self.recording = False
+        self._end(failed=True)
         for scout in self._scouts:
             scout.detach()
         for handle in self._handles:
@@ -113,14 +135,14 @@ class Hooks:
 
     def open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin a call of a module that takes tokens; public for a recording that starts inside the model's first call."""
-        if not self.recording or _recomputing():
+        if not self._recording or recomputing():
             return
         running = self._running
         if running is not None and any(opened is module for opened, _, _ in running.open):
             self._end(failed=True)  # it never left: an interrupt that hooks don't see
             running = None
         running = running or self._begin()
-        copy = running.recorded.transfer.copy if path in self._stacks else None
+        copy = running.tap.transfer.copy if path in self._stacks and running.tap.room else None
         call, ids = self._reader.read(path, module, args, kwargs, copy)
         if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
             given = (outer for _, _, outer in reversed(running.open) if outer is not None)
@@ -142,7 +164,7 @@ class Hooks:
         return any(stack.startswith(path + ".") for stack in self._stacks)
 
     def _opener(self, path: str) -> Callable[..., None]:
-        def opened(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def opened(module: nn.Module, args: Any, kwargs: Any = NO_NAMES) -> None:
             self.open(path, module, args, kwargs)
 
         return opened
@@ -152,7 +174,7 @@ class Hooks:
 
         def closed(module: nn.Module, args: Any, output: Any) -> None:
             running = self._running
-            if running is None or _recomputing():
+            if running is None or recomputing():
                 return
             while running.open:
                 opened, call, _ = running.open.pop()
@@ -166,97 +188,73 @@ class Hooks:
         return closed
 
     def _begin(self) -> _Running:
-        room = self._room()
-        wants_full = not self._wanted.counts_only and self._passes % self._wanted.every == 0
-        full = wants_full and room is Room.EVERYTHING
+        everything = not self._wanted.counts_only and self._passes % self._wanted.every == 0
+        tap = Tap(min(self._courier.room, Room(1 + everything)), self._wanted.logits, self._pass_on)
         training = self._model.training and torch.is_grad_enabled()
-        transfer = Transfer()
-        recorded = RecordedPass(time.time_ns(), transfer, full=full, training=training, caches=self._caches)
-        recorded.shed = wants_full and room is Room.COUNTS
-        recorded.dropped = room is Room.NOTHING
+        recorded = RecordedPass(
+            time.time_ns(), tap.transfer, tap.pieces, full=everything, training=training, caches=self._caches
+        )
         if training:
             recorded.step = self._steps
-        self._running = _Running(recorded, Collector(transfer, self._wanted.logits), time.perf_counter_ns(), room)
+        self._running = _Running(recorded, tap, time.perf_counter_ns())
+        self._current.tap, self._current.settled = tap, True
         return self._running
 
+    def _pass_on(self, tap: Tap, piece: Piece) -> None:
+        """Have a part of a long pass reduced while the pass goes on, if there is room for it."""
+        self._courier.reduce(piece)
+        tap.room = min(tap.room, self._courier.room)
+
     def _end(self, failed: bool) -> None:
-        running, self._running = self._running, None
-        assert running is not None
-        for scout in self._scouts:
-            scout.rest()
-        running.collector.flush()
-        recorded = running.recorded
-        recorded.transfer.send()
-        recorded.groups = running.collector.groups
-        recorded.failed = failed
+        with self._changing:  # a thread that detaches may be here at the same time
+            running, self._running, self._current.tap = self._running, None, None
+            found, self._found = self._found, []
+        if running is None:
+            return
+        recorded, tap = running.recorded, running.tap
         recorded.t1_ns = recorded.t0_ns + time.perf_counter_ns() - running.started
-        found, self._found = self._found, []
-        if recorded.groups:
-            self._passes += 1
-            self._steps += recorded.training
-            self._count(recorded)
-            self._finished(recorded, found)
+        for scout in tuple(self._scouts):
+            scout.rest()
+        if not tap.seen:
+            return
+        tap.finish()
+        recorded.failed = failed
+        recorded.shed, recorded.dropped = recorded.full and tap.room is Room.COUNTS, tap.room is Room.NOTHING
+        recorded.full = tap.room is Room.EVERYTHING
+        self._passes += 1
+        self._steps += recorded.training
+        self._count(recorded)
+        self._finished(recorded, found)
 
     def _count(self, recorded: RecordedPass) -> None:
-        cost = self.cost
+        cost = self._cost
         cost.passes += 1
         cost.pass_ns += recorded.t1_ns - recorded.t0_ns
-        cost.shed += recorded.shed
-        cost.dropped += recorded.dropped
         if recorded.shed or recorded.dropped:
+            cost.shed += recorded.shed
+            cost.dropped += recorded.dropped
             cost.dropped_tokens += sum(call.batch * call.length for call in recorded.calls if call.path in self._stacks)
 
     def _awake(self) -> bool:
-        return self.recording and self._running is not None and not _recomputing()
+        return self._running is not None and not recomputing()
 
     def _bind(self, scout: Scout, first: FirstCall) -> None:
         """Take a layer's first call into the pass, and hook the layer for the next ones."""
-        self._scouts.remove(scout)
         binding = first.binding
-        self._found.append(binding)
-        running = self._running
-        assert running is not None
-        full = running.recorded.full
+        with self._changing:
+            tap = self._current.tap
+            if tap is None or self._detached:
+                return
+            self._scouts.remove(scout)
+            self._found.append(binding)
+            self._handles.append(LayerHooks(binding, self._current, not self._wanted.counts_only, self._cost))
+        tap.seen = True
         ids = small_ids(first.ids, binding.layer.experts)
-        running.collector.add(Event(binding, ids, first.weights, first.logits) if full else Event(binding, ids))
-        self._hook(binding)
-
-    def _hook(self, binding: Binding) -> None:
-        path, experts = binding.candidate.path, binding.layer.experts
-
-        def entered(module: nn.Module, args: Any, kwargs: Any) -> None:
-            running = self._running
-            if running is None or _recomputing():
-                self.outside += self.recording and not _recomputing()
-                return
-            routing = read_routing(args, kwargs)
-            if routing is None:
-                return
-            ids = small_ids(routing.ids() if routing.one_hot else routing.choice, experts)
-            if not running.recorded.full:
-                running.collector.add(Event(binding, ids))
-                return
-            weights = routing.weights.detach().to(torch.float32, copy=True)
-            if routing.one_hot:
-                weights.masked_fill_(ids < 0, 0)
-            running.collector.add(Event(binding, ids, weights, running.logits.pop(path, None)))
-
-        def routed(module: nn.Module, args: Any, output: Any) -> None:
-            running = self._running
-            if running is None or not running.recorded.full or _recomputing():
-                return
-            logits = binding.logits(output)
-            if logits is not None:
-                running.logits[path] = logits.clone()
-
-        self._handles.append(binding.candidate.experts.register_forward_pre_hook(entered, with_kwargs=True))
-        if binding.router is not None and not self._wanted.counts_only:
-            self._handles.append(binding.router.register_forward_hook(routed))
-
-
-def _recomputing() -> bool:
-    """Whether a backward pass is running: gradient checkpointing then computes forwards a second time."""
-    return bool(torch._C._current_graph_task_id() != -1)
+        if tap.room is Room.COUNTS:
+            tap.add(Event(binding, ids), ids.nbytes)
+        elif tap.room is Room.EVERYTHING:
+            bias = own(getattr(*binding.bias)) if binding.bias is not None else None
+            tap.add(Event(binding, ids, first.weights, first.logits, bias), ids.nbytes + first.weights.nbytes)
 
 
 def _uses_cache(model: nn.Module) -> bool:

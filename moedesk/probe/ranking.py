@@ -35,12 +35,14 @@ class RankingObserver(TorchFunctionMode):
         super().__init__()
         self.ranked: list[tuple[Tensor, int]] = []
         self.added: list[Tensor] = []
-        self._entered = False
+        self._entered = self._over = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self._over:
+            return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _RANKERS and args and isinstance(args[0], Tensor) and args[0].is_floating_point():
             taken = kwargs.get("k", args[1] if len(args) > 1 else 1) if name == "topk" else 1
@@ -56,7 +58,8 @@ class RankingObserver(TorchFunctionMode):
             self.__enter__()
 
     def stop(self) -> bool:
-        """End observing; return False if another mode was entered since and has to be left first."""
+        """End observing; return False if another mode was entered since and has to be left first, or in another thread."""
+        self._over = True
         if self._entered and _get_current_function_mode() is self:
             self.__exit__(None, None, None)
             self._entered = False
@@ -114,11 +117,15 @@ class Rule:
 def entropies(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return (…,) entropies of softmax(logits) in nats, and the (…, E) softmax; one exponential for both.
 
-    An expert with logit -inf has no share; NaN and +inf give NaN.
+    An expert with logit -inf has no share; NaN and +inf give NaN. Made of operations that PyTorch runs in the calling thread as
+    long as they are small, as its own softmax doesn't.
     """
-    logs = logits.log_softmax(-1)
-    shares = logs.exp()
-    return -logs.clamp_(min=-1e4).mul_(shares).sum(-1), shares
+    below = logits - logits.amax(-1, keepdim=True)
+    shares = below.exp()
+    total = shares.sum(-1, keepdim=True)
+    shares /= total
+    # -Σ p·log p, where log p = below - log Σ exp(below)
+    return total.squeeze(-1).log() - below.clamp_(min=-1e4).mul_(shares).sum(-1), shares
 
 
 def margins(scores: Tensor, ids: Tensor) -> Tensor:

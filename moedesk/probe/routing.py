@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -65,3 +65,57 @@ def read_routing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Routing | No
             if weights.is_floating_point() and weights.shape == choice.shape[:2]:
                 return Routing(hidden, choice, weights)
     return None
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """What one call of an experts module looked like: the next ones are read by its places, if they look the same.
+
+    That takes a tenth of the time of looking at every argument.
+
+    Attributes
+    ----------
+    args : tuple of types
+        Of the arguments by position.
+    names : tuple of str
+        Of the others.
+    choice, weights : int or str
+        Place or name.
+    ids, floats : torch.dtype
+        Of ``choice`` and ``weights``.
+    top_k : int
+    """
+
+    args: tuple[type, ...]
+    names: tuple[str, ...]
+    choice: int | str
+    weights: int | str
+    ids: torch.dtype
+    floats: torch.dtype
+    top_k: int
+
+    @classmethod
+    def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any], routing: Routing) -> Self | None:
+        """Return the form of a call in which ``routing`` was read; None for a mask, which has to be worked out each time."""
+        if routing.one_hot:
+            return None
+        given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        places = {id(value): place for place, value in given}
+        return cls(
+            tuple(map(type, args)), tuple(kwargs), places[id(routing.choice)], places[id(routing.weights)],
+            routing.choice.dtype, routing.weights.dtype, routing.top_k,
+        )  # fmt: skip
+
+    def read(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """Return choice and weights of a call of this form, None for any other."""
+        if tuple(map(type, args)) != self.args or ((kwargs or self.names) and tuple(kwargs) != self.names):
+            return None
+        choice = args[self.choice] if isinstance(self.choice, int) else kwargs[self.choice]
+        weights = args[self.weights] if isinstance(self.weights, int) else kwargs[self.weights]
+        try:
+            same = choice.dtype is self.ids and weights.dtype is self.floats
+            shape = choice.shape
+            same = same and len(shape) == 2 and shape[1] == self.top_k and shape[0] > 0 and shape == weights.shape
+        except AttributeError:
+            return None
+        return (choice, weights) if same else None

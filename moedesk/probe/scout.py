@@ -4,6 +4,8 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,10 +13,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from moedesk.core.model import LayerInfo
+from moedesk.probe.cost import Cost
 from moedesk.probe.discovery import Candidate
 from moedesk.probe.ranking import Evidence, RankingObserver, Rule, fit_rule
 from moedesk.probe.routing import Routing, read_routing
 from moedesk.probe.scale import measure_scale, sample_rows
+
+NO_NAMES: Mapping[str, Any] = MappingProxyType({})
+"""Stands in for keyword arguments: torch leaves them out for a hook that another thread has just removed."""
 
 _SHARED = re.compile(r"shared_?(expert|mlp)|shared$")
 
@@ -52,9 +58,19 @@ class Binding:
         value = output[self.logits_at] if isinstance(output, tuple | list) and self.logits_at >= 0 else output
         return value.detach().reshape(-1, value.shape[-1]) if isinstance(value, Tensor) else None
 
+    @cached_property
+    def kind(self) -> object:
+        """The same object for layers whose routing can be stacked and reduced together."""
+        return _kind(self.rule, self.probabilities, self.layer.experts, self.layer.stream)
+
     def placed(self, place: int) -> "Binding":
         """Return the same with the layer's place."""
         return replace(self, layer=replace(self.layer, place=place))
+
+
+@cache
+def _kind(*alike: object) -> object:
+    return object()
 
 
 @dataclass(frozen=True)
@@ -79,14 +95,18 @@ class Scout:
         Called once, at the end of the block's first call, with the scout and what it saw.
     awake : function
         Whether calls count now.
+    cost : Cost
+        Takes the time in these hooks.
     """
 
     def __init__(
-        self, candidate: Candidate, done: Callable[["Scout", FirstCall], None], awake: Callable[[], bool]
+        self, candidate: Candidate, done: Callable[["Scout", FirstCall], None], awake: Callable[[], bool], cost: Cost
     ) -> None:
         self.candidate = candidate
         self._done = done
         self._awake = awake
+        self._timed = cost.timed
+        self._over = False
         self._observer = RankingObserver()
         self._handles: list[RemovableHandle] = []
         self._forget()
@@ -101,17 +121,17 @@ class Scout:
         self._inside = False
 
     def _attach(self) -> None:
-        candidate = self.candidate
+        candidate, timed = self.candidate, self._timed
         prefix = f"{candidate.block_path}." if candidate.block_path else ""
         add = self._handles.append
-        add(candidate.block.register_forward_pre_hook(self._enter_block))
+        add(candidate.block.register_forward_pre_hook(timed(self._enter_block)))
         for name, module in candidate.block.named_modules():
             path = prefix + name
             if name and not (path == candidate.path or path.startswith(candidate.path + ".")):
-                add(module.register_forward_hook(self._watcher(path)))
-        add(candidate.experts.register_forward_pre_hook(self._enter_experts, with_kwargs=True))
-        add(candidate.experts.register_forward_hook(self._leave_experts))
-        add(candidate.block.register_forward_hook(self._leave_block, always_call=True))
+                add(module.register_forward_hook(timed(self._watcher(path))))
+        add(candidate.experts.register_forward_pre_hook(timed(self._enter_experts), with_kwargs=True))
+        add(candidate.experts.register_forward_hook(timed(self._leave_experts)))
+        add(candidate.block.register_forward_hook(timed(self._leave_block), always_call=True))
 
     def rest(self) -> None:
         """Forget an unfinished call: the pass is over (an interrupt passes the block's own hook by)."""
@@ -119,14 +139,25 @@ class Scout:
         self._forget()
 
     def detach(self) -> None:
-        """Remove every hook."""
-        self.rest()
+        """Remove every hook; those around a call that another thread is in, when it leaves."""
+        self._over = True
+        self._forget()
+        if self._observer.stop():
+            self._remove()
+
+    def _remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
+    def _leaving(self) -> bool:
+        """Whether this scout is done; ends what it could not end from another thread."""
+        if self._over and self._observer.stop():
+            self._remove()
+        return self._over
+
     def _enter_block(self, module: nn.Module, args: Any) -> None:
-        if self._awake():
+        if not self._leaving() and self._awake():
             self._forget()
             self._observer = RankingObserver()
             self._inside = True
@@ -147,8 +178,8 @@ class Scout:
 
         return watch
 
-    def _enter_experts(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
-        if not self._awake() or self._routing is not None:
+    def _enter_experts(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
+        if self._leaving() or not self._awake() or self._routing is not None:
             return
         routing = read_routing(args, kwargs)
         self._observer.stop()
@@ -169,7 +200,7 @@ class Scout:
             self._conclude(None)
 
     def _leave_block(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self._awake():
+        if self._leaving() or not self._awake():
             return
         self._observer.stop()
         self._inside = False

@@ -1,18 +1,20 @@
-"""What hooks take from the device: small copies, reduced and sent to the host without making the device wait."""
+"""What hooks take from the device: small copies, sent to the host without making the device wait."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from moedesk.core.columns import expert_dtype
-from moedesk.probe.ranking import entropies, margins
-from moedesk.probe.scout import Binding, to_logits
+from moedesk.probe.reduction import LayerGroup, reduce
+from moedesk.probe.room import Room
+from moedesk.probe.scout import Binding
 
-HELD_LOGITS = 1 << 20
-"""Bytes of logits held on the device before they are reduced: all layers at once in decoding, which saves launches; one or two
-in a long prefill, which stays in a processor's cache."""
+HELD_BYTES = 4 << 20
+"""Held of a pass before it is reduced: all layers at once in decoding, which saves launches; a few in a long prefill."""
+EVENT_BYTES = 2048
+"""What the objects of one event take, their values aside."""
 
 _INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32}
 
@@ -20,8 +22,8 @@ _INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32}
 class Transfer:
     """Copies of one pass on their way to the host.
 
-    On CUDA they go to pinned memory and ``wait`` waits for an event, on the writer's thread; on other devices ``host`` copies
-    there and then, on the writer's thread as well.
+    On CUDA they go to pinned memory and ``wait`` waits for an event, on the courier's thread; on other devices what is taken is
+    copied there and then, on the courier's thread as well.
     """
 
     def __init__(self) -> None:
@@ -39,7 +41,7 @@ class Transfer:
 
     def copy(self, tensor: Tensor) -> Tensor:
         """Start the copy of a tensor that the model or the caller may change later."""
-        return self.take(tensor) if tensor.is_cuda else tensor.detach().clone()
+        return self.take(tensor) if tensor.is_cuda else own(tensor)
 
     def send(self) -> None:
         """Mark the end of the copies."""
@@ -54,132 +56,158 @@ class Transfer:
             event.synchronize()
 
 
-@dataclass(frozen=True)
-class Event:
-    """One layer's routing in one call of its experts, on the device.
+class Event(NamedTuple):
+    """One layer's routing in one call of its experts: copies, on the device.
 
     Attributes
     ----------
+    binding : Binding
     ids : (N, k) int8, int16 or int32 tensor
-    weights : (N, k) float32 tensor or None
-    logits : (N, E) float tensor or None
+    weights : (N, k) float tensor or None
+    logits : (…, E) float tensor of N rows, or None
+    bias : tensor of E floats, or None
+        What the router added to its scores, if it did.
     """
 
     binding: Binding
     ids: Tensor
     weights: Tensor | None = None
     logits: Tensor | None = None
+    bias: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class LayerGroup:
-    """The routing of layers that are alike, stacked: L layers, N rows.
+class Piece:
+    """Events of one pass, and what they are reduced to.
+
+    Events on the host are reduced where their groups are asked for first, on the courier's thread; those on a device by
+    ``send``, in the model's stream.
+
+    Parameters
+    ----------
+    events : sequence of Event
+    keep_logits : bool
+        Whether the groups have logits too.
+    nbytes : int
+        What the events hold.
+    """
+
+    def __init__(self, events: Sequence[Event], keep_logits: bool, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self._events = events
+        self._keep_logits = keep_logits
+        self._groups: list[LayerGroup] | None = None
+
+    def send(self, transfer: Transfer) -> None:
+        """Reduce on the device and start the copies, if the events are on one."""
+        if not self._events[0].ids.is_cpu:
+            self._groups = [group.on_its_way(transfer.take) for group in reduce(self._events, self._keep_logits)]
+            self._events = ()
+
+    def groups(self) -> list[LayerGroup]:
+        """Return the events reduced, layers that are alike together; the second time, what it returned the first time."""
+        if self._groups is None:
+            self._groups = reduce(self._events, self._keep_logits)
+            self._events = ()
+        return self._groups
+
+
+class Tap:
+    """Takes the events of the pass under way.
+
+    Parameters
+    ----------
+    room : Room
+    keep_logits : bool
+    passed_on : function
+        Takes this tap and a piece, when much is held while the pass goes on.
 
     Attributes
     ----------
-    bindings : tuple of Binding
-    ids : (L, N, k) int tensor
-    weights : (L, N, k) float32 tensor or None
-    entropy, margin : (L, N) float32 tensor or None
-    logits : (L, N, E) float32 tensor or None
+    room : Room
+        What there is room for; may shrink.
+    seen : bool
+        Whether an MoE layer ran.
+    transfer : Transfer
+    pieces : list of Piece
+    logits : dict
+        Logits and bias of layers whose router ran and whose experts didn't yet, by path.
     """
 
-    bindings: tuple[Binding, ...]
-    ids: Tensor
-    weights: Tensor | None = None
-    entropy: Tensor | None = None
-    margin: Tensor | None = None
-    logits: Tensor | None = None
+    __slots__ = ("_events", "_keep_logits", "_nbytes", "_passed_on", "logits", "pieces", "room", "seen", "transfer")
+
+    def __init__(self, room: Room, keep_logits: bool, passed_on: Callable[["Tap", Piece], None]) -> None:
+        self.room = room
+        self.seen = False
+        self.transfer = Transfer()
+        self.pieces: list[Piece] = []
+        self.logits: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self._keep_logits = keep_logits
+        self._passed_on = passed_on
+        self._events: list[Event] = []
+        self._nbytes = 0
+
+    def add(self, event: Event, nbytes: int) -> None:
+        """Take one event that holds about so many bytes."""
+        self._events.append(event)
+        self._nbytes += nbytes + EVENT_BYTES
+        if self._nbytes > HELD_BYTES:
+            self._passed_on(self, self.flush())
+
+    def flush(self) -> Piece:
+        """Make a piece of what is held."""
+        piece = Piece(self._events, self._keep_logits, self._nbytes)
+        self._events, self._nbytes = [], 0
+        piece.send(self.transfer)
+        self.pieces.append(piece)
+        return piece
+
+    def finish(self) -> None:
+        """Make a piece of the rest."""
+        if self._events:
+            self.flush()
+        self.transfer.send()
+
+
+class Current:
+    """What the hooks of one model share: the tap of the pass under way, if there is one.
+
+    Attributes
+    ----------
+    tap : Tap or None
+    settled : bool
+        Whether a call without a pass is outside any: not while recording is off, nor in a pass that began before it was on.
+    outside : int
+        Calls of MoE layers outside any pass.
+    """
+
+    __slots__ = ("outside", "settled", "tap")
+
+    def __init__(self, settled: bool) -> None:
+        self.tap: Tap | None = None
+        self.settled = settled
+        self.outside = 0
+
+    def stray(self) -> None:
+        """Take note of a layer's call without a pass."""
+        if self.settled and not recomputing():
+            self.outside += 1
+
+
+def recomputing() -> bool:
+    """Return whether a backward pass is running: gradient checkpointing then computes forwards a second time."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def own(tensor: Tensor) -> Tensor:
+    """Return a copy that has no gradient."""
+    return (tensor.detach() if tensor.requires_grad else tensor).clone()
+
+
+def small_integers(experts: int) -> torch.dtype:
+    """Return the smallest integers that hold a layer's expert ids."""
+    return _INTEGERS[expert_dtype(experts).name]
 
 
 def small_ids(ids: Tensor, experts: int) -> Tensor:
     """Return a copy of expert ids in the smallest integers that hold them."""
-    return ids.detach().to(_INTEGERS[expert_dtype(experts).name], copy=True)
-
-
-@dataclass
-class Collector:
-    """Gathers the events of one pass into groups.
-
-    Parameters
-    ----------
-    transfer : Transfer
-    keep_logits : bool
-        Whether logits go to the host too.
-    """
-
-    transfer: Transfer
-    keep_logits: bool = False
-    groups: list[LayerGroup] = field(default_factory=list)
-    _held: list[Event] = field(default_factory=list)
-    _bytes: int = 0
-
-    def add(self, event: Event) -> None:
-        """Take one event."""
-        self._held.append(event)
-        if event.logits is not None:
-            self._bytes += event.logits.numel() * event.logits.element_size()
-            if self._bytes > HELD_LOGITS:
-                self.flush()
-
-    def flush(self) -> None:
-        """Reduce what is held and start its copies to the host."""
-        with torch.no_grad():
-            for events in _alike(self._held):
-                self.groups.append(self._reduce(events))
-        self._held.clear()
-        self._bytes = 0
-
-    def _reduce(self, events: list[Event]) -> LayerGroup:
-        ids = _stack([event.ids for event in events])
-        take = self.transfer.take
-        bindings = tuple(event.binding for event in events)
-        weights = [event.weights for event in events if event.weights is not None]
-        logits = [event.logits for event in events if event.logits is not None]
-        if not weights:
-            return LayerGroup(bindings, take(ids))
-        if not logits:
-            return LayerGroup(bindings, take(ids), take(_stack(weights)))
-        scores = _stack(logits).float()
-        if bindings[0].probabilities:
-            scores = to_logits(scores)
-        entropy, shares = entropies(scores)
-        return LayerGroup(
-            bindings,
-            take(ids),
-            take(_stack(weights)),
-            take(entropy),
-            _margin(bindings, scores, shares, ids, self.transfer),
-            take(scores) if self.keep_logits else None,
-        )
-
-
-def _margin(
-    bindings: tuple[Binding, ...], logits: Tensor, shares: Tensor, ids: Tensor, transfer: Transfer
-) -> Tensor | None:
-    rule = bindings[0].rule
-    if rule is None:
-        return None
-    bias = None
-    if rule.biased:
-        sources = [getattr(*binding.bias) for binding in bindings if binding.bias is not None]
-        bias = torch.stack([source.detach().flatten() for source in sources]).float().unsqueeze(1).to(logits.device)
-    return transfer.take(margins(rule.scores(logits, bias, shares), ids.long()))
-
-
-def _stack(tensors: list[Tensor]) -> Tensor:
-    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
-
-
-def _alike(events: Iterable[Event]) -> list[list[Event]]:
-    """Events that can be stacked."""
-    groups: dict[tuple[object, ...], list[Event]] = {}
-    for event in events:
-        logits = None if event.logits is None else (event.logits.shape, event.logits.dtype)
-        binding = event.binding
-        key = (
-            event.ids.shape, event.ids.device, event.ids.dtype, event.weights is None, logits,
-            binding.rule, binding.probabilities, binding.layer.experts,
-        )  # fmt: skip
-        groups.setdefault(key, []).append(event)
-    return list(groups.values())
+    return ids.detach().to(small_integers(experts), copy=True)

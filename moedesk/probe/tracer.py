@@ -67,7 +67,7 @@ class Tracer:
         self.courier = Courier(sink, BatchMaker(token_kinds(getattr(model, "config", None))), self.cost, waits)
         if len(chosen) < len(candidates):
             self.courier.note(f"{len(chosen)} of the model's {len(candidates)} MoE layers were recorded (layers=)")
-        self.hooks = Hooks(model, chosen, wanted, self._finished, self.cost, lambda: self.courier.room)
+        self.hooks = Hooks(model, chosen, wanted, self._finished, self.cost, self.courier, midway=not waits)
 
     @property
     def counters(self) -> Counters:
@@ -90,6 +90,8 @@ class Tracer:
             ordered = sorted(found, key=lambda binding: self._order[binding.candidate.path])
             self._bindings += [binding.placed(len(self._bindings) + i) for i, binding in enumerate(ordered)]
             self._describe([binding.layer for binding in self._bindings])
+        if recorded.dropped:
+            return
         self.courier.deliver(recorded)
         self.passes += 1
         if self.failed is not None and self.courier.failure is not None:
