@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from moedesk.core.errors import MoedeskError
 from moedesk.link.client import LinkClient
-from moedesk.link.connection import Connection, KernelError, read_connection
+from moedesk.link.connection import Connection, read_connection
 from moedesk.link.ending import Ending, in_order
 from moedesk.link.endpoint import Endpoint
 from moedesk.link.foreign_kernel import ForeignKernel
@@ -61,7 +62,7 @@ class KernelLife:
     ) -> None:
         self._show, self._receiver = show, receiver
         self._python, self._named, self._ssh = python or sys.executable, named, ssh
-        self._keys = KeyPair.new()
+        self._keys = KeyPair.make()
         self._process: KernelProcess | None = None
         self._foreign: ForeignKernel | None = None
         self._greeting: Greeting | None = None
@@ -115,7 +116,7 @@ class KernelLife:
                 work = self._look
             try:
                 work()
-            except KernelError as error:
+            except MoedeskError as error:
                 self._drop_link()
                 self._say(KernelState.FAILED, str(error))
             except Exception as error:  # a mistake of ours must not leave the user with a dead console
