@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_core.utils import ensure_event_loop
 
 SECONDS = 120
 
@@ -31,6 +32,7 @@ class Cell:
         return self
 
     def _run(self, connection_file: Path, code: str) -> None:
+        loop = ensure_event_loop()  # Jupyter makes one for each thread, and leaves it open
         client = BlockingKernelClient(connection_file=str(connection_file))
         client.load_connection_file()
         client.start_channels(stdin=False, hb=False, control=False)
@@ -45,6 +47,7 @@ class Cell:
         finally:
             client.stop_channels()
             client.context.destroy(linger=0)
+            loop.close()
             self.done = True
 
     def _take(self, message: dict) -> None:  # type: ignore[type-arg]
