@@ -1,7 +1,7 @@
 """The layer × expert heatmap over passes: one picture as large as its pixels, with axes, brush, marks and a cursor."""
 
 from dataclasses import dataclass
-from math import floor, nan
+from math import nan
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from moedesk.analysis.heatmap import IDLE, Cell, Heatmap
 from moedesk.ui.heatmap_axes import LayerAxis, PassAxis
 from moedesk.ui.heatmap_brush import extended
 from moedesk.ui.heatmap_overlay import Overlay
+from moedesk.ui.heatmap_picture import Picture
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.theme import DEAD, FIRST_LEVEL, LIGHT, MISSING, Theme
 
@@ -101,7 +102,7 @@ class HeatmapView(pg.GraphicsView):
         self._passes = 0
         self._picture: Heatmap | None = None
         self._plot = _Plot(invertY=True, enableMenu=False, defaultPadding=0.0)
-        self._image = pg.ImageItem(axisOrder="row-major")
+        self._image = Picture()
         self._overlay = Overlay()
         self._plot.addItem(self._image, ignoreBounds=True)
         self._plot.addItem(self._overlay, ignoreBounds=True)
@@ -177,12 +178,11 @@ class HeatmapView(pg.GraphicsView):
         """Show a picture of some passes and rows; what it does not cover stays empty."""
         self._picture = picture if picture.image.size else None
         if self._picture is None:
-            self._image.clear()
+            self._image.set_picture(None, QRectF())
             return
         first, last = (float(picture.pass_edges[end]) for end in (0, -1))
         top, bottom = (float(picture.row_edges[end]) for end in (0, -1))
-        self._image.setImage(picture.image, autoLevels=False)
-        self._image.setRect(QRectF(first, top, last - first, bottom - top))
+        self._image.set_picture(picture.image, QRectF(first, top, last - first, bottom - top))
 
     @property
     def picture(self) -> Heatmap | None:
@@ -209,7 +209,7 @@ class HeatmapView(pg.GraphicsView):
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self.setBackground(theme.surface)
-        self._image.setOpts(lut=picture_lut(theme), levels=(0, 255))
+        self._image.set_colors(picture_lut(theme))
         for item in (self._overlay, self._layer_axis, self._pass_axis):
             item.theme = theme
         self._redraw()
@@ -229,11 +229,8 @@ class HeatmapView(pg.GraphicsView):
         picture = self._picture
         if picture is None or not self._plot.sceneBoundingRect().contains(point):
             return None
-        at = self._image.mapFromScene(point)
-        row, column = floor(at.y()), floor(at.x())
-        if not (0 <= row < picture.image.shape[0] and 0 <= column < picture.image.shape[1]):
-            return None
-        return picture.at(row, column)
+        pixel = self._image.pixel_at(point)
+        return None if pixel is None else picture.at(*pixel)
 
     def position_of(self, layer: int, expert: int, pass_id: int) -> QPoint:
         """Return the point of this widget at the middle of a cell."""

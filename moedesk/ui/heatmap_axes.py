@@ -37,9 +37,9 @@ class LayerAxis(pg.GraphicsWidget):
         self.setFixedWidth(LEFT_WIDTH)
         self.setFlag(self.GraphicsItemFlag.ItemClipsToShape)
         self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again
-        view.sigRangeChanged.connect(self._redraw)
+        view.sigYRangeChanged.connect(self._redraw)
 
-    def _redraw(self) -> None:
+    def _redraw(self, *_: object) -> None:
         self.update()
 
     def wheelEvent(self, event: object) -> None:  # noqa: N802
@@ -148,9 +148,9 @@ class PassAxis(pg.GraphicsWidget):
         self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again
         self.setToolTip("Drag here to look at some passes only; drag an end to move it; double-click to see all again")
         self.setCursor(Qt.CursorShape.SizeHorCursor)
-        view.sigRangeChanged.connect(self._redraw)
+        view.sigXRangeChanged.connect(self._redraw)
 
-    def _redraw(self) -> None:
+    def _redraw(self, *_: object) -> None:
         self.update()
 
     def _at(self, x: float) -> float:

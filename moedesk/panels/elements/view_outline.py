@@ -76,7 +76,8 @@ class OutlineView(QWidget):
     def set_loads(self, loads: list[LayerLoad]) -> None:
         """Fill the Load column."""
         self.model.set_loads(loads)
-        self.tree.viewport().update()
+        left, width = self.tree.columnViewportPosition(LOAD), self.tree.columnWidth(LOAD)
+        self.tree.viewport().update(left, 0, width, self.tree.viewport().height())
 
     def show_node(self, node: int) -> None:
         """Expand to a node and make it current, without announcing it; -1 for none."""

@@ -13,7 +13,7 @@ from moedesk.core.store import Store
 
 LIMIT = 20_000
 """At most this many tokens are shown at once."""
-NEWEST = 400
+NEWEST = 240
 """Token rows that are shown of the newest pass and those before it."""
 
 ColorBy = Literal["expert", "entropy", "margin", "weight"]

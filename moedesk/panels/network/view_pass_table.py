@@ -110,13 +110,21 @@ class PassTable(QAbstractTableModel):
 
     def set_rows(self, rows: PassRows) -> None:
         """Take over what was read of some passes."""
+        new = []
         for place, number in enumerate(rows.header["id"].tolist()):
-            self._read.pop(number, None)
+            if self._read.pop(number, None) is None:
+                new.append(number)
             self._read[number] = (rows, place)
         while len(self._read) > KEPT:
             del self._read[next(iter(self._read))]
-        if len(self._numbers):  # any of them may be among those in view; a view repaints no others
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self._numbers) - 1, len(COLUMNS) - 1))
+        if len(self._numbers) and new:
+            ends = [self.row_of(number) for number in (min(new), max(new))] if self._rising else [None]
+            first, last = (0, len(self._numbers) - 1) if None in ends else ends  # where nothing is known, all rows
+            self.dataChanged.emit(self.index(first, 0), self.index(last, len(COLUMNS) - 1))
+
+    def missing_from(self, first: int, last: int) -> int:
+        """Return the first of passes first…last (end excluded) that was not read, ``last`` if all were."""
+        return next((number for number in range(first, last) if number not in self._read), last)
 
     def forget_rows(self) -> None:
         """Read everything anew: other columns are shown."""

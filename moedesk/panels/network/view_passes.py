@@ -167,7 +167,8 @@ class PassesView(QTableView):
 
         def work(_: Ticket) -> tuple[int, tuple[int, int, int], PassRows | None]:
             first, last = window or (0, store.n_passes)
-            rows = read_rows(store, range(max(last - visible, 0), last), needs) if tail and last else None
+            start = self.table.missing_from(max(last - visible, 0), last) if tail else last
+            rows = read_rows(store, range(start, last), needs) if start < last else None
             return last, _times(store, first, last), rows
 
         def done(answer: tuple[int, tuple[int, int, int], PassRows | None]) -> None:
@@ -179,9 +180,16 @@ class PassesView(QTableView):
                 self.table.set_numbers(range(0, max(last, len(self.table.numbers))), None, True)
                 self._mark()
                 self.end.keep()
-            self.viewport().update()
+            self._redraw_timeline()
 
         self._growing.ask(work, done, self._fail, urgent=session.live is None)
+
+    def _redraw_timeline(self) -> None:
+        """Draw the bars anew: the time in view has grown."""
+        place = _place("timeline")
+        if not self.isColumnHidden(place):
+            left, width = self.columnViewportPosition(place), self.columnWidth(place)
+            self.viewport().update(left, 0, width, self.viewport().height())
 
     def _needs(self) -> str:
         """Return the dearest that the columns shown need."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QPoint, QRectF, QSizeF, Qt, Signal
+from PySide6.QtCore import QPoint, QPointF, QRectF, QSizeF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFontMetricsF,
@@ -56,6 +56,7 @@ class TokenText(QAbstractScrollArea):
         self._expert: int | None = None
         self._selected: int | None = None
         self._columns = 0
+        self._known: dict[int, tuple[QColor, QColor]] = {}  # colours by expert, or by -1 - level
 
     @property
     def page(self) -> TokenPage | None:
@@ -94,6 +95,7 @@ class TokenText(QAbstractScrollArea):
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self._theme = theme
+        self._known.clear()
         self.setFont(theme.mono_font)
         self.viewport().update()
 
@@ -160,9 +162,7 @@ class TokenText(QAbstractScrollArea):
             first = int(max(self.verticalScrollBar().value() - MARGIN, 0) / height)
             last = first + int(self.viewport().height() / height) + 2
             self._draw_headings(painter, first, last)
-            limits = value_range(self._values)
-            for part in self._layout.on_lines(first, last):
-                self._draw(painter, part, limits)
+            self._draw_parts(painter, self._layout.on_lines(first, last))
         painter.end()
 
     def _draw_headings(self, painter: QPainter, first: int, last: int) -> None:
@@ -178,43 +178,58 @@ class TokenText(QAbstractScrollArea):
             painter.setPen(self._theme.color("border"))
             painter.drawLine(box.bottomLeft(), box.bottomRight())
 
-    def _draw(self, painter: QPainter, part: Fragment, limits: tuple[float, float]) -> None:
+    def _draw_parts(self, painter: QPainter, parts: list[Fragment]) -> None:
+        """Draw tokens; hundreds of them a frame while a model runs, so that what they share is worked out before."""
         assert self._page is not None
-        box = self._rect(part)
-        tokens = self._page.tokens
-        padding = bool(tokens.tokens["is_padding"][part.place])
-        matched = bool(self._page.matched[part.place])
-        color = self._background(part.place, padding, limits)
-        ink = self._theme.text_on(color) if color is not None else self._theme.color("muted")
-        if color is not None:
-            if not matched:
-                color.setAlpha(DIMMED)
-                ink = self._theme.color("muted")
-            painter.fillRect(box.adjusted(0.5, 0, -0.5, 0), color)
-        painter.setPen(ink)
-        painter.drawText(box, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, part.text)
-        if self._expert is not None and matched and self._expert in tokens.experts[part.place]:
-            painter.fillRect(QRectF(box.left() + 1, box.bottom() - 2.5, box.width() - 2, 2.5), ink)
-        if self._selected == part.place + tokens.first:
-            painter.setPen(QPen(self._theme.color("surface"), 3))
-            painter.drawRect(box.adjusted(0, 0, 0, 0))
-            painter.setPen(QPen(self._theme.color("text"), 1.5))
-            painter.drawRect(box.adjusted(-0.5, -0.5, 0.5, 0.5))
+        tokens, matched, cell = self._page.tokens, self._page.matched, self._cell()
+        width, height, limits = cell.width(), cell.height(), value_range(self._values)
+        metrics = QFontMetricsF(self.font())
+        baseline = (height - 2 + metrics.ascent() - metrics.descent()) / 2
+        down = MARGIN - self.verticalScrollBar().value()
+        padding = tokens.tokens["is_padding"]
+        muted = self._theme.color("muted")
+        selected = None if self._selected is None else self._selected - tokens.first
+        for part in parts:
+            place = part.place
+            x, y, wide = MARGIN + part.column * width, down + part.line * height, max(part.width, 1) * width
+            color, ink = (None, muted) if padding[place] else self._colors(place, limits, muted)
+            if not matched[place]:
+                ink = muted
+                if color is not None:
+                    color = QColor(color)
+                    color.setAlpha(DIMMED)
+            if color is not None:
+                painter.fillRect(QRectF(x + 0.5, y, wide - 1, height - 2), color)
+            painter.setPen(ink)
+            painter.drawText(QPointF(x, y + baseline), part.text)
+            if self._expert is not None and matched[place] and self._expert in tokens.experts[place]:
+                painter.fillRect(QRectF(x + 1, y + height - 4.5, wide - 2, 2.5), ink)
+            if selected == place:
+                box = QRectF(x, y, wide, height - 2)
+                painter.setPen(QPen(self._theme.color("surface"), 3))
+                painter.drawRect(box)
+                painter.setPen(QPen(self._theme.color("text"), 1.5))
+                painter.drawRect(box.adjusted(-0.5, -0.5, 0.5, 0.5))
 
-    def _background(self, place: int, padding: bool, limits: tuple[float, float]) -> QColor | None:
-        """Return a token's colour; None for padding and what is unknown."""
+    def _colors(self, place: int, limits: tuple[float, float], muted: QColor) -> tuple[QColor | None, QColor]:
+        """Return what lies behind a token, None for what is unknown, and the colour of its text."""
         assert self._page is not None
-        if padding:
-            return None
         if self._by == "expert":
-            expert = int(self._page.tokens.top_expert[place])
-            return QColor(self._theme.expert_color(expert)) if expert >= 0 else None
-        value = float(self._values[place]) if place < len(self._values) else float("nan")
-        if not np.isfinite(value) or (self._by == "weight" and value == 0):
-            return None
-        share = (value - limits[0]) / (limits[1] - limits[0])
-        level = FIRST_LEVEL + round(min(max(share, 0.0), 1.0) * (255 - FIRST_LEVEL))
-        return QColor(*(int(channel) for channel in self._theme.load_lut[level]))
+            key = int(self._page.tokens.top_expert[place])
+            if key < 0:
+                return None, muted
+        else:
+            value = float(self._values[place]) if place < len(self._values) else float("nan")
+            if not np.isfinite(value) or (self._by == "weight" and value == 0):
+                return None, muted
+            share = (value - limits[0]) / (limits[1] - limits[0])
+            key = -1 - FIRST_LEVEL - round(min(max(share, 0.0), 1.0) * (255 - FIRST_LEVEL))
+        found = self._known.get(key)
+        if found is None:
+            lut = self._theme.load_lut
+            color = QColor(self._theme.expert_color(key)) if key >= 0 else QColor(*map(int, lut[-1 - key]))
+            found = self._known[key] = (color, self._theme.text_on(color))
+        return found
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Lay out again if the lines hold more or fewer characters."""
