@@ -107,31 +107,27 @@ class Column:
     def extend(self, lanes: Sequence[np.ndarray | None], rows: int) -> None:
         """Append ``rows`` rows given lane by lane; None leaves a lane at its fill value."""
         done = 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            while done < rows:
-                n = min(rows - done, self.spec.rows - self.used)
-                part = lanes if n == rows else [None if lane is None else lane[done : done + n] for lane in lanes]
-                self._put(part, n)
-                self.used += n
-                done += n
-                if self.used == self.spec.rows:
-                    self.seal()
+        while done < rows:
+            n = min(rows - done, self.spec.rows - self.used)
+            part = lanes if n == rows else [None if lane is None else lane[done : done + n] for lane in lanes]
+            self._put(part, n)
+            self.used += n
+            done += n
+            if self.used == self.spec.rows:
+                self.seal()
 
     def _put(self, lanes: Sequence[np.ndarray | None], n: int) -> None:
         """Copy ``n`` rows into the unfinished chunk."""
-        given = [lane is not None for lane in lanes]
-        self._touched |= given
+        given = [lane for lane, values in enumerate(lanes) if values is not None]
         place = self._buffer[:, self.used : self.used + n]
-        if not any(given):
+        if len(given) < len(lanes):
             place[...] = self._fill
-        elif n <= FEW_ROWS and len(lanes) > 1:
-            if not all(given):
-                blank = np.full(place.shape[1:], self._fill)
-                lanes = [blank if lane is None else lane for lane in lanes]
+        self._touched[given if len(given) < len(lanes) else slice(None)] = True
+        if len(given) == len(lanes) > 1 and n <= FEW_ROWS:
             place[...] = np.concatenate(lanes).reshape(place.shape)  # type: ignore[arg-type]  # none is None
         else:
-            for here, values in zip(place, lanes, strict=True):
-                here[...] = self._fill if values is None else values
+            for lane in given:
+                place[lane] = lanes[lane]
 
     def seal(self) -> None:
         """Write the chunk to the dataset, full or not; after one that is not full nothing may be appended."""

@@ -16,6 +16,8 @@ BUDGET = 20_000_000
 """Slots, or counts, that may be read to draw blocks finer than the pyramid's."""
 SLAB = 128
 """Base blocks worked on at a time: a few hundred thousand token rows."""
+FEW = 1_000_000
+"""Up to so many slots and counts a table's layers are counted all at once, which costs less than one after the other."""
 PAGE = 4096
 """Rows of the block index read at a time: a chunk."""
 
@@ -58,9 +60,10 @@ class CountReader:
             total += self.by_group(table, lane, np.array([end, last]))[0]
         return total
 
-    def by_group(self, table: TableInfo, lane: int, edges: npt.NDArray[np.integer]) -> Counts:
-        """Return (G, E) counts at one layer; group g has passes edges[g]…edges[g + 1]."""
-        out = np.zeros((len(edges) - 1, table.experts), np.int64)
+    def by_group(self, table: TableInfo, lane: int | None, edges: npt.NDArray[np.integer]) -> Counts:
+        """Return (G, E) counts at one layer, or (G, L, E) at all; group g has passes edges[g]…edges[g + 1]."""
+        lanes = (len(table.places),) if lane is None else ()
+        out = np.zeros((len(edges) - 1, *lanes, table.experts), np.int64)
         first, last = int(edges[0]), int(edges[-1])
         if first >= last:
             return out
@@ -72,14 +75,17 @@ class CountReader:
             self._add_ids(out, table, lane, edges, max(first, self.covered), last)
         return out
 
-    def _add_slab(self, out: Counts, table: TableInfo, lane: int, edges: np.ndarray, start: int, stop: int) -> None:
+    def _add_slab(
+        self, out: Counts, table: TableInfo, lane: int | None, edges: np.ndarray, start: int, stop: int
+    ) -> None:
         """Add blocks start…stop: a block of one pass has its counts, the others' passes are told apart by their ids."""
         blocks = self._index.read(start, stop)
         single = blocks["count"] == 1
         if single.any():
             counts = self._contents.column(f"{table.path}/counts/0").read(start, stop, lane)
             groups = np.searchsorted(edges, blocks["first"][single], "right") - 1
-            np.add.at(out, groups, counts[single])
+            begins = np.flatnonzero(np.diff(groups, prepend=-1))
+            out[groups[begins]] += np.add.reduceat(counts[single], begins, axis=0, dtype=np.int64)
         others = blocks[~single]
         if len(others):
             first, last = int(others["first"][0]), int(others["first"][-1] + others["count"][-1])
@@ -89,7 +95,7 @@ class CountReader:
         self,
         out: Counts,
         table: TableInfo,
-        lane: int,
+        lane: int | None,
         edges: np.ndarray,
         first: int,
         last: int,
@@ -99,10 +105,12 @@ class CountReader:
         i, j, numbers, wanted = self._rows(table.stream, first, last, *counted)
         if i >= j:
             return
-        ids = self._contents.column(f"{table.path}/experts").read(i, j, lane).astype(np.int64)
+        ids = self._contents.column(f"{table.path}/experts").read(i, j, lane).reshape(j - i, -1, table.top_k)
+        lanes = ids.shape[1]
         groups = np.searchsorted(edges, numbers, "right") - 1
         part = out[groups[0] : groups[-1] + 1]  # rows are in the order of their passes
-        keys = ((groups - groups[0])[:, None] * table.experts + ids)[(ids >= 0) & wanted[:, None]]
+        rows = (groups - groups[0])[:, None] * lanes + np.arange(lanes)
+        keys = (rows[:, :, None] * table.experts + ids)[(ids >= 0) & wanted[:, None, None]]
         part += np.bincount(keys, minlength=part.size).reshape(part.shape)
 
     def _read_rows(
@@ -125,23 +133,27 @@ class CountReader:
             edges = np.array([first, last] if first < last else [first], np.int64)
             return LoadBlocks(edges, np.zeros((len(edges) - 1, int(offsets[-1])), np.uint32), offsets)
         a, b = self._holding(first), min(self._holding(last - 1) + 1, self._blocks)
-        if self._is_cheap(first, last, max(0, b - a) * int(offsets[-1])):
+        if self._is_cheap(first, last, max(0, b - a) * int(offsets[-1]), BUDGET):
             edges = np.append(np.arange(first, last, -(-(last - first) // columns)), last).astype(np.int64)
+            few = self._is_cheap(first, last, max(len(edges), b - a) * int(offsets[-1]), FEW)
             read: Callable[[TableInfo, int], np.ndarray] = partial(self.by_group, edges=edges)
         else:
             edges, read = self._stored_blocks(a, b, last, columns, int(offsets[-1]))
+            few = False
         counts = np.empty((len(edges) - 1, int(offsets[-1])), np.uint32)
         for table in self._tables:
+            at_once = self.by_group(table, None, edges) if few else None
             for lane, place in enumerate(table.places):
-                counts[:, offsets[place] : offsets[place + 1]] = read(table, lane)
+                values = read(table, lane) if at_once is None else at_once[:, lane]
+                counts[:, offsets[place] : offsets[place + 1]] = values
         return LoadBlocks(edges, counts, offsets)
 
-    def _is_cheap(self, first: int, last: int, entries: int) -> bool:
+    def _is_cheap(self, first: int, last: int, entries: int, budget: int) -> bool:
         slots = 0
         for table in self._tables:
             i, j = self._token_span(first, last, table.stream)
             slots += (j - i) * len(table.places) * table.top_k
-        return slots <= BUDGET and entries <= BUDGET
+        return slots <= budget and entries <= budget
 
     def _stored_blocks(
         self, a: int, b: int, last: int, columns: int, width: int

@@ -16,7 +16,7 @@ from moedesk.capture.schema import NOTE_BYTES, NOTES, PASSES, State, block_colum
 from moedesk.capture.vocabulary import VocabularyColumns
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import TOKEN, PassFlag
-from moedesk.core.model import ModelInfo
+from moedesk.core.model import LayerInfo, ModelInfo
 
 NO_TOKENS = np.empty(0, TOKEN)
 
@@ -120,19 +120,11 @@ class Recording:
         """Refuse a batch that does not fit before any of it is written."""
         if self.model is None:
             raise ValueError("a pass came before the model was described")
-        shapes: dict[str, tuple[int, ...]] = {}
-        last: tuple[int, ...] = ()
         for layer in batch.layers:
             info = self.model.layers[layer.layer]
             rows = len(batch.tokens.get(info.stream, NO_TOKENS))
-            if last != (rows, info.experts, info.top_k):
-                last = (rows, info.experts, info.top_k)
-                shapes = {"counts": (info.experts,), "experts": (rows, info.top_k), "weights": (rows, info.top_k)}
-                shapes |= {"entropy": (rows,), "margin": (rows,), "flags": (rows,), "logits": (rows, info.experts)}
-            for name, shape in shapes.items():
-                values = getattr(layer, name)
-                if values is not None and values.shape != shape:
-                    raise ValueError(f"{name} of {info.path} came as {values.shape} instead of {shape}")
+            if not _fits(layer, rows, info.experts, info.top_k):
+                raise ValueError(_misfit(layer, rows, info))
 
     def _count(self, layers: dict[int, LayerRoutes], rows: int, alone: bool) -> None:
         counts: list[tuple[CountSums, dict[int, np.ndarray]]] = []
@@ -176,3 +168,26 @@ class Recording:
         """Write what is pending, with the last open block of counts."""
         self._pyramid.close_block()
         self.file.close(self._passes.rows, state)
+
+
+def _fits(layer: LayerRoutes, rows: int, experts: int, top_k: int) -> bool:
+    """Whether all arrays of a layer have the shapes they should."""
+    slots, values = (rows, top_k), (rows,)
+    return (
+        layer.counts.shape == (experts,)
+        and (layer.experts is None or layer.experts.shape == slots)
+        and (layer.weights is None or layer.weights.shape == slots)
+        and (layer.entropy is None or layer.entropy.shape == values)
+        and (layer.margin is None or layer.margin.shape == values)
+        and (layer.flags is None or layer.flags.shape == values)
+        and (layer.logits is None or layer.logits.shape == (rows, experts))
+    )
+
+
+def _misfit(layer: LayerRoutes, rows: int, info: LayerInfo) -> str:
+    """Name the first array that has not."""
+    shapes = {"counts": (info.experts,), "experts": (rows, info.top_k), "weights": (rows, info.top_k)}
+    shapes |= {"entropy": (rows,), "margin": (rows,), "flags": (rows,), "logits": (rows, info.experts)}
+    found = {name: getattr(layer, name).shape for name in shapes if getattr(layer, name) is not None}
+    name = next(name for name, shape in found.items() if shape != shapes[name])
+    return f"{name} of {info.path} came as {found[name]} instead of {shapes[name]}"

@@ -73,15 +73,16 @@ class RouteTable:
         """Append the rows of one pass; a layer that did not run, or kept no ids, stays absent."""
         here = [layers.get(place) for place in self.places]
         kept = [layer if layer is not None and layer.experts is not None else None for layer in here]
-        for name, column in self.routes.items():
-            lanes = [None if layer is None else getattr(layer, name) for layer in kept]
-            if name == "flags":
-                zeros = np.zeros(rows, np.uint8)
-                lanes = [
-                    zeros if layer is not None and lane is None else lane
-                    for layer, lane in zip(kept, lanes, strict=True)
-                ]
-            column.extend(lanes, rows)
+        with np.errstate(over="ignore", invalid="ignore"):  # float16 may not hold a value
+            for name, column in self.routes.items():
+                lanes = [None if layer is None else getattr(layer, name) for layer in kept]
+                if name == "flags":
+                    zeros = np.zeros(rows, np.uint8)
+                    lanes = [
+                        zeros if layer is not None and lane is None else lane
+                        for layer, lane in zip(kept, lanes, strict=True)
+                    ]
+                column.extend(lanes, rows)
 
     def lanes(self, layers: Mapping[int, LayerRoutes]) -> dict[int, np.ndarray]:
         """Return the counts of one pass by lane."""

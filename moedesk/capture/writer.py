@@ -79,6 +79,7 @@ class CaptureWriter:
         self._size = self._recording.file.size()
         self._jobs: deque[tuple[int, Callable[[], None]]] = deque()
         self._queued_bytes, self._most_bytes = 0, queue_bytes
+        self._full = False
         self._asked = self._flushed = 0  # numbers of the last flush asked for and done
         self._closing = self._closed = False
         lock = threading.Lock()
@@ -182,7 +183,10 @@ class CaptureWriter:
         with self._work:
             if self._stopped or self._closing:
                 return
-            self._done.wait_for(lambda: self._queued_bytes < self._most_bytes or self._closed)
+            if self._queued_bytes >= self._most_bytes:  # then wait for half: not for a turn a job
+                self._full = True
+                self._done.wait_for(lambda: self._queued_bytes <= self._most_bytes // 2 or self._closed)
+                self._full = False
             self._jobs.append((size, job))
             self._queued_bytes += size
             self._work.notify()
@@ -202,7 +206,8 @@ class CaptureWriter:
                 dirty |= self._attempt(job, size)
                 with self._done:
                     self._queued_bytes -= size
-                    self._done.notify_all()
+                    if self._full and self._queued_bytes <= self._most_bytes // 2:
+                        self._done.notify_all()
                 now = time.monotonic()
                 if now >= self._next_publish:
                     self._publish(now)
