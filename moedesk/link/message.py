@@ -27,7 +27,7 @@ class Part(NamedTuple):
     shape : tuple of int
         Of the whole.
     pieces : sequence of ndarray
-        Of one dtype; together they have as many elements as ``shape`` says.
+        Of one dtype; joined along their first axis they have as many elements as ``shape`` says.
     """
 
     name: str
@@ -36,7 +36,11 @@ class Part(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """A message ready to be sent; its arrays are copies."""
+    """A message ready to be sent; its arrays are copies.
+
+    One copy into one frame costs less than a frame for each array where it lies: pyzmq takes 60 µs to send a frame from
+    Python's memory and to let go of it afterwards, in which half a megabyte is copied.
+    """
 
     header: bytes
     buffer: np.ndarray
@@ -96,10 +100,11 @@ def encode(kind: str, fields: Mapping[str, Any], parts: Sequence[Part] = ()) -> 
     buffer = np.empty(end, np.uint8)
     for part, (start, stop) in zip(parts, ends, strict=True):
         flat = buffer[start:stop].view(part.pieces[0].dtype)
+        first = part.pieces[0]
         if len(part.pieces) == 1:
-            flat[...] = part.pieces[0].reshape(-1)
+            flat[...] = first.reshape(-1)
         else:
-            np.concatenate([piece.reshape(-1) for piece in part.pieces], out=flat)
+            np.concatenate(part.pieces, out=flat.reshape(-1, *first.shape[1:]))
     try:
         header = json.dumps({"kind": kind, "fields": fields, "arrays": described}, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:  # a value that isn't JSON, or half a surrogate pair

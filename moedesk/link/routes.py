@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from moedesk.link.protocol import LinkError
 _COLUMNS = ("experts", "weights", "entropy", "margin", "flags", "logits")
 _DIMENSIONS = {"experts": 3, "weights": 3, "entropy": 2, "margin": 2, "flags": 2, "logits": 3}
 _KINDS = {"experts": "i", "weights": "f", "entropy": "f", "margin": "f", "flags": "u", "logits": "f"}
+_columns = attrgetter(*_COLUMNS)
 _NO_TOKENS = np.empty(0, TOKEN)
 
 
@@ -44,8 +46,7 @@ def encode_batch(stream: int, batch: RouteBatch) -> Frames:
             parts += [whole(f"{number}.places", places.astype("<u4")), whole(f"{number}.values", counts[places])]
         else:
             parts.append(Part(f"{number}.counts", (len(layers), experts), (counts,)))
-        for name in _COLUMNS:
-            pieces = [getattr(layer, name) for layer in layers]
+        for name, pieces in zip(_COLUMNS, zip(*map(_columns, layers), strict=True), strict=True):
             if pieces[0] is not None:
                 parts.append(Part(f"{number}.{name}", (len(pieces), *pieces[0].shape), pieces))
     return encode("batch", {"stream": stream, "streams": list(batch.tokens), "groups": groups}, parts)
@@ -53,11 +54,8 @@ def encode_batch(stream: int, batch: RouteBatch) -> Frames:
 
 def _look(layer: LayerRoutes) -> tuple[Any, ...]:
     """What layers must share to lie in one array."""
-    look: list[Any] = [layer.counts.shape]
-    for name in _COLUMNS:
-        column = getattr(layer, name)
-        look.append(None if column is None else (column.shape, column.dtype))
-    return tuple(look)
+    columns = (None if column is None else (column.shape, column.dtype) for column in _columns(layer))
+    return (layer.counts.shape, *columns)
 
 
 def decode_batch(message: Message) -> RouteBatch:
