@@ -1,18 +1,12 @@
-"""How evenly layers are loaded over time: ``analysis.load``'s metrics for many columns at once, over a sliding window."""
+"""How evenly layers are loaded over time: ``analysis.load``'s metrics for many columns at once."""
 
 from math import log
 
 import numpy as np
 import numpy.typing as npt
 
-from moedesk.core.store import Store
-
 BALANCE = ("cv", "maxvio", "entropy_normalized")
 """Keys of ``analysis.load.METRICS``, in the order of ``balance``."""
-SLOTS_AN_EXPERT = 32
-"""Slots an expert that an automatic window holds on average: fewer, and chance alone looks like imbalance."""
-LONGEST = 8192  # passes
-_LOOKED_AT = 512  # passes from which the slots of a pass are estimated
 
 Sums = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 
@@ -43,28 +37,10 @@ def balance(sums: Sums, offsets: npt.NDArray[np.integer]) -> npt.NDArray[np.floa
     return result
 
 
-def window_of_slots(store: Store, end: int) -> int:
-    """Return how many passes before ``end`` hold 32 slots an expert in every layer, rounded up to a power of two."""
-    first = max(0, end - _LOOKED_AT)
-    needed = 1.0
-    for counts in store.window_counts(first, end):
-        total = int(counts.sum())
-        if total:
-            needed = max(needed, SLOTS_AN_EXPERT * len(counts) * (end - first) / total)
-    return min(LONGEST, 1 << (int(np.ceil(needed)) - 1).bit_length())
-
-
-def sliding(before: Sums, entering: Sums, leaving: Sums) -> Sums:
-    """Return (N, R) counts of a window after each of N steps.
-
-    Parameters
-    ----------
-    before : (R,)
-        Its counts before the first step.
-    entering, leaving : (N, R)
-        What each step adds and takes away.
-    """
-    steps = entering.astype(np.result_type(entering, leaving, np.int64))
-    steps -= leaving.astype(steps.dtype)
-    steps[:1] += before
-    return np.cumsum(steps, axis=0, out=steps)
+def band(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return (3, 3, N) least, median and most over the layers of (3, L, N) values; NaN where no layer has one."""
+    ordered = np.sort(values, axis=1)  # NaN last
+    known = np.isfinite(ordered).sum(1, keepdims=True)
+    ranks = np.concatenate((known * 0, (known - 1) // 2, known // 2, known - 1), axis=1).clip(0)
+    least, lower, upper, most = np.moveaxis(np.take_along_axis(ordered, ranks, axis=1), 1, 0)
+    return np.stack((least, (lower + upper) / 2, most), axis=1)

@@ -1,15 +1,16 @@
 """Columns of the routing waterfall: layer×expert rows, a few passes a column, read as they come."""
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from moedesk.analysis.balance import balance, sliding, window_of_slots
+from moedesk.analysis.balance import balance, band
+from moedesk.analysis.balance_window import BalanceWindow, Tail
 from moedesk.analysis.heatmap import Heatmap, reduce_blocks
 from moedesk.analysis.ring import ColumnRing
+from moedesk.analysis.waterfall_counts import column_counts
 from moedesk.analysis.waterfall_means import column_means
 from moedesk.analysis.waterfall_measure import MEASURES, NONE, Measure
 from moedesk.core.model import ModelInfo
@@ -45,7 +46,8 @@ class Frame:
     lines : int
         Picture rows there is room for.
     window : int
-        Passes that the balance is computed over, up to the end of each column; 0 for as many as hold 32 slots an expert.
+        Passes that the balance is computed over, up to the end of each column; 0 for as many as hold enough slots to judge
+        (``balance_window``).
     """
 
     measure: str
@@ -61,29 +63,21 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Tail:
-    """The window's counts after a column, for the next one to go on from."""
-
-    column: int
-    sums: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class Columns:
     """Some columns of a picture.
 
     Attributes
     ----------
     frame : Frame
-        As asked, ``window`` made definite.
     first : int
         Number of the first column.
     end : int
         The pass before which the last one ends.
     fields : mapping
-        ``image`` (H, N) uint8 indexes as in ``analysis.heatmap``; ``values`` (H, N) float32 behind them; ``balance`` (3, L, N)
-        float32; ``passes``, ``read``, ``bare`` (N,) int64: passes in the column, those whose token rows were read, and those that
-        kept counts only.
+        ``image`` (H, N) uint8, indexes as in ``analysis.heatmap``; ``values`` (H, N) float32 behind them;
+        ``balance`` (3, L, N) float32, its ``band`` (3, 3, N) over the layers, and the ``window`` (N,) of passes it is over;
+        ``passes``, ``read``, ``bare`` (N,) int64: passes in the column, those whose token rows were read, and those that kept
+        counts only.
     coarse : int
         Passes a stored block has where that is more than a column's, else 0.
     cut : int
@@ -106,20 +100,9 @@ def offsets_of(model: ModelInfo) -> npt.NDArray[np.int64]:
     return np.cumsum([0, *(layer.experts for layer in model.layers)], dtype=np.int64)
 
 
-def new_ring(frame: Frame, model: ModelInfo, capacity: int) -> ColumnRing:
-    """Return an empty ring for the columns of a frame."""
-    rows = len(frame.row_edges(offsets_of(model))) - 1
-    return ColumnRing(
-        capacity,
-        {
-            "image": ((rows,), np.uint8),
-            "values": ((rows,), np.float32),
-            "balance": ((3, len(model.layers)), np.float32),
-            "passes": ((), np.int64),
-            "read": ((), np.int64),
-            "bare": ((), np.int64),
-        },
-    )
+def new_ring(columns: Columns, capacity: int) -> ColumnRing:
+    """Return an empty ring for columns like these."""
+    return ColumnRing(capacity, {name: (field.shape[:-1], field.dtype) for name, field in columns.fields.items()})
 
 
 def read_columns(
@@ -135,8 +118,6 @@ def read_columns(
         From the answer with the columns just before ``first``.
     """
     last = min(last, -(-end // frame.passes))
-    window = frame.window or window_of_slots(store, end)
-    frame = replace(frame, window=-(-window // frame.passes) * frame.passes)
     offsets = offsets_of(store.model)
     step = max(1, CHUNK // max(1, int(offsets[-1])))
     budget = BUDGET * min(8, -(-(last - first) // 16)) // max(1, last - first)
@@ -179,11 +160,14 @@ def _read_part(
         blocks = LoadBlocks(edges, (counts * 1024).astype(np.uint64) if coarse else counts, offsets)
         picture: Heatmap = reduce_blocks(blocks, len(passes), frame.lines, frame.rows, measure.scale)
         image, values = picture.image, picture.ratios
-    sums, tail = _windows(store, frame, counts, edges, tail, bool(coarse))
+    sums, windows, tail = _windows(store, frame, counts, edges, tail, bool(coarse))
+    evenness = balance(sums, offsets)
     fields: dict[str, np.ndarray] = {
         "image": image,
         "values": values,
-        "balance": balance(sums, offsets),
+        "balance": evenness,
+        "band": band(evenness),
+        "window": windows,
         "passes": passes,
         "read": read,
         "bare": bare,
@@ -191,60 +175,22 @@ def _read_part(
     return Columns(frame, first, int(edges[-1]), fields, coarse, cut, tail)
 
 
-def column_counts(store: Store, edges: npt.NDArray[np.int64]) -> tuple[np.ndarray, int]:
-    """Return (N, R) counts of columns of passes, and how many passes a stored block has if that is more than a column.
-
-    Columns are alike but for the last one, which may be shorter. A block wider than a column counts in each of its columns, by
-    its share.
-    """
-    widths = np.diff(edges)
-    whole = len(widths) - (len(widths) > 1 and widths[-1] < widths[0])
-    parts = [_spread(store.load_blocks(int(edges[0]), int(edges[whole]), whole), edges[: whole + 1])]
-    if whole < len(widths):
-        parts.append(_spread(store.load_blocks(int(edges[whole]), int(edges[-1]), 1), edges[whole:]))
-    return np.concatenate([counts for counts, _ in parts]), max(coarse for _, coarse in parts)
-
-
-def _spread(blocks: LoadBlocks, edges: npt.NDArray[np.int64]) -> tuple[np.ndarray, int]:
-    if np.array_equal(blocks.edges, edges):
-        return blocks.counts, 0
-    starts = blocks.edges[:-1]
-    counts = np.empty((len(edges) - 1, blocks.counts.shape[1]))
-    for column, (start, stop) in enumerate(pairwise(edges.tolist())):
-        first, last = np.searchsorted(starts, (start, stop))
-        if first >= last:  # it lies within a block, or begins in the one before
-            first = max(int(np.searchsorted(starts, start, side="right")) - 1, 0)
-            last = first + 1
-        share = (stop - start) / int(blocks.edges[last] - blocks.edges[first])
-        counts[column] = blocks.counts[first:last].sum(0, dtype=np.float64) * share
-    return counts, int(np.diff(blocks.edges).max())
-
-
 def _windows(
     store: Store, frame: Frame, counts: np.ndarray, edges: npt.NDArray[np.int64], tail: Tail | None, coarse: bool
-) -> tuple[np.ndarray, Tail | None]:
-    """Return (N, R) counts of the window that ends with each column, and where the next columns can go on."""
-    first, whole = int(edges[0]), frame.passes
-    if frame.window == whole:
-        return counts, None
-    column = first // whole
-    if tail is None or tail.column != column:
-        before = store.window_counts(max(0, first - frame.window), first)
-        tail = Tail(column, np.concatenate(before).astype(np.int64))
-    leaving = np.zeros_like(counts)
-    ends = np.arange(column, column + len(counts) + 1) * whole - frame.window
-    old = np.maximum(ends, 0)
-    gone = int(np.count_nonzero(old[1:] <= 0))  # at the start nothing leaves yet
-    if gone < len(counts):
-        left, wide = column_counts(store, old[gone:])
-        leaving = leaving.astype(np.result_type(counts, left))
-        leaving[gone:] = left
-        coarse = coarse or bool(wide)
-    sums = sliding(tail.sums, counts, leaving)
-    if coarse:
-        return np.maximum(sums, 0), None
-    complete = len(counts) if edges[-1] % whole == 0 else len(counts) - 1
-    return sums, Tail(column + complete, sums[complete - 1].copy() if complete else tail.sums)
+) -> tuple[np.ndarray, npt.NDArray[np.int64], Tail | None]:
+    """Return (N, R) counts of the window that ends with each column, (N,) passes in it, and where the next column goes on."""
+    column = int(edges[0]) // frame.passes
+    window = BalanceWindow(store, frame.passes, frame.window, column, tail)
+    complete = len(counts) if edges[-1] % frame.passes == 0 else len(counts) - 1
+    parts = [window.enter(counts[:complete])]
+    tail = None if coarse else window.tail
+    parts.append(window.enter(counts[complete:]))  # its passes are not all there yet: it will enter again
+    sums, lengths = (np.concatenate(both) for both in zip(*parts, strict=True))
+    return (
+        sums,
+        edges[1:] - np.maximum(edges[:1] // frame.passes + 1 + np.arange(len(counts)) - lengths, 0) * frame.passes,
+        tail,
+    )
 
 
 def _reduce(

@@ -1,0 +1,1 @@
+"""Waterfall: routing and its balance as they happen."""
