@@ -66,6 +66,13 @@ class Feed:
                 stream.name = stream.store.name = title
                 self._renamed(stream)
 
+    def stop(self, why: str) -> None:
+        """No model is attached any more; in a worker, or on the link's thread."""
+        with self._lock:
+            for stream in self._streams.values():
+                stream.end(why)
+            self._streams.clear()
+
     def begin_anew(self, stream: LiveStream) -> None:
         """Put a new stream, with an empty capture, in the place of one; in a worker."""
         new = self._new(stream.name)
@@ -156,10 +163,7 @@ class Feed:
 
     def lost(self, reason: str) -> None:
         """The link is gone; what came stays."""
-        with self._lock:
-            for stream in self._streams.values():
-                stream.end(reason)
-            self._streams.clear()
+        self.stop(reason)
         if self._kernel is not None:
             self._kernel.link_lost(reason)
 

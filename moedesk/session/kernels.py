@@ -7,7 +7,7 @@ from typing import Any
 from moedesk.core.event import Event
 from moedesk.session.feed import Added, Deliver, Feed
 from moedesk.session.jobs import Jobs
-from moedesk.session.kernel import Kernel
+from moedesk.session.kernel import Kernel, KernelState
 from moedesk.session.live_stream import LiveStream
 from moedesk.session.scratch import Scratch
 
@@ -123,4 +123,8 @@ class Kernels:
 
     def _kernel_changed(self, kernel: Kernel, feed: Feed) -> None:
         feed.name_unused(kernel.title)
+        gone = kernel.client is None and kernel.state is not KernelState.READY
+        if gone and any(stream.attached for stream in feed.streams):
+            said = kernel.said if kernel.state is not KernelState.STARTING else "The kernel was restarted"
+            self._jobs.latest(f"stop:{id(kernel)}", lambda _: feed.stop(said), lambda _: None)
         self.changed.emit("kernels")

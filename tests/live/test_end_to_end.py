@@ -1,5 +1,7 @@
 """From a cell in the console to what the panels draw, on a real kernel and the sample model."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -144,9 +146,6 @@ def test_a_killed_kernel_leaves_everything_that_came(window: Window, kernel: Ker
     assert session is not None
     cell = run('while True: moe.run("Once upon a time", max_new_tokens=16)', wait=False)
     qtbot.waitUntil(lambda: session.store.n_passes > 20, timeout=TIMEOUT)
-    import os
-    import signal
-
     os.kill(kernel.about["pid"], signal.SIGKILL)
     qtbot.waitUntil(lambda: kernel.state is KernelState.ENDED and bool(session.live.ended), timeout=TIMEOUT)
     qtbot.waitUntil(lambda: session.live.waiting == 0, timeout=TIMEOUT)
@@ -157,4 +156,4 @@ def test_a_killed_kernel_leaves_everything_that_came(window: Window, kernel: Ker
     for layer in store.model.layers:
         ids = store.experts(layer)
         np.testing.assert_array_equal(np.bincount(ids[ids >= 0], minlength=layer.experts), store.counts(layer))
-    cell.join()
+    cell.abandon()

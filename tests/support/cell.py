@@ -1,7 +1,10 @@
 """Code run in a real kernel, as a console would, while the test's event loop goes on."""
 
+import contextlib
+import queue
 import threading
 from pathlib import Path
+from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_core.utils import ensure_event_loop
@@ -23,8 +26,14 @@ class Cell:
 
     def __init__(self, connection_file: Path, code: str) -> None:
         self.done, self.output, self.error = False, "", ""
+        self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(connection_file, code), name="cell", daemon=True)
         self._thread.start()
+
+    def abandon(self) -> None:
+        """Wait no longer: its kernel was killed."""
+        self._abandoned.set()
+        self.join()
 
     def join(self) -> "Cell":
         self._thread.join(SECONDS)
@@ -38,8 +47,7 @@ class Cell:
         client.start_channels(stdin=False, hb=False, control=False)
         try:
             client.wait_for_ready(timeout=SECONDS)
-            reply = client.execute_interactive(code, output_hook=self._take, timeout=SECONDS, allow_stdin=False)
-            content = reply["content"]
+            content = self._reply(client, client.execute(code, allow_stdin=False))
             if content["status"] != "ok":
                 self.error = f"{content.get('ename')}: {content.get('evalue')}"
         except Exception as error:  # the kernel was killed, as some tests want
@@ -50,9 +58,23 @@ class Cell:
             loop.close()
             self.done = True
 
-    def _take(self, message: dict) -> None:  # type: ignore[type-arg]
-        content = message["content"]
-        if message["msg_type"] == "stream":
+    def _reply(self, client: BlockingKernelClient, request: str) -> dict[str, Any]:
+        while not self._abandoned.is_set():
+            with contextlib.suppress(queue.Empty):
+                reply = client.get_shell_msg(timeout=0.1)
+                if reply["parent_header"].get("msg_id") == request:
+                    while not self._take(client.get_iopub_msg(timeout=SECONDS), request):
+                        pass
+                    return dict(reply["content"])
+        raise InterruptedError("abandoned")
+
+    def _take(self, message: dict[str, Any], request: str) -> bool:
+        """Take one message; return whether it says that the request is done."""
+        content, kind = message["content"], message["msg_type"]
+        if message["parent_header"].get("msg_id") != request:
+            return False
+        if kind == "stream":
             self.output += content["text"]
-        elif message["msg_type"] == "execute_result":
+        elif kind == "execute_result":
             self.output += content["data"].get("text/plain", "")
+        return bool(kind == "status" and content["execution_state"] == "idle")
