@@ -83,7 +83,7 @@ class CallReader:
 
     def __init__(self) -> None:
         self.identities = Identities()
-        self._signatures: dict[nn.Module, inspect.Signature] = {}
+        self._names: dict[nn.Module, tuple[str, ...]] = {}
 
     def read(
         self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], copy: Copier | None
@@ -93,7 +93,7 @@ class CallReader:
         ids = _integers(given.get("input_ids"))
         if ids is None and given.get("inputs_embeds") is None:
             ids = _integers(given.get("decoder_input_ids"))
-        if ids is None and "input_ids" not in self._signatures[module].parameters:
+        if ids is None and "input_ids" not in self._names[module]:
             ids = next((value for value in given.values() if _integers(value) is not None), None)
         embeds = given.get("inputs_embeds")
         shape = ids.shape if ids is not None else embeds.shape if isinstance(embeds, Tensor) else None
@@ -123,15 +123,12 @@ class CallReader:
             call.output = self.identities.number(states)
 
     def _bind(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        signature = self._signatures.get(module)
-        if signature is None:
-            signature = self._signatures[module] = inspect.signature(module.forward)
-        names = [
-            p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-        given = dict(zip(names, args, strict=False))
-        given.update(kwargs)
-        return given
+        names = self._names.get(module)
+        if names is None:
+            parameters = inspect.signature(module.forward).parameters.values()
+            names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+            self._names[module] = names
+        return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def _integers(value: Any) -> Tensor | None:
@@ -143,9 +140,9 @@ def _integers(value: Any) -> Tensor | None:
 
 def _past(cache: Any, copy: Copier) -> int | Tensor:
     """Tokens in a KV cache; a static cache counts on the device, so its number may come later."""
-    if isinstance(cache, tuple | list):
+    if isinstance(cache, (tuple, list)):
         first = cache[0] if cache else None
-        first = first[0] if isinstance(first, tuple | list) and first else first
+        first = first[0] if isinstance(first, (tuple, list)) and first else first
         return int(first.shape[-2]) if isinstance(first, Tensor) and first.ndim >= 2 else 0
     try:
         length = cache.get_seq_length() if hasattr(cache, "get_seq_length") else 0

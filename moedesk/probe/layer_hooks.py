@@ -1,15 +1,25 @@
-"""The two hooks of an MoE layer that is known: one before its experts, one after its router. They copy and return."""
+"""The two hooks of an MoE layer that is known: one before its experts, one after its router. They copy and return.
 
-from collections.abc import Mapping, Sequence
+They run for every layer of every pass, so they are closures, they time themselves, and they do nothing that can wait.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
 from typing import Any
 
 from torch import Tensor, nn
 
+from moedesk.core.columns import expert_dtype
 from moedesk.probe.cost import Cost
 from moedesk.probe.room import Room
 from moedesk.probe.routing import CallForm, read_routing
 from moedesk.probe.scout import NO_NAMES, Binding
-from moedesk.probe.tap import Current, Event, own, recomputing, small_integers
+from moedesk.probe.tap import Current, Event, own, recomputing
+
+Integers = Callable[[Tensor], Tensor]
+
+_SMALL: dict[int, Integers] = {1: Tensor.char, 2: Tensor.short, 4: Tensor.int}
+"""Conversions to integers of so many bytes; twice as fast as ``Tensor.to``."""
 
 
 class LayerHooks:
@@ -23,69 +33,78 @@ class LayerHooks:
     with_logits : bool
         Whether the router is hooked too.
     cost : Cost
+        Takes the time in the hooks.
     """
 
     def __init__(self, binding: Binding, current: Current, with_logits: bool, cost: Cost) -> None:
-        self._binding = binding
-        self._current = current
-        self._path = binding.candidate.path
-        self._form: CallForm | None = None
-        layer = binding.layer
-        self._small = small_integers(layer.experts)
-        self._ids_bytes = layer.top_k * self._small.itemsize
-        self._row_bytes = self._ids_bytes + 4 * layer.top_k + 4 * layer.experts * (binding.router is not None)
-        entered, routed = cost.timed(self._entered), cost.timed(self._routed)
-        self._handles = [binding.candidate.experts.register_forward_pre_hook(entered, with_kwargs=True)]
-        if binding.router is not None and with_logits:
-            self._handles.append(binding.router.register_forward_hook(routed))
+        experts, router = binding.candidate.experts, binding.router
+        self._handles = [experts.register_forward_pre_hook(_before_experts(binding, current, cost), with_kwargs=True)]
+        if router is not None and with_logits:
+            self._handles.append(router.register_forward_hook(_after_router(binding, current, cost)))
 
     def remove(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
 
-    def _entered(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] = NO_NAMES) -> None:
-        tap = self._current.tap
+
+def _before_experts(binding: Binding, current: Current, cost: Cost) -> Callable[..., None]:
+    layer, path = binding.layer, binding.candidate.path
+    small = expert_dtype(layer.experts).itemsize
+    ids_bytes = layer.top_k * small
+    row_bytes = ids_bytes + 4 * layer.top_k + 4 * layer.experts * (binding.router is not None)
+    form: CallForm | None = None
+
+    def entered(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] = NO_NAMES) -> None:
+        nonlocal form
+        tap = current.tap
         if tap is None:
-            self._current.stray()
+            current.stray()
             return
+        began = perf_counter_ns()
         if recomputing():
             return
         tap.seen = True
         if tap.room is Room.NOTHING:
             return
-        found = self._form.read(args, kwargs) if self._form is not None else None
+        found = form.read(args, kwargs) if form is not None else None
         if found is None:
-            found = self._look(args, kwargs)
-            if found is None:
+            routing = read_routing(args, kwargs)
+            if routing is None:
                 return
-        choice, weights = found
-        ids = choice.type(self._small)
-        if ids is choice:
-            ids = choice.clone()
-        if tap.room is Room.COUNTS:
-            tap.add(Event(self._binding, ids), len(ids) * self._ids_bytes)
-            return
-        logits, bias = tap.logits.pop(self._path, (None, None))
-        tap.add(Event(self._binding, ids, own(weights), logits, bias), len(ids) * self._row_bytes)
+            form = CallForm.of(args, kwargs, routing)
+            ids = routing.ids()
+            choice, weights = ids, routing.weights
+            if routing.one_hot:
+                weights = weights.detach().masked_fill(ids < 0, 0)
+        else:
+            choice, weights = found
+        ids = _SMALL[small](choice) if choice.itemsize != small else choice.clone()
+        if tap.room is Room.EVERYTHING:
+            logits, bias = tap.logits.pop(path, (None, None))
+            weights = weights.detach().clone() if weights.requires_grad else weights.clone()
+            tap.add(Event(binding, ids, weights, logits, bias), len(ids) * row_bytes)
+        else:
+            tap.add(Event(binding, ids), len(ids) * ids_bytes)
+        cost.hook_ns += perf_counter_ns() - began
 
-    def _routed(self, module: nn.Module, args: Any, output: Any) -> None:
-        tap = self._current.tap
-        if tap is None or tap.room is not Room.EVERYTHING or recomputing():
-            return
-        binding = self._binding
-        logits = binding.logits(output)
-        if logits is not None:
-            bias = getattr(*binding.bias) if binding.bias is not None else None
-            tap.logits[self._path] = own(logits), None if bias is None else own(bias)
+    return entered
 
-    def _look(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
-        """Look at all arguments of a call that is not like the one before."""
-        routing = read_routing(args, kwargs)
-        if routing is None:
-            return None
-        self._form = CallForm.of(args, kwargs, routing)
-        if not routing.one_hot:
-            return routing.choice, routing.weights
-        ids = routing.ids()
-        return ids, routing.weights.detach().masked_fill(ids < 0, 0)
+
+def _after_router(binding: Binding, current: Current, cost: Cost) -> Callable[..., None]:
+    path, place = binding.candidate.path, binding.logits_at
+
+    def routed(module: nn.Module, args: Any, output: Any) -> None:
+        tap = current.tap
+        if tap is None:
+            return
+        began = perf_counter_ns()
+        if tap.room is not Room.EVERYTHING or recomputing():
+            return
+        logits = output[place] if place >= 0 else output
+        if isinstance(logits, Tensor):
+            logits = logits.detach().clone() if logits.requires_grad else logits.clone()
+            tap.logits[path] = logits, None if binding.bias is None else own(getattr(*binding.bias))
+        cost.hook_ns += perf_counter_ns() - began
+
+    return routed

@@ -78,42 +78,53 @@ def _reduce(events: Sequence["Event"], keep_logits: bool) -> LayerGroup:
     if not weights:
         return LayerGroup(bindings, ids)
     columns = bindings, ids, _stack(weights, torch.float32)
-    logits = [event.logits.reshape(ids.shape[1], -1) for event in events if event.logits is not None]
+    rows = ids.shape[1]
+    logits = [event.logits for event in events if event.logits is not None]
     if not logits:
         return LayerGroup(*columns)
+    if logits[0].ndim != 2:
+        logits = [layer.reshape(rows, -1) for layer in logits]
     biases = [event.bias.flatten() for event in events if event.bias is not None]
     bias = _stack(biases, torch.float32).unsqueeze(1).to(ids.device) if biases else None
-    return LayerGroup(*columns, *_entropy_and_margin(bindings[0], ids, logits, bias, keep_logits))
+    if ids.is_cpu and len(logits) * logits[0].numel() > SERIAL:
+        return LayerGroup(*columns, *_in_parts(bindings[0], ids, logits, bias, keep_logits))
+    entropy, margin, values = _entropy_and_margin(bindings[0], ids, _stack(logits), bias)
+    return LayerGroup(*columns, entropy, margin, values if keep_logits else None)
 
 
 def _entropy_and_margin(
+    binding: Binding, ids: Tensor, values: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(L, N) entropy and margin and (L, N, E) float32 logits."""
+    values = to_logits(values) if binding.probabilities else values.float()
+    entropy, shares = entropies(values)
+    if binding.rule is None:
+        return entropy, None, values
+    return entropy, margins(binding.rule.scores(values, bias, shares), ids.long()), values
+
+
+def _in_parts(
     binding: Binding, ids: Tensor, logits: Sequence[Tensor], bias: Tensor | None, keep_logits: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(L, N) entropy and margin and (L, N, E) logits, worked out in parts that fit a cache where that helps."""
-    rule = binding.rule
+    """The same, worked out in parts that one thread does in its cache."""
     rows, experts = logits[0].shape
-    entropy = torch.empty((len(logits), rows), device=ids.device)
-    margin = torch.empty_like(entropy) if rule is not None else None
-    kept = torch.empty((len(logits), rows, experts), device=ids.device) if keep_logits else None
-    for part in _parts(len(logits), rows, experts, whole=not ids.is_cpu):
+    entropy = torch.empty((len(logits), rows))
+    margin = torch.empty_like(entropy) if binding.rule is not None else None
+    kept = torch.empty((len(logits), rows, experts)) if keep_logits else None
+    for part in _parts(len(logits), rows, experts):
         some_layers, some_rows = part
-        values = _stack([layer[some_rows] for layer in logits[some_layers]]).float()
-        if binding.probabilities:
-            values = to_logits(values)
+        values = _stack([layer[some_rows] for layer in logits[some_layers]])
+        some_bias = None if bias is None else bias[some_layers]
+        entropy[part], margins_there, values = _entropy_and_margin(binding, ids[part], values, some_bias)
+        if margin is not None and margins_there is not None:
+            margin[part] = margins_there
         if kept is not None:
             kept[part] = values
-        entropy[part], shares = entropies(values)
-        if rule is not None and margin is not None:
-            scores = rule.scores(values, None if bias is None else bias[some_layers], shares)
-            margin[part] = margins(scores, ids[part].long())
     return entropy, margin, kept
 
 
-def _parts(layers: int, rows: int, experts: int, whole: bool) -> Iterator[tuple[slice, slice]]:
+def _parts(layers: int, rows: int, experts: int) -> Iterator[tuple[slice, slice]]:
     """Ranges of layers and rows of at most ``SERIAL`` elements each."""
-    if whole:
-        yield slice(0, layers), slice(0, rows)
-        return
     some_layers = max(1, SERIAL // max(1, rows * experts))
     some_rows = rows if some_layers > 1 else max(1, SERIAL // experts)
     for layer in range(0, layers, some_layers):

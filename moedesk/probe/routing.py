@@ -67,32 +67,33 @@ def read_routing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Routing | No
     return None
 
 
-@dataclass(frozen=True)
 class CallForm:
-    """What one call of an experts module looked like: the next ones are read by its places, if they look the same.
+    """What one call of an experts module looked like: the next ones are read by its places, as long as they look the same.
 
-    That takes a tenth of the time of looking at every argument.
+    That takes a fifth of the time of looking at every argument.
 
-    Attributes
+    Parameters
     ----------
-    args : tuple of types
-        Of the arguments by position.
+    length : int
+        Number of arguments by position.
     names : tuple of str
         Of the others.
-    choice, weights : int or str
-        Place or name.
-    ids, floats : torch.dtype
-        Of ``choice`` and ``weights``.
-    top_k : int
+    places : (int or str, int or str)
+        Of choice and weights.
+    choice, weights : tensor
+        Their dtypes and top-k are part of the form.
     """
 
-    args: tuple[type, ...]
-    names: tuple[str, ...]
-    choice: int | str
-    weights: int | str
-    ids: torch.dtype
-    floats: torch.dtype
-    top_k: int
+    __slots__ = ("_choice", "_floats", "_ids", "_length", "_names", "_top_k", "_weights")
+
+    def __init__(
+        self, length: int, names: tuple[str, ...], places: tuple[Any, Any], choice: Tensor, weights: Tensor
+    ) -> None:
+        self._length = length
+        self._names = names
+        self._choice, self._weights = places
+        self._ids, self._floats = choice.dtype, weights.dtype
+        self._top_k = choice.shape[1]
 
     @classmethod
     def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any], routing: Routing) -> Self | None:
@@ -101,21 +102,24 @@ class CallForm:
             return None
         given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
         places = {id(value): place for place, value in given}
-        return cls(
-            tuple(map(type, args)), tuple(kwargs), places[id(routing.choice)], places[id(routing.weights)],
-            routing.choice.dtype, routing.weights.dtype, routing.top_k,
-        )  # fmt: skip
+        both = places[id(routing.choice)], places[id(routing.weights)]
+        return cls(len(args), tuple(kwargs), both, routing.choice, routing.weights)
 
     def read(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
         """Return choice and weights of a call of this form, None for any other."""
-        if tuple(map(type, args)) != self.args or ((kwargs or self.names) and tuple(kwargs) != self.names):
+        if len(args) != self._length or ((kwargs or self._names) and tuple(kwargs) != self._names):
             return None
-        choice = args[self.choice] if isinstance(self.choice, int) else kwargs[self.choice]
-        weights = args[self.weights] if isinstance(self.weights, int) else kwargs[self.weights]
-        try:
-            same = choice.dtype is self.ids and weights.dtype is self.floats
-            shape = choice.shape
-            same = same and len(shape) == 2 and shape[1] == self.top_k and shape[0] > 0 and shape == weights.shape
-        except AttributeError:
-            return None
-        return (choice, weights) if same else None
+        choice = args[self._choice] if type(self._choice) is int else kwargs[self._choice]
+        weights = args[self._weights] if type(self._weights) is int else kwargs[self._weights]
+        if (
+            isinstance(choice, Tensor)
+            and isinstance(weights, Tensor)
+            and choice.dtype is self._ids
+            and weights.dtype is self._floats
+            and (shape := choice.shape) == weights.shape
+            and len(shape) == 2
+            and shape[1] == self._top_k
+            and shape[0]
+        ):
+            return choice, weights
+        return None

@@ -193,9 +193,12 @@ class Current:
             self.outside += 1
 
 
+_graph_task = torch._C._current_graph_task_id
+
+
 def recomputing() -> bool:
     """Return whether a backward pass is running: gradient checkpointing then computes forwards a second time."""
-    return bool(torch._C._current_graph_task_id() != -1)
+    return _graph_task() != -1
 
 
 def own(tensor: Tensor) -> Tensor:
