@@ -35,7 +35,7 @@ from moedesk.ui.delivery import Delivery
 from moedesk.ui.panel import Panel
 from moedesk.ui.theme import DARK
 from tests.benchmarks.bench_elements import model as big_model
-from tests.support.growing_store import PlayedLive
+from tests.support.played_live import PlayedLive
 from tests.support.stage import NotingShell
 
 PERIOD = 1 / 30

@@ -14,6 +14,8 @@ KEPT = 4096  # passes whose values are kept in memory
 
 Numbers = Sequence[int] | npt.NDArray[np.int64]
 AnyIndex = QModelIndex | QPersistentModelIndex
+_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 TIMELINE_ROLE = Qt.ItemDataRole.UserRole + 1
 """Start and end of a pass as shares of the time in view, or None while it is being read."""
 
@@ -157,6 +159,8 @@ class PassTable(QAbstractTableModel):
             return self._side(shown)
         if role not in (Qt.ItemDataRole.DisplayRole, TIMELINE_ROLE):
             return None
+        if role == TIMELINE_ROLE and shown.id != "timeline":
+            return None
         number = int(self._numbers[index.row()])
         if role == Qt.ItemDataRole.DisplayRole and shown.id == "id":
             return f"{number:,}"
@@ -172,8 +176,7 @@ class PassTable(QAbstractTableModel):
         return shown.text(rows, row, self._origin) if shown.text is not None else None
 
     def _side(self, shown: Column) -> Qt.AlignmentFlag:
-        side = Qt.AlignmentFlag.AlignLeft if shown.id in ("phase", "timeline") else Qt.AlignmentFlag.AlignRight
-        return side | Qt.AlignmentFlag.AlignVCenter
+        return _LEFT if shown.id in ("phase", "timeline") else _RIGHT
 
     def _bar(self, rows: PassRows, row: int) -> tuple[float, float]:
         first, last = self._time

@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView,
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, SortKeys, read_rows, sort_keys
-from moedesk.panels.network.view_pass_table import TIMELINE_ROLE, PassTable
-from moedesk.panels.network.view_timeline import TimelineDelegate
+from moedesk.panels.network.view_cell import CellDelegate
+from moedesk.panels.network.view_pass_table import PassTable
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
 from moedesk.ui.follow_end import FollowEnd
@@ -40,11 +40,12 @@ class PassesView(QTableView):
         self._keys: SortKeys | None = None
         self._found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
         self.table = PassTable(self)
-        self.timeline = TimelineDelegate(TIMELINE_ROLE, self)
         self._growing, self._sorting, self._rows = (
             PacedQuestion(session, f"network.{name}", self) for name in ("grow", "sort", "rows")
         )
         self.setModel(self.table)
+        self.cells = CellDelegate(self, self.table)
+        self.setItemDelegate(self.cells)
         self._set_up()
         self.end = FollowEnd(self, session, self._follows_rows)
         self._reading = QTimer(self)
@@ -82,8 +83,6 @@ class PassesView(QTableView):
             widest = {"phase": 14, "timeline": 24, "shape": 11, "start": 14, "time": 10, "matches": 10}.get(shown.id, 8)
             self.setColumnWidth(place, width * max(widest, len(shown.title) + 3))
             self.setColumnHidden(place, not shown.shown or shown.id == "matches")
-            if shown.id == "timeline":
-                self.setItemDelegateForColumn(place, self.timeline)
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""

@@ -23,6 +23,7 @@ class ExpertShares(QWidget):
         self._theme: Theme = LIGHT
         self._shares: list[tuple[int, float]] = []
         self._selected: int | None = None
+        self._known: dict[int, tuple[QColor, QColor]] = {}
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setToolTip(
             "Share of the tokens shown that have the expert as first choice (largest weight); click to select it"
@@ -36,6 +37,7 @@ class ExpertShares(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self._theme = theme
+        self._known.clear()
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -61,11 +63,11 @@ class ExpertShares(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         boxes = self.boxes()
         for expert, text, box in boxes:
-            color: QColor = self._theme.expert_color(expert)
+            color, ink = self._colors(expert)
             painter.setBrush(color)
             painter.setPen(self._theme.color("text") if expert == self._selected else color)
             painter.drawRoundedRect(box, 3, 3)
-            painter.setPen(self._theme.text_on(color))
+            painter.setPen(ink)
             painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
         rest = len(self._shares) - len(boxes)
         if rest:
@@ -74,6 +76,13 @@ class ExpertShares(QWidget):
             area = QRectF(left, 0, self.width() - left, self.height())
             painter.drawText(area, Qt.AlignmentFlag.AlignVCenter, f"+{rest}")
         painter.end()
+
+    def _colors(self, expert: int) -> tuple[QColor, QColor]:
+        """Return the colour of an expert's chip and of the text on it."""
+        if expert not in self._known:
+            color = self._theme.expert_color(expert)
+            self._known[expert] = (color, self._theme.text_on(color))
+        return self._known[expert]
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Pick an expert."""
