@@ -105,6 +105,11 @@ class CaptureWriter:
         """Size of the file at the last commit."""
         return self._size
 
+    @property
+    def queued_bytes(self) -> int:
+        """What was appended and is not written yet."""
+        return self._queued_bytes
+
     def live(self) -> LiveCapture:
         """Return a store of what this writer has taken so far, for this process; close it when it is no longer needed."""
         return LiveCapture(self.path, self._recording.file, lambda: self._contents)

@@ -165,9 +165,15 @@ def bench_live(folder: Path, seconds: float, rate: float) -> None:
     ended.set()
     thread.join()
     print(f"live: {live.n_passes:,} passes of 8 tokens at 48 × 512, {live.n_passes / seconds:.0f} a second")
-    for title, times in (("publish", publish), ("load_blocks, last 10 passes", load), ("load_blocks, all passes", whole)):
+    for title, times in (
+        ("publish", publish),
+        ("load_blocks, last 10 passes", load),
+        ("load_blocks, all passes", whole),
+    ):
         times.sort()
-        print(f"    {title}: median {times[len(times) // 2] * 1e3:.3f} ms, worst {times[-1] * 1e3:.3f} ms ({len(times)})")
+        print(
+            f"    {title}: median {times[len(times) // 2] * 1e3:.3f} ms, worst {times[-1] * 1e3:.3f} ms ({len(times)})"
+        )
     writer.flush()
     live.publish()
     size = (folder / "live.h5").stat().st_size

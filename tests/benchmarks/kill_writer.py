@@ -1,6 +1,7 @@
 """Kill a writer many times and check everything that is left: python -m tests.benchmarks.kill_writer [KILLS].
 
-Every second kill aims at the moment when late layers are laid out, which SWMR mode does not cover.
+Every second kill aims at the moment when late layers are laid out, which SWMR mode does not cover. Files are compressed and not,
+two of each in turn.
 """
 
 import random
@@ -21,7 +22,7 @@ def main(kills: int) -> None:
             path = Path(folder) / f"{seed}.h5"
             aimed = seed % 2 == 1
             seconds = random.Random(seed).uniform(0, 0.05 if aimed else 1.5)
-            in_time, handed = kill_once(path, seed, seconds, passes=39 if aimed else 0)
+            in_time, handed = kill_once(path, seed, seconds, 39 if aimed else 0, compress=seed % 4 < 2)
             try:
                 left = check(path, seed, handed // FLUSH_EVERY * FLUSH_EVERY)
                 check(recover(path), seed, left)

@@ -38,11 +38,21 @@ def h5dump_reads(path: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("seed", "seconds", "passes"), [(1, 0.0, 0), (2, 0.6, 0), (3, 0.02, 39), (4, 0.4, 40), (5, 0.1, 90)]
+    ("seed", "seconds", "passes", "compress"),
+    [
+        (1, 0.0, 0, True),
+        (2, 0.6, 0, True),
+        (3, 0.02, 39, True),
+        (4, 0.4, 40, True),
+        (5, 0.1, 90, True),
+        (6, 0.5, 0, False),
+        (7, 0.03, 39, False),
+        (8, 0.4, 90, False),
+    ],
 )
-def test_kill(tmp_path: Path, seed: int, seconds: float, passes: int) -> None:
+def test_kill(tmp_path: Path, seed: int, seconds: float, passes: int, compress: bool) -> None:
     path = tmp_path / "a.h5"
-    _, handed = kill_once(path, seed, seconds, passes)
+    _, handed = kill_once(path, seed, seconds, passes, compress)
     left = check(path, seed, handed // FLUSH_EVERY * FLUSH_EVERY)
     before = path.read_bytes()
     copy = recover(path)

@@ -42,10 +42,10 @@ def step(plain: Plain, seed: int, number: int) -> bool:
     return grown
 
 
-def write_forever(path: str, seed: int) -> None:
+def write_forever(path: str, seed: int, compress: bool) -> None:
     """Record until killed; print the number of each pass once it is handed over."""
     plain = batches(seed)
-    writer = CaptureWriter(path, vocabulary=lambda ids: [b"%d " % i for i in ids])
+    writer = CaptureWriter(path, vocabulary=lambda ids: [b"%d " % i for i in ids], compress=compress)
     writer.describe(plain.model)
     number = 0
     while True:
@@ -59,9 +59,9 @@ def write_forever(path: str, seed: int) -> None:
         number += 1
 
 
-def kill_once(path: Path, seed: int, seconds: float, passes: int = 0) -> tuple[int, int]:
+def kill_once(path: Path, seed: int, seconds: float, passes: int = 0, compress: bool = True) -> tuple[int, int]:
     """Kill a writer some seconds after it was handed pass ``passes``; return passes handed over in time, and in all."""
-    command = [sys.executable, "-m", "tests.support.killed", str(path), str(seed)]
+    command = [sys.executable, "-m", "tests.support.killed", str(path), str(seed), str(int(compress))]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert child.stdout is not None
     handed: list[float] = []
@@ -105,4 +105,4 @@ def check(path: Path, seed: int, at_least: int) -> int:
 
 
 if __name__ == "__main__":
-    write_forever(sys.argv[1], int(sys.argv[2]))
+    write_forever(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1")
