@@ -1,5 +1,6 @@
 """``moe``: load, attach, run. What a user of the console or a notebook works with."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,8 +110,10 @@ class Moe:
         """
         line = LoadingLine(Path(name).name or str(name))
         try:
-            from moedesk.probe.load import load
-
+            line(0)  # what is imported next takes seconds as well
+            with warnings.catch_warnings():  # of tqdm, about widgets for the bars that aren't shown
+                warnings.filterwarnings("ignore", "IProgress not found")
+                from moedesk.probe.load import load
             model, tokenizer = load(name, line, **options)
         except BaseException:
             line.stop()

@@ -1,7 +1,7 @@
 """Sums what passes by on its way to the app: the load of every expert since a model was attached."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,9 @@ import numpy.typing as npt
 from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
-from moedesk.probe.courier import Sink
+
+if TYPE_CHECKING:
+    from moedesk.probe.courier import Sink  # it imports torch
 
 Counts = dict[int, npt.NDArray[np.int64]]
 """Slots each expert received, (E,), by the layer's place."""
@@ -24,7 +26,7 @@ class Tally:
         Where batches go next; its other attributes are this one's too.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: "Sink") -> None:
         self._sink = sink
         self._counts: Counts = {}
         self._passes = 0
