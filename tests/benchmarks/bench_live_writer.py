@@ -1,11 +1,14 @@
-"""How fast a live recording is taken, looked at and saved: python -m tests.benchmarks.bench_live_writer [--seconds 20] [--folder F].
+"""How fast a live recording is taken, looked at and saved: python -m tests.benchmarks.bench_live_writer [--seconds S].
 
 - events: prefill passes of 2,048 tokens at 16 layers × 64 experts, top-8, into an uncompressed ``CaptureWriter``, from the first
-  ``append`` to everything committed, in turn with a bare h5py loop that writes the same arrays into a dataset a layer and column.
-  An event is one token at one layer: 8 ids and weights, entropy, margin, flags, 49 bytes.
+  ``append`` to everything committed, in turn with two bare h5py loops that write the same arrays: into a dataset a layer and
+  column, and into a dataset a column whose chunk is a whole pass, stacked beforehand (no reader wants that; it is how fast HDF5
+  and the disk are). An event is one token at one layer: 8 ids and weights, entropy, margin, flags, 49 bytes.
 - passes: decode passes of 1 and 8 tokens at 48 layers × 512 experts.
 - live: while passes of 8 tokens are written at 48 × 512, ``publish`` and ``load_blocks`` of the last 10 passes, 30 times a second.
 - save: ``save_capture`` of what was recorded.
+
+Every measurement has a process of its own; "processor" is the time of all its threads. ``--folder /dev/shm`` leaves the disk out.
 """
 
 import argparse
@@ -13,7 +16,11 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -46,13 +53,17 @@ def make_batch(rng: np.random.Generator, model: ModelInfo, rows: int) -> RouteBa
     return RouteBatch(np.zeros((), PASS), {"main": tokens}, tuple(layers))
 
 
-def resident() -> float:
-    """MiB of this process."""
-    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+def memory() -> str:
+    """Say what this process uses, and the most it used."""
+    status = Path("/proc/self/status").read_text()
+    now, most = (int(status.split(f"{name}:")[1].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return f"{now:.0f} MiB resident, at most {most:.0f}"
 
 
-def write_events(path: Path, model: ModelInfo, batches: list[RouteBatch], seconds: float) -> tuple[float, float, int]:
-    """Return events a second of wall time and of the processor time of all threads, and passes."""
+def write_live(path: Path, layers: int, experts: int, rows: int, seconds: float) -> tuple[float, float, int, str]:
+    """Return wall and processor seconds, passes, and memory."""
+    model = make_model(layers, experts)
+    batches = [make_batch(np.random.default_rng(n), model, rows) for n in range(16)]
     with CaptureWriter(path, compress=False, queue_bytes=QUEUE_BYTES) as writer:
         live = writer.live()
         writer.describe(model)
@@ -60,19 +71,19 @@ def write_events(path: Path, model: ModelInfo, batches: list[RouteBatch], second
         start, used, n = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() < start + seconds:
             writer.append(batches[n % len(batches)])
-            live.publish()
             n += 1
         writer.flush()
         wall, used = time.perf_counter() - start, time.process_time() - used
+        said = memory()
         live.close()
-    assert writer.stopped is None
-    events = n * len(batches[0].tokens["main"]) * len(model.layers)
-    return events / wall, events / used, n
+    assert writer.stopped is None, writer.stopped
+    return wall, used, n, said
 
 
-def write_bare(path: Path, model: ModelInfo, batches: list[RouteBatch], passes: int) -> float:
-    """Write the same with h5py alone; return events a second."""
-    rows = len(batches[0].tokens["main"])
+def write_bare(path: Path, layers: int, experts: int, rows: int, passes: int) -> float:
+    """Write the same passes into a dataset a layer and column; return seconds."""
+    model = make_model(layers, experts)
+    batches = [make_batch(np.random.default_rng(n), model, rows) for n in range(16)]
     with h5py.File(path, "w", libver=("v110", "v110"), locking=False) as file:
         datasets = {}
         for layer in batches[0].layers:
@@ -90,44 +101,65 @@ def write_bare(path: Path, model: ModelInfo, batches: list[RouteBatch], passes: 
                     dataset.resize((n + 1) * rows, axis=0)
                     dataset[n * rows :] = getattr(layer, name)
         file.flush()
-        wall = time.perf_counter() - start
-    return passes * rows * len(model.layers) / wall
+        return time.perf_counter() - start
+
+
+def write_bare_stacked(path: Path, layers: int, experts: int, rows: int, passes: int) -> float:
+    """Write the same passes, already stacked, into a dataset a column; return seconds."""
+    model = make_model(layers, experts)
+    batches = [make_batch(np.random.default_rng(n), model, rows) for n in range(16)]
+    stacks = [
+        {name: np.stack([getattr(layer, name) for layer in batch.layers], axis=1) for name in NAMES}
+        for batch in batches
+    ]
+    with h5py.File(path, "w", libver=("v110", "v110"), locking=False) as file:
+        datasets = {
+            name: file.create_dataset(name, (0, *v.shape[1:]), v.dtype, maxshape=(None, *v.shape[1:]), chunks=v.shape)
+            for name, v in stacks[0].items()
+        }
+        start = time.perf_counter()
+        for n in range(passes):
+            for name, dataset in datasets.items():
+                dataset.resize((n + 1) * rows, axis=0)
+                dataset[n * rows :] = stacks[n % len(stacks)][name]
+        file.flush()
+        return time.perf_counter() - start
+
+
+def apart(function: Callable[..., Any], path: Path, *arguments: object) -> Any:
+    """Call a function in a process of its own, and remove the file it wrote; returns what it returns and the file's size."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        result = pool.submit(function, path, *arguments).result()
+    size = path.stat().st_size if path.exists() else 0
+    path.unlink(missing_ok=True)
+    return result, size
 
 
 def bench_events(folder: Path, seconds: float, rounds: int) -> None:
-    model = make_model(16, 64)
-    rng = np.random.default_rng(0)
-    batches = [make_batch(rng, model, 2048) for _ in range(16)]
-    path, bare_path = folder / "live.h5", folder / "bare.h5"
-    ratios = []
+    shape = (16, 64, 2048)
+    ratios: dict[str, list[float]] = {"bare h5py": [], "bare h5py, stacked": []}
     for _ in range(rounds):
-        wall, used, passes = write_events(path, model, batches, seconds)
-        size = path.stat().st_size
-        path.unlink()
-        bare = write_bare(bare_path, model, batches, passes)
-        bare_path.unlink()
-        ratios.append(wall / bare)
+        (wall, used, passes, said), size = apart(write_live, folder / "live.h5", *shape, seconds)
+        events = passes * shape[0] * shape[2] / 1e6
         print(
-            f"events: {wall / 1e6:.1f} M/s ({used / 1e6:.1f} M per second of processor, {size / 1e9:.1f} GB), "
-            f"bare h5py {bare / 1e6:.1f} M/s, ratio {wall / bare:.2f}; {resident():.0f} MiB resident",
-            flush=True,
+            f"events: {events / wall:.1f} M/s, {events / used:.1f} M per second of processor, {size / 1e9:.1f} GB; {said}"
         )
-    print(f"events: median ratio to bare h5py {statistics.median(ratios):.2f}")
+        for (title, values), bare in zip(ratios.items(), (write_bare, write_bare_stacked), strict=True):
+            took, _ = apart(bare, folder / "bare.h5", *shape, passes)
+            values.append(took / wall)
+            print(f"    {title} {events / took:.1f} M/s, ratio {took / wall:.2f}", flush=True)
+    for title, values in ratios.items():
+        print(f"events: median ratio to {title} {statistics.median(values):.2f}")
 
 
 def bench_passes(folder: Path, seconds: float) -> None:
-    model = make_model(48, 512)
     for rows in (1, 8):
-        batches = [make_batch(np.random.default_rng(n), model, rows) for n in range(64)]
-        path = folder / "decode.h5"
-        wall, used, passes = write_events(path, model, batches, seconds)
-        rate = wall / rows / 48
+        (wall, used, passes, said), size = apart(write_live, folder / "live.h5", 48, 512, rows, seconds)
         print(
-            f"passes of {rows} tokens at 48 × 512: {rate:,.0f} a second ({used / rows / 48:,.0f} per second of processor), "
-            f"{path.stat().st_size / passes / 1024:.0f} KiB each; {resident():.0f} MiB resident",
+            f"passes of {rows} tokens at 48 × 512: {passes / wall:,.0f} a second, {passes / used:,.0f} per second of "
+            f"processor, {size / passes / 1024:.0f} KiB each; {said}",
             flush=True,
         )
-        path.unlink()
 
 
 def bench_live(folder: Path, seconds: float, rate: float) -> None:
@@ -147,15 +179,16 @@ def bench_live(folder: Path, seconds: float, rate: float) -> None:
 
     thread = threading.Thread(target=feed)
     thread.start()
-    publish, load, whole = [], [], []
+    publish, load, used, whole = [], [], [], []
     end, seen = time.perf_counter() + seconds, 0
     while (now := time.perf_counter()) < end:
         live.publish()
-        published = time.perf_counter()
+        published, processor = time.perf_counter(), time.thread_time()
         publish.append(published - now)
         if live.n_passes > max(10, seen):
             live.load_blocks(live.n_passes - 10, live.n_passes, 10)
             load.append(time.perf_counter() - published)
+            used.append(time.thread_time() - processor)
             seen = live.n_passes
         ended.wait(max(0.0, now + 1 / 30 - time.perf_counter()))
     for _ in range(5):
@@ -168,23 +201,22 @@ def bench_live(folder: Path, seconds: float, rate: float) -> None:
     for title, times in (
         ("publish", publish),
         ("load_blocks, last 10 passes", load),
+        ("    its processor time", used),
         ("load_blocks, all passes", whole),
     ):
-        times.sort()
-        print(
-            f"    {title}: median {times[len(times) // 2] * 1e3:.3f} ms, worst {times[-1] * 1e3:.3f} ms ({len(times)})"
-        )
+        low, middle, high = np.quantile(times, (0.5, 0.95, 1.0)) * 1e3
+        print(f"    {title}: median {low:.3f} ms, 95 % {middle:.3f}, worst {high:.3f} ({len(times)})")
     writer.flush()
     live.publish()
-    size = (folder / "live.h5").stat().st_size
-    start = time.perf_counter()
+    raw = live.n_tokens() * 48 * 57 / 1e6
+    start, processor = time.perf_counter(), time.process_time()
     save_capture(live, folder / "saved.h5", lambda share: None)
-    took = time.perf_counter() - start
-    saved = (folder / "saved.h5").stat().st_size
+    took, processor = time.perf_counter() - start, time.process_time() - processor
+    saved = (folder / "saved.h5").stat().st_size / 1e6
     print(
-        f"save: {size / 1e6:.0f} MB in {took:.1f} s, {size / 1e6 / took:.0f} MB/s, {saved / 1e6:.0f} MB compressed; "
-        f"{resident():.0f} MiB resident"
+        f"save: {raw:.0f} MB of routes in {took:.1f} s ({processor:.1f} s of processor), {raw / took:.0f} MB/s, to {saved:.0f} MB"
     )
+    print(f"    {memory()}")
     writer.close()
     live.close()
 

@@ -29,11 +29,12 @@ def run(page: str, snippet: int, path: Path, names: dict[str, object] | None = N
     return found
 
 
-def test_a_finished_capture(tmp_path: Path, page: str) -> None:
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_finished_capture(tmp_path: Path, page: str, compress: bool) -> None:
     plain = Plain(random_model(1, 16, 2))
     plain.grow(2, 200, 3, "main")
     path = tmp_path / "a.h5"
-    with CaptureWriter(path, vocabulary=lambda ids: [f"⟪{i}⟫".encode() for i in ids]) as writer:
+    with CaptureWriter(path, lambda ids: [f"⟪{i}⟫".encode() for i in ids], compress=compress) as writer:
         writer.describe(plain.model)
         for number in range(6):
             writer.append(plain.add(random_batch((61, number), plain.model, 1500, counts_only=number == 4)))
@@ -53,9 +54,10 @@ def test_a_finished_capture(tmp_path: Path, page: str) -> None:
     found["file"].close()  # type: ignore[attr-defined]
 
 
-def test_a_killed_one(tmp_path: Path, page: str) -> None:
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_killed_one(tmp_path: Path, page: str, compress: bool) -> None:
     path = tmp_path / "a.h5"
-    kill_once(path, 7, 0.4, 10)
+    kill_once(path, 7, 0.4, 10, compress)
     names: dict[str, object] = {}
     exec("import h5py\nimport numpy as np", names)
     found = run(page, 1, path, names)

@@ -1,7 +1,6 @@
 """A recording read while it goes on, against the plain arrays of what was handed to its writer."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
@@ -85,12 +84,11 @@ def assert_answers(live: Store, plain: Plain, passes: int, rng: np.random.Genera
 
 
 @pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few passes fill several levels, and both ways of putting rows together are taken."""
     monkeypatch.setattr(pyramid, "BLOCK_TOKENS", 50)
     monkeypatch.setattr(pyramid, "BLOCK_PASSES", 3)
     monkeypatch.setattr(column, "FEW_ROWS", 2)
-    yield
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -1,6 +1,5 @@
 """Saving a recording that goes on, one that was killed, and a finished capture."""
 
-import os
 import re
 import subprocess
 import sys
@@ -260,7 +259,7 @@ def test_no_room_for_the_saved_file(tmp_path: Path) -> None:
     """It says so, leaves nothing, and the recording goes on."""
     said = run_limited(tmp_path, "save")
     assert said[0] == f"{tmp_path / 'b.h5'} can't be saved: the file may not grow any more"
-    assert sorted(os.listdir(tmp_path)) == ["a.h5", "c.h5"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.h5", "c.h5"]
 
 
 def test_no_room_for_the_recording(tmp_path: Path) -> None:
