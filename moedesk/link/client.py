@@ -159,7 +159,7 @@ class LinkClient:
         dealer: zmq.Socket = context.socket(zmq.DEALER)
         dealer.linger = 200
         dealer.sndhwm = dealer.rcvhwm = 0  # the window bounds what is on its way
-        dealer.reconnect_ivl = -1  # another connection would be another client
+        dealer.reconnect_ivl = 60_000  # never in effect; without it (-1), zmq throws away what came before the end
         if not self._endpoint.local:
             assert self._keys is not None
             dealer.curve_serverkey = self._endpoint.server_key.encode()

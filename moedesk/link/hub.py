@@ -168,7 +168,7 @@ class Hub:
         with self._lock:
             if self._records.pop(record.number, None) is None:
                 return
-            self._send_all(_counted(record.number, self._counters(record)))
+            self._send_all(_counted(record.number, record.counters))  # who reads it finds nothing waiting before it
             self._send_all(encode("ended", {"stream": record.number}))
 
     def _counters(self, record: Record) -> Counters:

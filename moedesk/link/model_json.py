@@ -50,6 +50,8 @@ def _columns(items: Sequence[T], kind: type[T]) -> dict[str, list[Any]]:
 
 
 def _rows(columns: dict[str, list[Any]], kind: type[T]) -> tuple[T, ...]:
+    if not isinstance(columns, dict):
+        raise TypeError
     types: dict[str, Any] = {field.name: field.type for field in fields(kind) if field.name in columns}
     for name, wanted in types.items():
         if not all(type(value) is wanted or (wanted is float and type(value) is int) for value in columns[name]):

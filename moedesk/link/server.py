@@ -52,7 +52,7 @@ class LinkServer:
         self._folder: SocketFolder | None = None
         self._doors: list[zmq.Socket] = []
         self._endpoints: dict[str, Endpoint] = {}
-        self._closing = False
+        self._closed = self._leaving = False
         self._thread: threading.Thread | None = None
 
     # from any thread
@@ -149,10 +149,11 @@ class LinkServer:
         if not self._is_here:
             return
         with self._lock:
-            if self._closing:
+            if self._closed:
                 return
-            self._closing = True
+            self._closed = True
         self._hub.finish()
+        self._leaving = True  # only now: the thread leaves when nothing waits
         if self._thread is None:
             self._hub.bell.close()
             return
@@ -169,7 +170,7 @@ class LinkServer:
         return self._hub.overtake(letter, client) if self._is_here else 0
 
     def _start(self) -> None:
-        if self._closing or not self._is_here:
+        if self._closed or not self._is_here:
             raise LinkError("this link was closed; make a new one")
         if self._thread is None:
             self._context = zmq.Context()
@@ -246,7 +247,7 @@ class LinkServer:
                 next_probe = now + PING_SECONDS
                 self._probe(now)
             self._pump()
-            if self._closing:
+            if self._leaving:
                 deadline = deadline or now + CLOSE_SECONDS
                 if now >= deadline or not self._hub.pending():
                     return
@@ -350,6 +351,6 @@ def default_server() -> LinkServer:
     if _default is not None and not _default._is_here:
         _default, _default_lock = None, threading.Lock()
     with _default_lock:
-        if _default is None or _default._closing:
+        if _default is None or _default._closed:
             _default = LinkServer()
         return _default
