@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+import zmq.utils.garbage  # before ``close`` is registered: at exit it must outlive what is still sent
 
 from moedesk import __version__
 from moedesk.core.vocabulary import Texts

@@ -2,13 +2,15 @@
 
 import itertools
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
 
 from moedesk.core.batch import RouteBatch
 from moedesk.core.columns import PassFlag
-from moedesk.core.live import Counters
 from moedesk.link import outbox
 from moedesk.link.protocol import HARD_LIMIT, HIGH_WATER, WINDOW
 from moedesk.link.routes import encode_batch
@@ -34,6 +36,12 @@ def flood(stream: StreamSink, numbers: range) -> None:
     for number in numbers:
         stream.append(batch_of(number))
         stream.count(passes=1)
+
+
+@contextmanager
+def limits(high_water: int, hard_limit: int) -> Iterator[None]:
+    with patch.object(outbox, "HIGH_WATER", high_water), patch.object(outbox, "HARD_LIMIT", hard_limit):
+        yield
 
 
 def check_arrived(recorder: Recorder, sent: int) -> tuple[int, int]:
@@ -75,7 +83,7 @@ def test_a_blocked_reader_costs_rows_and_never_time() -> None:
         recorder.gate.set()
         recorder.wait_for("arrived", sent)
         assert check_arrived(recorder, sent) == (whole, 100)
-        recorder.wait(lambda: recorder.all("counted")[-1] == counters_without_queue(counters))
+        recorder.wait(lambda: recorder.all("counted")[-1:] == [replace(counters, queued_bytes=0)])
         before = here.answered_at
         flood(stream, range(sent, sent + 20))  # all is well again
         recorder.wait_for("arrived", sent + 20)
@@ -85,26 +93,20 @@ def test_a_blocked_reader_costs_rows_and_never_time() -> None:
     assert not recorder.all("lost")
 
 
-def counters_without_queue(counters: Counters) -> Counters:
-    return Counters(counters.passes, counters.shed, counters.dropped, counters.dropped_tokens)
-
-
 def test_beyond_the_hard_limit_passes_are_dropped() -> None:
     recorder = Recorder()
     recorder.gate.clear()
-    high, hard = 5 * SIZE, 5 * SIZE + 4096
-    with patch.object(outbox, "HIGH_WATER", high), patch.object(outbox, "HARD_LIMIT", hard):
-        with connected(recorder) as (there, _):
-            stream = there.open_stream("m")
-            flood(stream, range(40))
-            counters = stream.counters
-            assert counters.passes == 40
-            assert counters.dropped > 0
-            assert counters.dropped_tokens == (counters.shed + counters.dropped) * TOKENS
-            recorder.gate.set()
-            stream.close()
-            recorder.wait_for("ended")
-        whole, shed = check_arrived(recorder, 40)
+    with limits(5 * SIZE, 5 * SIZE + 4096), connected(recorder) as (there, _):
+        stream = there.open_stream("m")
+        flood(stream, range(40))
+        counters = stream.counters
+        assert counters.passes == 40
+        assert counters.dropped > 0
+        assert counters.dropped_tokens == (counters.shed + counters.dropped) * TOKENS
+        recorder.gate.set()
+        stream.close()
+        recorder.wait_for("ended")
+    whole, shed = check_arrived(recorder, 40)
     assert shed == counters.shed
     assert whole + shed + counters.dropped == 40
     assert recorder.all("counted")[-1].dropped == counters.dropped
@@ -112,21 +114,21 @@ def test_beyond_the_hard_limit_passes_are_dropped() -> None:
 
 def test_a_pass_larger_than_the_queue_travels_alone() -> None:
     recorder = Recorder()
-    with patch.object(outbox, "HIGH_WATER", 4096), patch.object(outbox, "HARD_LIMIT", 8192):
-        with connected(recorder) as (there, _):
-            stream = there.open_stream("m")
-            recorder.wait_for("opened")
-            for number in range(3):
-                for there_ in stream._hub.clients:  # all of it was taken, and the server told
-                    stream._hub.taken(there_, 1 << 40)
-                stream.append(batch_of(number))
-                recorder.wait_for("arrived", number + 1)
+    with limits(4096, 8192), connected(recorder) as (there, _):
+        stream = there.open_stream("m")
+        recorder.wait_for("opened")
+        for number in range(3):
+            for one in stream._hub.clients:  # all of it was taken, and the server told
+                stream._hub.taken(one, 1 << 40)
+            stream.append(batch_of(number))
+            recorder.wait_for("arrived", number + 1)
+        assert check_arrived(recorder, 3) == (3, 0)
 
 
 def test_counts_only_passes_are_not_shed() -> None:
     recorder = Recorder()
     recorder.gate.clear()
-    with patch.object(outbox, "HIGH_WATER", 2 * SIZE), connected(recorder) as (there, _):
+    with limits(2 * SIZE, HARD_LIMIT), connected(recorder) as (there, _):
         stream = there.open_stream("m")
         flood(stream, range(3))
         for seed in range(5):

@@ -44,7 +44,8 @@ def test_another_version() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("layers", None), ("layers", {"path": ["a"], "block": ["B"]}), ("layers", {"path": [1], "block": ["B"], "experts": [2], "top_k": [1]}),
+        ("layers", None), ("layers", {"path": ["a"], "block": ["B"]}),
+        ("layers", {"path": [1], "block": ["B"], "experts": [2], "top_k": [1]}),
         ("modules", []), ("modules", {"path": 3}), ("name", 7), ("config", []), ("layers", {"path": ["a", "b"], "block": ["B"]}),
     ],
 )  # fmt: skip

@@ -19,7 +19,7 @@ COLUMNS = ("counts", "experts", "weights", "entropy", "margin", "flags", "logits
 
 
 class Recorder:
-    """Implements ``moedesk.link.receiver.Receiver``: keeps every call as (name, values); ``gate`` closed makes ``arrived`` wait."""
+    """A ``link.receiver.Receiver`` that keeps every call as (name, *values). A closed ``gate`` makes ``arrived`` wait."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
