@@ -84,7 +84,8 @@ class LiveStream:
 
     def open(self, number: int, name: str) -> None:
         """Take the passes of a model from now on, after those of an earlier one."""
-        self.number, self.name, self.store.name = number, name, name
+        self.number, self.name = number, name
+        self.store.name = name.rstrip("/").rpartition("/")[2] or name  # of a path or org/model, what a tab has room for
         self._first_sequence = self._sequences
         self.detached = False
         self._say_ended("")

@@ -29,7 +29,6 @@ class PanelDock(QDockWidget):
         self.shown = False
         self.hosts: dict[Session | Desk, PanelHost] = {}
         self.setObjectName(f"panel-{spec.id}")
-        self.setToolTip(spec.hint)
         self._stack = QStackedWidget()
         self.setWidget(self._stack)
         self._title = _Title(self)

@@ -229,6 +229,9 @@ class Workspace(QMainWindow):
                 bar.setExpanding(False)
                 bar.setElideMode(Qt.TextElideMode.ElideNone)
                 bar.tabCloseRequested.connect(lambda place, bar=bar: self._close_tab(bar, place))
+            for place in range(bar.count()):
+                hints = (dock.spec.hint for dock in self.docks.values() if dock.windowTitle() == bar.tabText(place))
+                bar.setTabToolTip(place, next(hints, ""))
         self.arranged.emit()
 
     def _close_tab(self, bar: QTabBar, place: int) -> None:
