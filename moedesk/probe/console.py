@@ -11,6 +11,7 @@ import moedesk
 from moedesk.core.errors import MoedeskError
 from moedesk.link.machine import machine_identity
 from moedesk.link.protocol import PROTOCOL
+from moedesk.probe.complete import selection_matcher
 from moedesk.probe.dollars import DollarTransformer
 from moedesk.probe.expressions import Expressions
 from moedesk.probe.faults import watch_faults
@@ -46,12 +47,16 @@ class Console:
         self.moe = Moe(self._names, open_server)
         self.selections = Selections(self.moe)
         self._expressions = Expressions(shell.user_ns)
+        self._matcher = selection_matcher(self.selections)
 
     def open(self) -> list[str]:
         """Put the names in place, and have ``$0`` understood; return a line about each name that is taken."""
         transformers = self._shell.input_transformer_manager.token_transformers
         if DollarTransformer not in transformers:
             transformers.append(DollarTransformer)
+        matchers = self._shell.Completer.custom_matchers
+        if self._matcher not in matchers:
+            matchers.append(self._matcher)
         ours = {
             "moe": self.moe,
             "moedesk": moedesk,
@@ -67,6 +72,8 @@ class Console:
         transformers = self._shell.input_transformer_manager.token_transformers
         if DollarTransformer in transformers:
             transformers.remove(DollarTransformer)
+        if self._matcher in self._shell.Completer.custom_matchers:
+            self._shell.Completer.custom_matchers.remove(self._matcher)
         self._names.withdraw()
         self._expressions.close()
         self.moe.close()

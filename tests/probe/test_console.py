@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 import moedesk
@@ -192,6 +193,26 @@ def test_a_model_attached_without_moe_is_paused_too(
         assert attachment.passes == 0
     finally:
         attachment.detach()
+
+
+def completions(shell: InteractiveShell, text: str) -> set[str]:
+    with provisionalcompleter():
+        return {text[: found.start] + found.text for found in shell.Completer.completions(text, len(text))}
+
+
+def test_attributes_of_selections_are_completed(shell: InteractiveShell) -> None:
+    about = {"kind": "expert", "layer": 2, "expert": 5, "experts_path": "experts"}
+    shell.user_ns["fc"] = torch.nn.Linear(1, 1)
+    ran(shell, "%load_ext moedesk")
+    shell.user_ns["moe"]._loaded = torch.nn.ModuleDict({"experts": shell.user_ns["fc"]}), None
+    shell.user_ns["sel"].take({"history": [about]}, {})
+    assert completions(shell, "x = $0.coun") == {"x = $0.count", "x = $0.counts"}
+    assert completions(shell, "f(sel[0].para") == {"f(sel[0].parameters"}
+    assert completions(shell, "$0.module.weig") == {"$0.module.weight"}
+    assert completions(shell, "$1.coun") == completions(shell, "$0.nothing.weig") == set()
+    assert "inspect.signature" in completions(shell, "inspect.signat")
+    ran(shell, "%unload_ext moedesk")
+    assert "x = $0.count" not in completions(shell, "x = $0.coun")
 
 
 def test_expressions_answer_while_a_cell_runs(shell: InteractiveShell, connect: Any) -> None:
