@@ -141,10 +141,10 @@ class KernelProcess:
         process = subprocess.Popen(
             [
                 self.python,
+                "-Xfrozen_modules=off",  # as Jupyter does: its debugger warns about them else
                 kernel_boot.__file__,
-                "-f",
-                str(self.connection_file),
-                "--IPKernelApp.capture_fd_output=False",
+                *("-f", str(self.connection_file)),
+                "--IPKernelApp.capture_fd_output=False",  # native code's last words must not stay in the process that dies
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

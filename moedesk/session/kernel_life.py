@@ -228,8 +228,9 @@ class KernelLife:
             "No module named 'ipykernel" in line or "ipykernel_launcher" in line for line in ending.stderr
         ):
             said = f"No ipykernel in this Python: {self._python} -m pip install ipykernel, then restart"
-        self._ends.append(time.monotonic())
-        if len(self._ends) == _MANY and _since(self._ends[0]) < _MANY_SPAN:
+        if ending.code:
+            self._ends.append(time.monotonic())
+        if ending.code and len(self._ends) == _MANY and _since(self._ends[0]) < _MANY_SPAN:
             said += f". It ended {_MANY} times within a minute: look at the details before you restart it"
         detail = ending.stderr + (("", *ending.fault) if ending.stderr and ending.fault else ending.fault)
         self._say(KernelState.FAILED if unstarted else KernelState.ENDED, said, detail=detail)

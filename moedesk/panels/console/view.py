@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from moedesk.panels.console import model_state
@@ -116,6 +116,11 @@ class ConsolePanel(QWidget):
         for text in texts if isinstance(texts, list) else []:
             if isinstance(text, str):
                 self.live.add(text)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave the prompt its place."""
+        super().resizeEvent(event)
+        self.banner.set_room(self.height() // 3)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Ask for live values again."""

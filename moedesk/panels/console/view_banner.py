@@ -8,8 +8,6 @@ from moedesk.panels.console.view_button import flat_button
 from moedesk.ui.icons import icon
 from moedesk.ui.theme import LIGHT, Theme
 
-_DETAIL_LINES = 12  # shown without scrolling
-
 
 class TroubleBanner(QWidget):
     """One line, buttons, and the details that open below it."""
@@ -19,6 +17,7 @@ class TroubleBanner(QWidget):
         self._theme: Theme = LIGHT
         self._banner: Banner | None = None
         self._dismissed = ""
+        self._room = 200
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setObjectName("trouble")
         self.sign = QLabel()
@@ -69,14 +68,19 @@ class TroubleBanner(QWidget):
             text = "\n".join(banner.detail)
             if text != self.details.toPlainText():
                 self.details.setPlainText(text)
-            height = self.details.fontMetrics().lineSpacing() * (min(len(banner.detail), _DETAIL_LINES) + 1) + 12
-            self.details.setFixedHeight(height)
+            self.set_room(self._room)
         if not banner.detail:
             self.details_button.setChecked(False)
         elif opened and (banner.stacks or not banner.restart):  # the answer to "Where does it hang?"
             self.details_button.setChecked(True)
         self.set_theme(self._theme)
         self.show()
+
+    def set_room(self, height: int) -> None:
+        """Let the details be so high, in pixels, and no higher than their text."""
+        self._room = height
+        lines = len(self._banner.detail) + 1 if self._banner is not None else 1
+        self.details.setFixedHeight(max(min(height, self.details.fontMetrics().lineSpacing() * lines + 12), 40))
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""

@@ -2,15 +2,19 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("QT_API", "pyside6")  # qtconsole comes to Qt through qtpy, which asks for it
 
+import zmq
 from jupyter_client.threaded import ThreadedKernelClient
 from qtconsole.client import QtKernelClient, QtZMQSocketChannel
 
 from moedesk.panels.console.model_messages import MessageQueue
+
+_BREATH = 0.0005  # seconds after a message in a flood: the window's thread gets at the interpreter between them
 
 
 def connect(connection_file: Path, queue: MessageQueue) -> QtKernelClient:
@@ -22,6 +26,8 @@ def connect(connection_file: Path, queue: MessageQueue) -> QtKernelClient:
     def collecting(name: str) -> type:
         def call_handlers(_: Any, message: dict[str, Any]) -> None:
             queue.put(name, message)
+            if len(queue):
+                time.sleep(_BREATH)
 
         def flush(*_: Any) -> None:
             """Do nothing: the queue keeps replies until the output before them was taken."""
@@ -30,6 +36,7 @@ def connect(connection_file: Path, queue: MessageQueue) -> QtKernelClient:
 
     client = QtKernelClient(connection_file=str(connection_file))
     client.load_connection_file()
+    client.context.setsockopt(zmq.RCVHWM, 0)  # or zmq would throw away what comes faster than Python takes it
     client.iopub_channel_class = collecting("iopub")
     client.shell_channel_class = collecting("shell")
     client.stdin_channel_class = collecting("stdin")

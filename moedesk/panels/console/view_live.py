@@ -76,19 +76,19 @@ class LiveRows(QWidget):
             self._due()
         elif not active:
             self._clock.stop()
+            self._show_values()
 
     def take(self, answer: Answer) -> None:
         """Show a value."""
         expression = self._model.take(answer)
         for row in self._rows:
             if row.expression is expression:
-                row.show_value(time.monotonic())
+                row.show_value(old=False)
 
     def forget(self) -> None:
         """Drop all values."""
         self._model.forget()
-        for row in self._rows:
-            row.show_value(time.monotonic())
+        self._show_values()
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
@@ -104,8 +104,12 @@ class LiveRows(QWidget):
             if not self._ask(request, text):
                 self._model.forget()
                 break
+        self._show_values()
+
+    def _show_values(self) -> None:
+        now = time.monotonic()
         for row in self._rows:
-            row.show_value(now)
+            row.show_value(old=not self._clock.isActive() or row.expression.is_late(now))
 
     def _edit(self, row: "_Row", text: str) -> None:
         if text.strip():
@@ -134,6 +138,7 @@ class _Row(QWidget):
         super().__init__()
         self.expression = expression
         self._theme: Theme = LIGHT
+        self._old = False
         self.remove_button = flat_button("Remove this live expression")
         self.edit = QLineEdit(expression.text, placeholderText="Expression, for example  moe.status()")
         self.edit.setAccessibleName("Live expression")
@@ -152,16 +157,16 @@ class _Row(QWidget):
         self.edit.returnPressed.connect(lambda: self.edited.emit(self.edit.text()))
         self.edit.editingFinished.connect(self._finish)
 
-    def show_value(self, now: float) -> None:
-        """Show the value, its error in place of it, or that it is old."""
+    def show_value(self, old: bool) -> None:
+        """Show the value, or its error in place of it; an old one in a fainter colour."""
+        self._old = old
         expression = self.expression
-        late = expression.is_late(now)
         text = " ".join(expression.value.split()) if expression.value else ("…" if expression.request else "")
         self.sign.setText("=" if expression.ok else "✕")
         if text != self.value.text():
             self.value.setText(text)
             self.value.setToolTip(expression.value)
-        role = "muted" if late or not expression.value else "text" if expression.ok else "error"
+        role = "muted" if old or not expression.value else "text" if expression.ok else "error"
         for label in (self.sign, self.value):
             palette = label.palette()
             palette.setColor(QPalette.ColorRole.WindowText, self._theme.color(role))
@@ -173,7 +178,7 @@ class _Row(QWidget):
         self.remove_button.setIcon(icon("close", theme))
         self.edit.setFont(theme.mono_font)
         self.value.setFont(theme.mono_font)
-        self.show_value(time.monotonic())
+        self.show_value(self._old)
 
     def _finish(self) -> None:
         """Take the text over when the keyboard goes elsewhere."""

@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("QT_API", "pyside6")  # before qtconsole is imported
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence, QTextCursor
+from PySide6.QtGui import QHideEvent, QKeyEvent, QKeySequence, QShowEvent, QTextCursor
 from qtconsole.client import QtKernelClient
 from qtconsole.rich_jupyter_widget import RichJupyterWidget
 
@@ -22,8 +22,14 @@ from moedesk.ui.theme import Theme
 TICK = 33  # ms between two portions of output
 BUDGET = 0.008  # seconds that a portion may take
 _PORTION = 100  # lines taken at once
+_LAST_WORDS = 500  # lines of a kernel that ended which are still shown when the next one starts
 _COMPLETIONS = 500  # entries of the completion list
-_PLAIN = re.compile(r"[\x1b\r\x08\x07\x0c]")  # what a text must not hold to be inserted in one go
+_SPARE = (
+    1_000  # lines above the limit after which they are taken away: that costs the same for one line as for a thousand
+)
+_COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
+_CONTROL = re.compile(r"[\x1b\r\x08\x07\x0c]")  # what must be interpreted, colours apart
+HINT = 'moe.load("sample") loads a model, moe.attach() lets the panels follow it, moe.run("text") runs it'
 
 
 class Terminal(RichJupyterWidget):
@@ -47,7 +53,7 @@ class Terminal(RichJupyterWidget):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(gui_completion="droplist", gui_completion_height=220)
-        self.buffer_size = LINES
+        self.buffer_size = 0  # no limit of qtconsole's: see _trim
         self.custom_interrupt = True
         self.custom_restart = True
         self.confirm_restart = False
@@ -69,29 +75,25 @@ class Terminal(RichJupyterWidget):
     def connect_to(self, connection_file: Path) -> None:
         """Talk to a kernel from now on; what the one before wrote stays."""
         self.disconnect_from()
+        self._queue.shorten(_LAST_WORDS)
+        while self._take(_LAST_WORDS):
+            pass
         self._restarted = self.connection_file is not None
         self.connection_file = connection_file
         client = connect(connection_file, self._queue)
+        self._queue.session = client.session.session
         self._clients.append(client)
         self.kernel_client = client
 
     def disconnect_from(self) -> None:
         """Let go of the kernel; what it sent last is still shown."""
-        client: QtKernelClient | None = self.kernel_client
-        if client is None:
-            return
-        while len(self._queue):
-            self._take(_PORTION * 10)
-        self.kernel_client = None
         _let_go(self._clients)
-        self._queue.clear()
-        self._ticks.stop()
         self._set_busy(False)
 
     @property
     def waiting(self) -> bool:
         """Whether something that came is not shown yet."""
-        return bool(len(self._queue))
+        return not self._queue.settled
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
@@ -109,57 +111,82 @@ class Terminal(RichJupyterWidget):
 
     # Output
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Catch up."""
+        super().showEvent(event)
+        self._wake()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Draw nothing more."""
+        super().hideEvent(event)
+        self._ticks.stop()
+
     def _wake(self) -> None:
-        """Show what came, then go on at each tick until nothing is left."""
-        if not self._ticks.isActive():
+        """Show what came, then go on at each tick until nothing is left; not while hidden."""
+        if self.isVisible() and not self._ticks.isActive():
             self._ticks.start()
             self._tick()
 
     def _tick(self) -> None:
         if self._ticking:  # qtconsole lets events in before it writes a prompt
             return
-        if not len(self._queue):
+        if self._queue.settled:
             self._ticks.stop()
             return
+        if self._trim():
+            return  # that took a tick's time
         until = time.monotonic() + BUDGET
-        while len(self._queue) and time.monotonic() < until:
-            self._take(_PORTION)
-        self._trim()
+        while self._take(_PORTION) and time.monotonic() < until:
+            pass
 
-    def _take(self, lines: int) -> None:
+    def _take(self, lines: int) -> bool:
+        """Show what comes next; return whether there was anything."""
         self._ticking = True
         try:
-            for channel, message in self._queue.take(lines):
-                if self.kernel_client is not None:
-                    dispatch(self.kernel_client, channel, message)
+            taken = self._queue.take(lines)
+            for channel, message in taken:
+                dispatch(self.kernel_client, channel, message)
         finally:
             self._ticking = False
+        return bool(taken)
 
     def append_stream(self, text: str) -> None:
-        """Write output; in one go where there is nothing to interpret and no prompt to keep."""
-        if _PLAIN.search(text) or not self._executing or self._pending_insert_text:
+        """Write output; in one go where there is nothing to interpret but colours, and no prompt to keep."""
+        pieces = _COLOR.split(text)
+        if not self._executing or self._pending_insert_text or any(_CONTROL.search(piece) for piece in pieces[::2]):
             super().append_stream(text)
             self._flush_pending_stream()
             return
         follow = self._viewport_at_end()
         cursor = self._insert_text_cursor
+        cursor.beginEditBlock()
         cursor.movePosition(QTextCursor.MoveOperation.End)
-        cursor.insertText(text, self._ansi_processor.get_format())
+        for place, piece in enumerate(pieces):
+            if place % 2:
+                list(self._ansi_processor.split_string(piece))  # takes the colour over
+            elif piece:
+                cursor.insertText(piece, self._ansi_processor.get_format())
+        cursor.endEditBlock()
         if follow:
             self._control.moveCursor(QTextCursor.MoveOperation.End)
             self._control.ensureCursorVisible()
 
-    def _trim(self) -> None:
-        """Keep the buffer's size also while a prompt stands, when qtconsole lets it grow."""
+    def _trim(self) -> bool:
+        """Keep the last ``LINES`` lines, prompt or not; return whether any had to go.
+
+        The text widget's own limit lays out the whole text again for each new line.
+        """
         document = self._control.document()
-        excess = document.blockCount() - LINES - _PORTION
-        if self._executing or excess < 0:
-            return
+        excess = document.blockCount() - LINES
+        if excess < _SPARE:
+            return False
         cursor = QTextCursor(document)
-        cursor.movePosition(QTextCursor.MoveOperation.NextBlock, QTextCursor.MoveMode.KeepAnchor, excess + _PORTION)
+        cursor.movePosition(QTextCursor.MoveOperation.NextBlock, QTextCursor.MoveMode.KeepAnchor, excess)
         cursor.removeSelectedText()
-        self._control.setUndoRedoEnabled(False)  # or what was removed would be kept for undo
-        self._control.setUndoRedoEnabled(True)
+        if self._control.isUndoRedoEnabled():  # or what was removed would be kept for undo
+            self._control.setUndoRedoEnabled(False)
+            self._control.setUndoRedoEnabled(True)
+        return True
 
     def _handle_execute_result(self, message: Message) -> None:
         super()._handle_execute_result(_clipped(message))
@@ -171,6 +198,10 @@ class Terminal(RichJupyterWidget):
         content = message["content"]
         short = [clip(line) for line in content.get("traceback", [])]
         super()._process_execute_error({**message, "content": {**content, "traceback": short}})
+
+    def _handle_execute_reply(self, message: Message) -> None:
+        self._set_busy(False)  # the status that says so may have got lost in a flood
+        super()._handle_execute_reply(message)
 
     def _handle_status(self, message: Message) -> None:
         state = message["content"].get("execution_state")
@@ -184,6 +215,11 @@ class Terminal(RichJupyterWidget):
         if busy != self.busy:
             self.busy = busy
             self.busy_changed.emit(busy)
+
+    def _handle_kernel_info_reply(self, reply: Message) -> None:
+        version = reply["content"].get("language_info", {}).get("version", "")
+        reply["content"]["banner"] = f"Python {version}\n{HINT}\n"
+        super()._handle_kernel_info_reply(reply)
 
     def reset(self, clear: bool = False) -> None:
         """Begin with an empty text, or after a restart below what is there."""
@@ -209,17 +245,21 @@ class Terminal(RichJupyterWidget):
 
     def execute(self, source: str | None = None, hidden: bool = False, interactive: bool = False) -> None:
         """Run what was typed."""
-        if self.kernel_client is None:
+        if not self._clients:
             self.no_kernel.emit()
         else:
             super().execute(source, hidden, interactive)
 
     def _complete(self) -> None:
-        if self.kernel_client is not None:
+        if self._clients:
             super()._complete()
 
     def _call_tip(self) -> bool:
-        return self.kernel_client is not None and bool(super()._call_tip())
+        return bool(self._clients) and bool(super()._call_tip())
+
+    def _show_interpreter_prompt(self, number: int | None = None) -> None:
+        if number is not None or self._clients:  # without one the kernel is asked for it
+            super()._show_interpreter_prompt(number)
 
     def _complete_with_items(self, cursor: QTextCursor, items: list[str]) -> None:
         """Offer the first entries: laying out thousands would hold up the window, and typing on narrows them down."""
