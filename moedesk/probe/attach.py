@@ -128,7 +128,8 @@ class Attachment:
         )
         counters = self.counters
         lost = f", {counters.shed:,} shed, {counters.dropped:,} dropped" if counters.shed or counters.dropped else ""
-        return f"<Attachment {self.name!r}: {known}, {counters.passes:,} passes{lost}, {self.state}>"
+        passes = f"{counters.passes:,} pass{'es' * (counters.passes != 1)}"
+        return f"<Attachment {self.name!r}: {known}, {passes}{lost}, {self.state}>"
 
     @property
     def attached(self) -> bool:

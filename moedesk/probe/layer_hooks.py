@@ -83,9 +83,9 @@ def _before_experts(binding: Binding, current: Current, cost: Cost) -> Callable[
         if tap.room is Room.EVERYTHING:
             logits, bias = tap.logits.pop(path, (None, None))
             weights = weights.detach().clone() if weights.requires_grad else weights.clone()
-            tap.add(Event(binding, ids, weights, logits, bias), len(ids) * row_bytes)
+            tap.add(Event(binding, ids, weights, logits, bias), choice.shape[0] * row_bytes)
         else:
-            tap.add(Event(binding, ids), len(ids) * ids_bytes)
+            tap.add(Event(binding, ids), choice.shape[0] * ids_bytes)
         cost.hook_ns += perf_counter_ns() - began
 
     return entered

@@ -142,7 +142,7 @@ def margins(scores: Tensor, ids: Tensor) -> Tensor:
     ids : (…, k) int64
         -1 where a slot was dropped.
     """
-    dropped = (ids < 0).any(-1)
+    dropped = ids.amin(-1) < 0
     ids = ids.clamp(min=0)
     chosen = scores.gather(-1, ids).amin(-1)
     other = scores.scatter_(-1, ids, float("-inf")).amax(-1)

@@ -1,0 +1,491 @@
+"""Live attachments: what arrives is what the model routed, the model is left alone, and nothing makes it wait."""
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from moedesk.core.batch import RouteBatch
+from moedesk.core.columns import PassFlag
+from moedesk.core.errors import CaptureWarning, MoedeskError, NoMoELayersError
+from moedesk.probe import courier
+from moedesk.probe.attach import attach, attached
+from tests.probe.test_trace import state_of
+from tests.support.families import build, some_ids
+from tests.support.gathered import Gathered
+
+
+@dataclass
+class Counted(Gathered):
+    """A sink that is told what passes cost, as the link is."""
+
+    sums: dict[str, int] = field(default_factory=dict)
+
+    def count(self, **increments: int) -> None:
+        for name, added in increments.items():
+            self.sums[name] = self.sums.get(name, 0) + added
+
+
+@dataclass
+class Blocked(Counted):
+    """A sink that takes no pass until it is let go."""
+
+    entered: threading.Event = field(default_factory=threading.Event)
+    free: threading.Event = field(default_factory=threading.Event)
+
+    def append(self, batch: RouteBatch) -> None:
+        self.entered.set()
+        self.free.wait()
+        super().append(batch)
+
+
+@pytest.fixture
+def blocked() -> Iterator[Blocked]:
+    sink = Blocked()
+    yield sink
+    sink.free.set()
+    for thread in threading.enumerate():
+        if thread.name == "moedesk-courier":
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_attached() -> Iterator[None]:
+    yield
+    left = attached()
+    for attachment in left:
+        attachment.detach()
+    assert not left
+
+
+def test_what_arrives_is_what_the_models_own_routers_said(sample: tuple[nn.Module, Any]) -> None:
+    model, tokenizer = sample
+    ids = tokenizer("Two trains leave the station", return_tensors="pt").input_ids
+    sink = Gathered()
+    with torch.no_grad():
+        plain = model(ids, output_router_logits=True)
+        attachment = attach(model, tokenizer, sink=sink, logits=True)
+        outputs = [model(ids, output_router_logits=True) for _ in range(3)]
+        attachment.detach()
+    for output in outputs:
+        assert torch.equal(output.logits, plain.logits), "outputs are bit-identical"
+    assert [len(batch.layers) for batch in sink.batches] == [6, 6, 6]
+    for turn, output in enumerate(outputs):
+        np.testing.assert_array_equal(sink.batches[turn].tokens["main"]["token_id"], ids[0].numpy())
+        for layer, logits in enumerate(output.router_logits):
+            routes = sink.routes(layer, turn)
+            weights, chosen = logits.float().softmax(-1).topk(2)
+            np.testing.assert_array_equal(routes.experts, chosen.numpy())
+            np.testing.assert_allclose(routes.weights, weights.numpy(), rtol=1e-6)
+            np.testing.assert_array_equal(routes.logits, logits.float().numpy())
+            np.testing.assert_array_equal(routes.counts, np.bincount(chosen.flatten(), minlength=16))
+
+
+def test_generation_is_followed_token_by_token(sample: tuple[nn.Module, Any]) -> None:
+    model, tokenizer = sample
+    prompt = tokenizer("def add(a, b):", return_tensors="pt").input_ids
+    sink = Gathered()
+    plain = model.generate(prompt, max_new_tokens=5, min_new_tokens=5, do_sample=False)
+    attachment = attach(model, sink=sink)
+    text = model.generate(prompt, max_new_tokens=5, min_new_tokens=5, do_sample=False)
+    attachment.detach()
+    assert torch.equal(text, plain)
+    assert [phase.label for phase in sink.phases] == ["prefill", "decode", "decode", "decode", "decode"]
+    np.testing.assert_array_equal(sink.tokens()["token_id"], text[0, :-1].numpy())
+
+
+def test_the_model_is_described_at_once_and_again_when_its_layers_are_known() -> None:
+    model = build("olmoe")
+    sink = Gathered()
+    attachment = attach(model, sink=sink)
+    assert attachment.model.layers == ()
+    assert len(attachment.model.modules) == sum(1 for _ in model.modules())
+    with torch.no_grad():
+        model(some_ids())
+    assert [layer.path for layer in attachment.model.layers] == ["model.layers.0.mlp", "model.layers.1.mlp"]
+    attachment.detach()
+    assert [len(described.layers) for described in sink.models] == [0, 2]
+
+
+@pytest.mark.parametrize("passes", [0, 1, 3])
+def test_detaching_leaves_nothing_and_a_second_time_does_nothing(olmoe: nn.Module, passes: int) -> None:
+    before = state_of(olmoe)
+    sink = Gathered()
+    attachment = attach(olmoe, sink=sink)
+    assert attached() == [attachment]
+    assert state_of(olmoe) != before
+    with torch.no_grad():
+        for _ in range(passes):
+            olmoe(some_ids())
+    attachment.detach()
+    attachment.detach()
+    assert state_of(olmoe) == before
+    assert attached() == []
+    assert len(sink.batches) == passes
+    assert sink.closed
+    assert not attachment.attached
+    assert attachment.state == "detached"
+
+
+def test_attaching_twice_gives_the_same_handle_and_says_so(olmoe: nn.Module) -> None:
+    attachment = attach(olmoe, sink=Gathered())
+    with pytest.warns(CaptureWarning, match="attached already") as caught:
+        again = attach(olmoe, sink=Gathered(), counts_only=True)
+    assert again is attachment
+    assert "\n" not in str(caught[0].message)
+    attachment.detach()
+    new = attach(olmoe, sink=Gathered())
+    assert new is not attachment
+    new.detach()
+
+
+def test_two_models_are_attached_side_by_side() -> None:
+    one, two = build("olmoe"), build("mixtral")
+    first, second = attach(one, sink=Gathered()), attach(two, sink=Gathered())
+    assert attached() == [first, second]
+    with torch.no_grad():
+        two(some_ids())
+    assert (first.passes, second.passes) == (0, 1)
+    first.detach()
+    assert attached() == [second]
+    second.detach()
+
+
+def test_wrong_use_is_one_line(olmoe: nn.Module) -> None:
+    wrong: list[tuple[type[Exception], Callable[[], object]]] = [
+        (NoMoELayersError, lambda: attach(nn.Linear(2, 2), sink=Gathered())),
+        (MoedeskError, lambda: attach({}, sink=Gathered())),  # type: ignore[arg-type]
+        (MoedeskError, lambda: attach(olmoe, sink=Gathered(), every=0)),
+        (MoedeskError, lambda: attach(olmoe, sink=Gathered(), layers=[7])),
+    ]
+    for kind, use in wrong:
+        with pytest.raises(kind) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    assert attached() == []
+
+
+class TestRecordingOff:
+    def test_nothing_is_taken(self, olmoe: nn.Module) -> None:
+        sink = Counted()
+        attachment = attach(olmoe, sink=sink)
+        with torch.no_grad():
+            olmoe(some_ids())
+            attachment.set_recording(False)
+            before = attachment.counters
+            olmoe(some_ids(seed=1))
+            olmoe(some_ids(seed=2))
+            assert attachment.counters.passes == before.passes == 1
+            attachment.set_recording(True)
+            olmoe(some_ids(seed=3))
+        attachment.detach()
+        assert len(sink.batches) == 2
+        np.testing.assert_array_equal(sink.batches[1].tokens["main"]["token_id"], some_ids(seed=3).flatten())
+        assert not sink.notes, "calls while it was off are no calls outside a pass"
+
+    def test_from_the_start_no_layer_is_looked_for(self, olmoe: nn.Module) -> None:
+        sink = Gathered()
+        attachment = attach(olmoe, sink=sink)
+        attachment.set_recording(False)
+        with torch.no_grad():
+            olmoe(some_ids())
+        assert attachment.model.layers == ()
+        attachment.set_recording(True)
+        with torch.no_grad():
+            olmoe(some_ids())
+        assert len(attachment.model.layers) == 2
+        attachment.detach()
+        assert len(sink.batches) == 1
+
+    def test_switched_within_a_pass_it_counts_from_the_next(self, olmoe: nn.Module) -> None:
+        sink = Gathered()
+        attachment = attach(olmoe, sink=sink)
+        switch = [False, True]
+        handle = olmoe.model.layers[1].register_forward_pre_hook(lambda *_: attachment.set_recording(switch.pop(0)))
+        with torch.no_grad():
+            olmoe(some_ids(seed=1))  # off in the middle: this pass is whole
+            olmoe(some_ids(seed=2))  # on in the middle: this one is left out
+            handle.remove()
+            olmoe(some_ids(seed=3))
+        attachment.detach()
+        assert [len(batch.layers) for batch in sink.batches] == [2, 2]
+        np.testing.assert_array_equal(
+            sink.tokens()["token_id"], torch.cat([some_ids(seed=1), some_ids(seed=3)]).flatten()
+        )
+        assert not sink.notes
+
+
+class TestAsinkThatBlocks:
+    """The limits are lowered, so that a few passes reach them; nothing here waits for the sink."""
+
+    def run(self, model: nn.Module, passes: int) -> None:
+        with torch.no_grad():
+            for seed in range(passes):
+                model(some_ids(seed=seed))
+
+    @pytest.fixture(autouse=True)
+    def low_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(courier, "SHED_BYTES", 60_000)
+        monkeypatch.setattr(courier, "DROP_BYTES", 120_000)
+        monkeypatch.setattr(courier, "CLOSE_SECONDS", 0.05)
+
+    def test_the_model_runs_on_and_every_pass_is_accounted_for(self, olmoe: nn.Module, blocked: Blocked) -> None:
+        attachment = attach(olmoe, sink=blocked)
+        self.run(olmoe, 40)
+        counters = attachment.counters
+        assert counters.passes == 40
+        assert counters.shed > 0
+        assert counters.dropped > 0
+        assert counters.dropped_tokens == 18 * (counters.shed + counters.dropped)
+        assert counters.queued_bytes >= 120_000
+        blocked.free.set()
+        attachment.detach()
+        shed = [batch for batch in blocked.batches if int(batch.header["flags"]) == PassFlag.COUNTS_ONLY]
+        assert len(shed) == counters.shed
+        assert len(blocked.batches) == counters.passes - counters.dropped
+        for batch in shed:
+            assert [routes.counts.sum() for routes in batch.layers] == [36, 36], "counts are exact"
+        told = {name: value for name, value in blocked.sums.items() if not name.endswith("_ns")}
+        assert told == {
+            "passes": 40, "shed": counters.shed, "dropped": counters.dropped, "dropped_tokens": counters.dropped_tokens,
+        }  # fmt: skip
+
+    def test_detaching_gives_up_on_it_and_counts_what_is_lost(self, olmoe: nn.Module, blocked: Blocked) -> None:
+        before = state_of(olmoe)
+        attachment = attach(olmoe, sink=blocked)
+        self.run(olmoe, 3)
+        assert blocked.entered.wait(10)
+        with pytest.warns(CaptureWarning, match="hangs"):
+            attachment.detach()
+        assert state_of(olmoe) == before
+        assert (attachment.counters.passes, attachment.counters.dropped) == (3, 3)
+
+    def test_after_it_lets_go_whole_passes_arrive_again(self, olmoe: nn.Module, blocked: Blocked) -> None:
+        attachment = attach(olmoe, sink=blocked)
+        self.run(olmoe, 40)
+        blocked.free.set()
+        emptied = threading.Event()
+        attachment._tracer.courier._put(courier._Job(emptied.set))
+        assert emptied.wait(10)
+        self.run(olmoe, 1)
+        attachment.detach()
+        assert int(blocked.batches[-1].header["flags"]) == 0
+
+    def test_a_long_pass_that_outgrows_the_room_is_shed_in_its_middle(
+        self, olmoe: nn.Module, blocked: Blocked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attachment = attach(olmoe, sink=blocked)
+        self.run(olmoe, 2)
+        assert blocked.entered.wait(10)
+        monkeypatch.setattr("moedesk.probe.tap.HELD_BYTES", 1)  # each layer is handed on alone
+        monkeypatch.setattr(courier, "SHED_BYTES", attachment.counters.queued_bytes + 1)
+        self.run(olmoe, 1)
+        assert (attachment.counters.passes, attachment.counters.shed) == (3, 1)
+        blocked.free.set()
+        attachment.detach()
+        assert [int(batch.header["flags"]) for batch in blocked.batches] == [0, 0, PassFlag.COUNTS_ONLY]
+        assert [routes.counts.sum() for routes in blocked.batches[2].layers] == [36, 36]
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+@pytest.mark.parametrize("where", ["model.layers.1.mlp.gate", "model.layers.1.mlp.experts", "model.norm"])
+def test_an_interrupted_forward_then_detach_leaves_nothing(olmoe: nn.Module, where: str, earlier: int) -> None:
+    before = state_of(olmoe)
+    sink = Gathered()
+    attachment = attach(olmoe, sink=sink)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with torch.no_grad():
+        for _ in range(earlier):
+            olmoe(some_ids())
+        handle = olmoe.get_submodule(where).register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            olmoe(some_ids())
+    handle.remove()
+    attachment.detach()
+    assert state_of(olmoe) == before
+    assert torch.overrides._get_current_function_mode() is None
+    assert [int(batch.header["flags"]) for batch in sink.batches] == [0] * earlier + [PassFlag.FAILED]
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+@pytest.mark.parametrize("where", ["model.layers.1.mlp.gate", "model.layers.1.mlp.experts", "model.layers.1.self_attn"])
+def test_detaching_from_another_thread_while_a_pass_runs(where: str, earlier: int) -> None:
+    model = build("olmoe")
+    before = state_of(model)
+    with torch.no_grad():
+        plain = model(some_ids()).logits
+    sink = Gathered()
+    attachment = attach(model, sink=sink)
+
+    def detach_elsewhere(*_: Any) -> None:
+        thread = threading.Thread(target=attachment.detach)
+        thread.start()
+        thread.join()
+
+    with torch.no_grad():
+        for _ in range(earlier):
+            model(some_ids())
+        handle = model.get_submodule(where).register_forward_pre_hook(detach_elsewhere)
+        output = model(some_ids()).logits
+        handle.remove()
+        assert torch.equal(output, plain)
+        assert state_of(model) == before
+        assert torch.overrides._get_current_function_mode() is None
+        model(some_ids())
+    assert [int(batch.header["flags"]) for batch in sink.batches] == [0] * earlier + [PassFlag.FAILED]
+
+
+def test_attaching_while_a_pass_runs_counts_from_the_next(olmoe: nn.Module) -> None:
+    sink = Gathered()
+    handles: list[Any] = []
+
+    def attach_now(*_: Any) -> None:
+        if not handles:
+            handles.append(attach(olmoe, sink=sink))
+
+    hook = olmoe.model.layers[0].register_forward_pre_hook(attach_now)
+    with torch.no_grad():
+        olmoe(some_ids(seed=1))
+        olmoe(some_ids(seed=2))
+    hook.remove()
+    handles[0].detach()
+    np.testing.assert_array_equal(sink.tokens()["token_id"], some_ids(seed=2).flatten())
+    assert not sink.notes
+
+
+def test_a_model_that_is_dropped_is_freed_and_its_sink_closed() -> None:
+    model = build("olmoe")
+    sink = Gathered()
+    attach(model, sink=sink)
+    with torch.no_grad():
+        model(some_ids())
+    threads = [thread for thread in threading.enumerate() if thread.name == "moedesk-courier"]
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    assert attached() == []
+    for thread in threads:
+        thread.join(10)
+    assert sink.closed
+    assert len(sink.batches) == 1
+
+
+def test_what_passes_cost_is_told(olmoe: nn.Module) -> None:
+    sink = Counted()
+    attachment = attach(olmoe, sink=sink)
+    with torch.no_grad():
+        for _ in range(4):
+            olmoe(some_ids())
+    attachment.detach()
+    counters = attachment.counters
+    assert (counters.passes, counters.shed, counters.dropped, counters.dropped_tokens) == (4, 0, 0, 0)
+    assert counters.hook_ns > 0
+    assert counters.pass_ns == sum(int(batch.header["t1_ns"] - batch.header["t0_ns"]) for batch in sink.batches)
+    assert sink.sums["passes"] == 4
+    assert sink.sums["hook_ns"] <= counters.hook_ns
+    assert counters.queued_bytes == 0
+
+
+def test_a_sink_that_breaks_is_said_and_the_model_goes_on(olmoe: nn.Module) -> None:
+    sink = Gathered()
+
+    def refuse(batch: RouteBatch) -> None:
+        raise RuntimeError("no more")
+
+    sink.append = refuse  # type: ignore[method-assign]
+    attachment = attach(olmoe, sink=sink)
+    with torch.no_grad():
+        olmoe(some_ids())
+        olmoe(some_ids())
+    attachment._tracer.courier.close()
+    assert "no more" in attachment.state
+    attachment.detach()
+    assert any("no more" in note for note in sink.notes)
+
+
+def test_its_repr_says_what_it_is(olmoe: nn.Module) -> None:
+    attachment = attach(olmoe, sink=Gathered())
+    assert "not run yet" in repr(attachment)
+    with torch.no_grad():
+        olmoe(some_ids())
+    assert repr(attachment) == "<Attachment 'OlmoeForCausalLM': 2 MoE layers × 8 experts, 1 pass, recording>"
+    attachment.set_recording(False)
+    assert "paused" in repr(attachment)
+    attachment.detach()
+    assert "detached" in repr(attachment)
+
+
+def test_a_call_of_another_form_is_read_anew() -> None:
+    """Positional and by name, other dtypes, other top-k: never by the places of the call before."""
+    model = build("olmoe")
+    block = model.model.layers[0].mlp
+    sent: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def call(turn: int, rows: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        if turn == 3:
+            ids = ids.int()
+        elif turn == 4:
+            ids, weights = ids[:, :1], weights[:, :1]
+        elif turn == 5:
+            weights = weights.double()
+        sent.append((ids, weights))
+        if turn == 1:
+            return block.experts(rows, top_k_weights=weights, top_k_index=ids)
+        if turn == 2:
+            return block.experts(rows, top_k_index=ids, top_k_weights=weights)
+        return block.experts(rows, ids, weights)
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        rows = hidden.view(-1, hidden.shape[-1])
+        _, weights, ids = block.gate(rows)
+        return call(len(sent) % 6, rows, ids, weights).reshape(hidden.shape).float()
+
+    sink = Gathered()
+    attachment = attach(model, sink=sink)
+    block.forward = forward
+    with torch.no_grad():
+        for seed in range(13):
+            model(some_ids(seed=seed))
+    attachment.detach()
+    for batch, (ids, weights) in zip(sink.batches, sent, strict=True):
+        np.testing.assert_array_equal(batch.layers[0].experts, ids.numpy())
+        np.testing.assert_array_equal(batch.layers[0].weights, weights.float().numpy())
+
+
+def test_what_the_model_changes_in_place_afterwards_is_kept_as_it_was() -> None:
+    """Ids, weights and logits are copies: the courier looks at them after the model overwrote them."""
+    model = build("olmoe")
+    sink = Gathered()
+    attachment = attach(model, sink=sink, logits=True)
+    kept: list[tuple[torch.Tensor, ...]] = []
+    emitted: list[torch.Tensor] = []
+
+    def overwrite(module: nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> None:
+        values = (args[1], args[2], emitted.pop())
+        kept.append(tuple(value.clone() for value in values))
+        for value in values:
+            value.zero_()
+
+    mlp = model.model.layers[0].mlp
+    mlp.gate.register_forward_hook(lambda module, args, output: emitted.append(output[0]))
+    mlp.experts.register_forward_hook(overwrite)
+    with torch.no_grad():
+        for seed in range(3):
+            model(some_ids(seed=seed))
+    attachment.detach()
+    for turn in (1, 2):  # the first call is read more closely, at its end
+        routes, (ids, weights, logits) = sink.routes(0, turn), kept[turn]
+        np.testing.assert_array_equal(routes.experts, ids.numpy())
+        np.testing.assert_array_equal(routes.weights, weights.numpy())
+        np.testing.assert_array_equal(routes.logits, logits.numpy())
