@@ -14,8 +14,9 @@ class ElidedLabel(QLabel):
 
     def setText(self, text: str) -> None:  # noqa: N802
         """Show another text."""
-        super().setText(text)
-        self.setToolTip(text)
+        if text != self.text():
+            super().setText(text)
+            self.setToolTip(text)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Return the height of a line."""

@@ -192,19 +192,23 @@ class HeatmapView(pg.GraphicsView):
     def set_marks(self, layer: int | None, expert: int | None, pass_id: int | None) -> None:
         """Mark the selected layer or expert, and pass."""
         marked = None if layer is None else (layer, expert)
+        if (marked, pass_id) == (self._overlay.marked, self._overlay.marked_pass):
+            return
         self._overlay.marked = self._layer_axis.marked = marked
         self._overlay.marked_pass = self._pass_axis.marked = pass_id
         self._redraw()
 
     def set_brush(self, window: tuple[int, int] | None) -> None:
         """Show the brushed passes, the rest dimmed."""
-        self._overlay.window = self._pass_axis.window = window
-        self._redraw()
+        if window != self._overlay.window:
+            self._overlay.window = self._pass_axis.window = window
+            self._redraw()
 
     def set_cursor(self, cursor: int | None) -> None:
         """Show the replay cursor at a pass, what comes later dimmed."""
-        self._overlay.cursor = self._pass_axis.cursor = cursor
-        self._redraw()
+        if cursor != self._overlay.cursor:
+            self._overlay.cursor = self._pass_axis.cursor = cursor
+            self._redraw()
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""

@@ -46,6 +46,7 @@ class LiveBar(QWidget):
         self.setObjectName("live_bar")
         self._session = session
         self._theme: Theme = LIGHT
+        self._drawn: tuple[bool, bool, Theme] | None = None
         self._seen = 0  # passes that had arrived when last looked
         self._arrived = 0  # passes since the display stands still
         self.record = self._button("Record", self.toggle_recording, checkable=True)
@@ -178,6 +179,9 @@ class LiveBar(QWidget):
     def _draw(self) -> None:
         """Draw the signs: a full disc while recording, a ring while not; two bars to pause, an arrow to go on."""
         on, paused = self.record.isChecked(), self.pause.isChecked()
+        if (on, paused, self._theme) == self._drawn:
+            return
+        self._drawn = (on, paused, self._theme)
         self.record.setIcon(icon("record-on" if on else "record-off", self._theme, "error" if on else "text"))
         self.clear_button.setIcon(icon("clear", self._theme))
         self.pause.setIcon(icon("play" if paused else "pause", self._theme))

@@ -31,9 +31,11 @@ class PacedQuestion(QObject):
     session : Session
     key : str
         As for ``Jobs.latest``.
+    rest : float
+        The shortest pause of a live session, in seconds: for what nobody reads 30 times a second.
     """
 
-    def __init__(self, session: Session, key: str, parent: QObject | None = None) -> None:
+    def __init__(self, session: Session, key: str, parent: QObject | None = None, rest: float = 0.0) -> None:
         super().__init__(parent)
         self._session = session
         self._key = key
@@ -41,6 +43,7 @@ class PacedQuestion(QObject):
         self._asked = 0  # which question is under way; answers to others are late
         self._busy = False
         self._took = 0.0
+        self._rest = rest
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.timeout.connect(self._go_on)
@@ -105,7 +108,7 @@ class PacedQuestion(QObject):
     def _answered(self, show: Callable[[], None]) -> None:
         self._busy = False
         if self._session.live is not None:
-            self._pause.start(round(1000 * self._took * (1 / SHARE - 1)))
+            self._pause.start(round(1000 * max(self._took * (1 / SHARE - 1), self._rest)))
         try:
             show()
         finally:

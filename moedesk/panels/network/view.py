@@ -206,7 +206,7 @@ class NetworkPanel(Panel):
         self.filter_bar.set_theme(theme)
         self.overview.set_theme(theme)
         self.details.set_theme(theme)
-        self.passes.cells.theme = theme
+        self.passes.painter.theme = theme
         self.passes.viewport().update()
 
     def save_state(self) -> dict[str, object]:

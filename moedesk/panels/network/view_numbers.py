@@ -27,7 +27,7 @@ class NumbersTab(QWidget):
         self._session = session
         self._shown: PassNumbers | None = None
         self._layers = 0
-        self._numbers = PacedQuestion(session, "network.numbers", self)
+        self._numbers = PacedQuestion(session, "network.numbers", self, rest=0.2)
         self.header = QLabel()
         self.header.setTextFormat(Qt.TextFormat.RichText)
         self.header.setWordWrap(True)

@@ -1,13 +1,14 @@
 """The Qt model of the table of passes: it holds the rows that are looked at, and asks for those it misses."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows
+from moedesk.panels.network.model_passes import COLUMNS, PassRows
 
 BLOCK = 64  # rows read at once
 KEPT = 4096  # passes whose values are kept in memory
@@ -16,8 +17,18 @@ Numbers = Sequence[int] | npt.NDArray[np.int64]
 AnyIndex = QModelIndex | QPersistentModelIndex
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-TIMELINE_ROLE = Qt.ItemDataRole.UserRole + 1
-"""Start and end of a pass as shares of the time in view, or None while it is being read."""
+TIMELINE = next(place for place, column in enumerate(COLUMNS) if column.id == "timeline")
+LEFT_ALIGNED = frozenset(place for place, column in enumerate(COLUMNS) if column.id in ("phase", "timeline"))
+
+
+class _Read(NamedTuple):
+    """Where the values of a pass are, and what its cells say as far as they were drawn."""
+
+    rows: PassRows
+    place: int
+    start: int
+    end: int
+    texts: dict[int, str]
 
 
 class PassTable(QAbstractTableModel):
@@ -35,7 +46,7 @@ class PassTable(QAbstractTableModel):
         super().__init__(parent)
         self._numbers: Numbers = range(0)
         self._matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
-        self._read: dict[int, tuple[PassRows, int]] = {}  # by pass: where its values are
+        self._read: dict[int, _Read] = {}  # by pass
         self._wanted: dict[int, None] = {}
         self._origin = 0
         self._time: tuple[int, int] = (0, 1)
@@ -90,6 +101,9 @@ class PassTable(QAbstractTableModel):
 
     def set_time(self, origin: int, first: int, last: int) -> None:
         """Say when the capture, and what is in view, starts and ends (ns)."""
+        if origin != self._origin:
+            for read in self._read.values():
+                read.texts.clear()
         self._origin, self._time = origin, (first, max(last, first + 1))
 
     def row_of(self, number: int) -> int | None:
@@ -113,10 +127,11 @@ class PassTable(QAbstractTableModel):
     def set_rows(self, rows: PassRows) -> None:
         """Take over what was read of some passes."""
         new = []
-        for place, number in enumerate(rows.header["id"].tolist()):
+        columns = (rows.header[name].tolist() for name in ("id", "t0_ns", "t1_ns"))
+        for place, (number, start, end) in enumerate(zip(*columns, strict=True)):
             if self._read.pop(number, None) is None:
                 new.append(number)
-            self._read[number] = (rows, place)
+            self._read[number] = _Read(rows, place, start, end, {})
         while len(self._read) > KEPT:
             del self._read[next(iter(self._read))]
         if len(self._numbers) and new:
@@ -149,39 +164,39 @@ class PassTable(QAbstractTableModel):
             if role == Qt.ItemDataRole.ToolTipRole:
                 return COLUMNS[section].hint
             if role == Qt.ItemDataRole.TextAlignmentRole:
-                return self._side(COLUMNS[section])
+                return _side(section)
         return None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return what a cell says."""
-        shown = COLUMNS[index.column()]
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return self._side(shown)
-        if role not in (Qt.ItemDataRole.DisplayRole, TIMELINE_ROLE):
-            return None
-        if role == TIMELINE_ROLE and shown.id != "timeline":
-            return None
-        number = int(self._numbers[index.row()])
-        if role == Qt.ItemDataRole.DisplayRole and shown.id == "id":
+            return _side(index.column())
+        return self.text(index.row(), index.column()) if role == Qt.ItemDataRole.DisplayRole else None
+
+    def text(self, row: int, place: int) -> str | None:
+        """Return what a cell says; None, and it is asked for, if it was not read yet."""
+        shown, number = COLUMNS[place], int(self._numbers[row])
+        if place == 0:
             return f"{number:,}"
-        if role == Qt.ItemDataRole.DisplayRole and shown.id == "matches":
+        if shown.id == "matches":
             return "" if self._matches is None else f"{_looked_up(self._matches, number):,}"
         read = self._read.get(number)
         if read is None:
-            self._want(index.row() // BLOCK)
+            self._want(row // BLOCK)
             return None
-        rows, row = read
-        if role == TIMELINE_ROLE:
-            return self._bar(rows, row)
-        return shown.text(rows, row, self._origin) if shown.text is not None else None
+        known = read.texts.get(place)
+        if known is None:
+            text = shown.text(read.rows, read.place, self._origin) if shown.text is not None else ""
+            known = read.texts[place] = text
+        return known
 
-    def _side(self, shown: Column) -> Qt.AlignmentFlag:
-        return _LEFT if shown.id in ("phase", "timeline") else _RIGHT
-
-    def _bar(self, rows: PassRows, row: int) -> tuple[float, float]:
+    def bar(self, row: int) -> tuple[float, float] | None:
+        """Return start and end of a pass as shares of the time in view; None while it is read."""
+        read = self._read.get(int(self._numbers[row]))
+        if read is None:
+            return None
         first, last = self._time
-        start, end = (int(rows.header[name][row]) for name in ("t0_ns", "t1_ns"))
-        return (start - first) / (last - first), (end - first) / (last - first)
+        return (read.start - first) / (last - first), (read.end - first) / (last - first)
 
     def _want(self, block: int) -> None:
         asked = bool(self._wanted)
@@ -196,6 +211,10 @@ def _continues(numbers: Numbers, before: Numbers) -> bool:
     if isinstance(numbers, range) and isinstance(before, range):
         return not before or (numbers.start == before.start and len(numbers) >= len(before))
     return len(numbers) >= len(before) > 0 and np.array_equal(np.asarray(numbers[: len(before)]), np.asarray(before))
+
+
+def _side(place: int) -> Qt.AlignmentFlag:
+    return _LEFT if place in LEFT_ALIGNED else _RIGHT
 
 
 def _looked_up(matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], number: int) -> int:

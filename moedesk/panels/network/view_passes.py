@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QModelIndex, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QPaintEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView, QWidget
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, SortKeys, read_rows, sort_keys
-from moedesk.panels.network.view_cell import CellDelegate
 from moedesk.panels.network.view_pass_table import PassTable
+from moedesk.panels.network.view_rows import RowPainter
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
 from moedesk.ui.follow_end import FollowEnd
@@ -44,8 +44,7 @@ class PassesView(QTableView):
             PacedQuestion(session, f"network.{name}", self) for name in ("grow", "sort", "rows")
         )
         self.setModel(self.table)
-        self.cells = CellDelegate(self, self.table)
-        self.setItemDelegate(self.cells)
+        self.painter = RowPainter(self, self.table)
         self._set_up()
         self.end = FollowEnd(self, session, self._follows_rows)
         self._reading = QTimer(self)
@@ -83,6 +82,10 @@ class PassesView(QTableView):
             widest = {"phase": 14, "timeline": 24, "shape": 11, "start": 14, "time": 10, "matches": 10}.get(shown.id, 8)
             self.setColumnWidth(place, width * max(widest, len(shown.title) + 3))
             self.setColumnHidden(place, not shown.shown or shown.id == "matches")
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw the rows in view."""
+        self.painter.paint(event.rect())
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""
@@ -178,6 +181,7 @@ class PassesView(QTableView):
             if window is None and session.window is None and self._found is None and self._sort is None:
                 self.table.set_numbers(range(0, max(last, len(self.table.numbers))), None, True)
                 self._mark()
+                self.executeDelayedItemsLayout()  # now, not after a first paint
                 self.end.keep()
             self._redraw_timeline()
 

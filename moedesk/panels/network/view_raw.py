@@ -24,7 +24,7 @@ class RawTab(QWidget):
         self._session = session
         self._subject: Subject | None = None
         self._shown_rows = 0
-        self._rows = PacedQuestion(session, "network.raw", self)
+        self._rows = PacedQuestion(session, "network.raw", self, rest=0.5)
         self.title = ElidedLabel()
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)

@@ -31,8 +31,9 @@ class Search(QObject):
         self._asked: tuple[str, int] | None = None
         self._model: ModelInfo | None = None
         self._texts_of = -1  # token rows that the completion's texts were taken from
-        self._search, self._total, self._texts = (
-            PacedQuestion(session, f"network.{name}", self) for name in ("search", "total", "texts")
+        self._search = PacedQuestion(session, "network.search", self, rest=0.05)
+        self._total, self._texts = (
+            PacedQuestion(session, f"network.{name}", self, rest=0.15) for name in ("total", "texts")
         )
         self.result: Found | None = None
 

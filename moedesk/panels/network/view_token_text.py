@@ -13,17 +13,15 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
     QResizeEvent,
-    QStaticText,
-    QTransform,
 )
 from PySide6.QtWidgets import QAbstractScrollArea, QToolTip, QWidget
 
 from moedesk.panels.network.model_layout import Fragment, TokenLayout
 from moedesk.panels.network.model_tokens import ColorBy, TokenPage, color_values, token_hint, value_range
+from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.theme import FIRST_LEVEL, LIGHT, Theme
 
 MARGIN = 6
-TEXTS = 4000  # laid out at once
 DIMMED = 60  # alpha of what does not match the filter
 
 
@@ -59,7 +57,7 @@ class TokenText(QAbstractScrollArea):
         self._expert: int | None = None
         self._selected: int | None = None
         self._columns = 0
-        self._texts: dict[str, QStaticText] = {}
+        self._texts = StaticTexts()
         self._known: dict[int, tuple[QColor, QColor]] = {}  # colours by expert, or by -1 - level
 
     @property
@@ -100,7 +98,6 @@ class TokenText(QAbstractScrollArea):
         """Take over new colours."""
         self._theme = theme
         self._known.clear()
-        self._texts.clear()
         self.setFont(theme.mono_font)
         self.viewport().update()
 
@@ -188,6 +185,8 @@ class TokenText(QAbstractScrollArea):
         assert self._page is not None
         tokens, matched, cell = self._page.tokens, self._page.matched, self._cell()
         width, height, limits = cell.width(), cell.height(), value_range(self._values)
+        texts = self._texts
+        texts.set_font(self.font())
         lift = (height - 2 - QFontMetricsF(self.font()).height()) / 2
         down = MARGIN - self.verticalScrollBar().value()
         padding = tokens.tokens["is_padding"]
@@ -205,7 +204,7 @@ class TokenText(QAbstractScrollArea):
             if color is not None:
                 painter.fillRect(QRectF(x + 0.5, y, wide - 1, height - 2), color)
             painter.setPen(ink)
-            painter.drawStaticText(QPointF(x, y + lift), self._static(part.text))
+            painter.drawStaticText(QPointF(x, y + lift), texts.get(part.text)[0])
             if self._expert is not None and matched[place] and self._expert in tokens.experts[place]:
                 painter.fillRect(QRectF(x + 1, y + height - 4.5, wide - 2, 2.5), ink)
             if selected == place:
@@ -214,17 +213,6 @@ class TokenText(QAbstractScrollArea):
                 painter.drawRect(box)
                 painter.setPen(QPen(self._theme.color("text"), 1.5))
                 painter.drawRect(box.adjusted(-0.5, -0.5, 0.5, 0.5))
-
-    def _static(self, text: str) -> QStaticText:
-        """Return a text laid out once; tokens are drawn again and again."""
-        found = self._texts.get(text)
-        if found is None:
-            if len(self._texts) >= TEXTS:
-                self._texts.clear()
-            found = self._texts[text] = QStaticText(text)
-            found.setTextFormat(Qt.TextFormat.PlainText)
-            found.prepare(QTransform(), self.font())
-        return found
 
     def _colors(self, place: int, limits: tuple[float, float], muted: QColor) -> tuple[QColor | None, QColor]:
         """Return what lies behind a token, None for what is unknown, and the colour of its text."""

@@ -57,7 +57,7 @@ class TokensTab(QWidget):
         self._listed = -1  # layers in the box
         self._asked: _Asked | None = None
         self._shown: Question | None = None
-        self._page = PacedQuestion(session, "network.tokens", self)
+        self._page = PacedQuestion(session, "network.tokens", self, rest=0.08)
         self.layer_box = QComboBox()
         self.color_box = QComboBox()
         self.scope_box = QComboBox()
