@@ -3,6 +3,7 @@
 import os
 import select
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.connect import write_connection_file
 
 from moedesk.link.connection import Channel, read_connection
 from moedesk.link.ending import Ending
@@ -127,3 +129,24 @@ def python_with_moedesk(folder: Path, version: str, protocol: int | None) -> str
     if protocol is not None:
         (package / "link" / "protocol.py").write_text(f"PROTOCOL = {protocol}\n")
     return script(folder / "python-other", f'PYTHONPATH="{folder}/other" exec "{sys.executable}" "$@"')
+
+
+class Notebook:
+    """A kernel that somebody else started, on ports of this machine."""
+
+    def __init__(self, folder: Path, python: str = sys.executable) -> None:
+        self.connection_file = folder / "kernel-77.json"
+        write_connection_file(str(self.connection_file), key=b"a key", ip="127.0.0.1")
+        self.process = subprocess.Popen(
+            [python, "-m", "ipykernel_launcher", "-f", str(self.connection_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> "Notebook":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
