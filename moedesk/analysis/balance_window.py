@@ -88,6 +88,10 @@ class BalanceWindow:
 
     def enter(self, counts: np.ndarray) -> tuple[np.ndarray, npt.NDArray[np.int64]]:
         """Let columns enter one after another; return (N, R) slots per expert and (N,) columns in the window after each."""
+        if self._columns == 1:  # each column alone: nothing to add up
+            self._column += len(counts)
+            self._start = self._column
+            return counts, np.ones(len(counts), np.int64)
         sums = np.empty(counts.shape, np.result_type(counts, np.int64))
         lengths = np.empty(len(counts), np.int64)
         current = self._sums.astype(sums.dtype)

@@ -95,14 +95,21 @@ class CurvesView(QWidget):
         """Take over new colours."""
         self.update()
 
+    @property
+    def hidden(self) -> int:
+        """How many plots there is no room for."""
+        least = 2.6 * self.fontMetrics().height()
+        return len(self.curves) - max(min(len(self.curves), int(self.height() // least)), 1) if self.curves else 0
+
     def plots(self) -> list[tuple[Curve, QRectF]]:
         """Return the area of each plot."""
         line = self.fontMetrics().height()
-        height = self.height() / max(len(self.curves), 1)
+        shown = self.curves[: len(self.curves) - self.hidden]
+        height = self.height() / max(len(shown), 1)
         width = max(self.width() - LEFT_WIDTH - 8, 1)
         return [
             (curve, QRectF(LEFT_WIDTH, number * height + line + 3, width, max(height - line - 7, 8)))
-            for number, curve in enumerate(self.curves)
+            for number, curve in enumerate(shown)
         ]
 
     def columns(self) -> tuple[ColumnRing | None, int, int]:
@@ -128,10 +135,12 @@ class CurvesView(QWidget):
             self._axis(painter, area, low, high)
             if values.size:
                 painter.save()
-                painter.setClipRect(area)
+                painter.setClipRect(area.adjusted(0, -1, 0, 1))
                 self._draw(painter, curve, area, (values, band), self._xs(first, last), (low, high))
                 painter.restore()
         self._shade(painter)
+        if self.hidden:
+            titles[-1] = (f"{titles[-1][0]}   ({self.hidden} more: make room below, or choose one)", titles[-1][1])
         for title, area in titles:
             painter.setPen(self._scene.theme.color("text"))
             room = int(area.right()) - 6

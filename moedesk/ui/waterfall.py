@@ -103,6 +103,8 @@ class WaterfallView(QWidget):
         if rows != self.scene.rows:
             self.scene.rows = rows
             view = replace(view, rows=(0, max(len(rows), 1)))
+        if 0 < self.scene.end < end:
+            view = view.whole()
         self.scene.end = end
         self.set_viewport(view.scrolled(end if self.follow else view.right, end))
 
@@ -191,7 +193,7 @@ class WaterfallView(QWidget):
         row = self.scene.rows.row(layer, expert)
         ratio = self.devicePixelRatioF()
         y = (self.scene.y(row) + self.scene.y(row + 1)) / 2
-        return QPointF(self.viewport.x(pass_id + 0.5) / ratio, y / ratio).toPoint()
+        return QPoint(int(self.viewport.x(pass_id + 0.5) / ratio), int(y / ratio))
 
     def _redraw(self) -> None:
         for part in (self.canvas, self.row_axis, self.pass_strip):

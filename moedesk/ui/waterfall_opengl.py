@@ -2,7 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtGui import QOffscreenSurface, QOpenGLContext, QPainter, QSurfaceFormat, QVector4D
+from PySide6.QtCore import QEvent
+from PySide6.QtGui import QOpenGLContext, QPainter, QSurfaceFormat, QVector4D
 from PySide6.QtOpenGL import (
     QOpenGLBuffer,
     QOpenGLPixelTransferOptions,
@@ -77,15 +78,28 @@ class OpenGLCanvas(QOpenGLWidget):
         return self._scene.ring.capacity if self._scene.ring is not None else 0
 
     def initializeGL(self) -> None:  # noqa: N802
-        """Make program and textures for this context."""
-        self._resources = _Resources(self.context())
-        self._all = True
+        """Begin anew in this context; what it needs is made with the first picture."""
+        self._resources = None
+
+    def event(self, event: QEvent) -> bool:
+        """Let go of what lives in a context while it is still there: floating a dock ends it, closing a panel hides it first."""
+        if event.type() in (QEvent.Type.Hide, QEvent.Type.WindowAboutToChangeInternal):
+            self._release()
+        return super().event(event)
+
+    def _release(self) -> None:
+        if self._resources is not None:
+            self.makeCurrent()
+            self._resources.destroy()
+            self.doneCurrent()
+            self._resources = None
 
     def paintGL(self) -> None:  # noqa: N802
         """Upload what is new and draw what is in view."""
+        if self._resources is None:
+            self._resources = _Resources(self.context())
+            self._all = True
         resources, scene = self._resources, self._scene
-        if resources is None:
-            return
         ring = scene.ring
         if ring is not None:
             if self._all:
@@ -113,14 +127,9 @@ class OpenGLCanvas(QOpenGLWidget):
 
 
 class _Resources:
-    """What lives in one OpenGL context, and ends with it."""
+    """What lives in one OpenGL context, which must be current in every call."""
 
     def __init__(self, context: QOpenGLContext) -> None:
-        self._context = context
-        self._surface = QOffscreenSurface()  # the widget may be gone before its context is
-        self._surface.setFormat(context.format())
-        self._surface.create()
-        context.aboutToBeDestroyed.connect(self._destroy)
         self._functions = context.functions()
         core = context.format().profile() == QSurfaceFormat.OpenGLContextProfile.CoreProfile
         self._red = context.isOpenGLES() is False and context.format().majorVersion() >= 3
@@ -131,6 +140,8 @@ class _Resources:
         self._program.bindAttributeLocation("corner", 0)
         if not self._program.link():
             raise RuntimeError(f"the waterfall's shader could not be built: {self._program.log().strip()}")
+        names = ("ring", "colours", "shown", "part")
+        self._places = {name: self._program.uniformLocation(name) for name in names}
         self._corners = QOpenGLBuffer()
         self._corners.create()
         self._corners.bind()
@@ -178,8 +189,8 @@ class _Resources:
         self._program.bind()
         self._ring.bind(0)
         self._colours.bind(1)
-        self._program.setUniformValue1i(b"ring", 0)
-        self._program.setUniformValue1i(b"colours", 1)
+        self._program.setUniformValue1i(self._places["ring"], 0)
+        self._program.setUniformValue1i(self._places["colours"], 1)
         if self._array.isCreated():
             self._array.bind()
         self._corners.bind()
@@ -195,8 +206,8 @@ class _Resources:
             )
             width, height = self._ring.width(), self._ring.height()
             part = QVector4D(source.left() / width, 0, source.width() / width, source.height() / height)
-            self._program.setUniformValue(b"shown", box)
-            self._program.setUniformValue(b"part", part)
+            self._program.setUniformValue(self._places["shown"], box)
+            self._program.setUniformValue(self._places["part"], part)
             self._functions.glDrawArrays(_TRIANGLE_STRIP, 0, 4)
         self._program.disableAttributeArray(0)
         self._corners.release()
@@ -212,13 +223,12 @@ class _Resources:
                 texture.destroy()
         self._ring = self._colours = None
 
-    def _destroy(self) -> None:
-        self._context.makeCurrent(self._surface)
+    def destroy(self) -> None:
+        """Free everything."""
         self._drop_textures()
         self._array.destroy()
         self._corners.destroy()
         self._program.removeAllShaders()
-        self._context.doneCurrent()
 
 
 def _texture(width: int, height: int, kind: QOpenGLTexture.TextureFormat) -> QOpenGLTexture:

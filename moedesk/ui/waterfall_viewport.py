@@ -68,12 +68,14 @@ class Viewport:
         """Return it with ``factor`` times as many pixels a pass, the pass at ``x`` (or, following, the end) left where it is."""
         fewest = self.width / max(end, self.width / WIDEST, 1) / 2
         per_pass = min(max(self.per_pass * factor, min(fewest, 1.0)), WIDEST)
-        if per_pass >= 1:
-            per_pass = float(round(per_pass))  # columns of whole pixels scroll without flicker
         kept = self.pass_at(x)
-        new = replace(self, per_pass=per_pass)
-        right = float(end) if follow else kept + (self.width - x) / per_pass
+        new = replace(self, per_pass=per_pass).whole()
+        right = float(end) if follow else kept + (self.width - x) / new.per_pass
         return new.scrolled(right, end)
+
+    def whole(self) -> "Viewport":
+        """Return it with columns of whole pixels, at most as wide, which scroll without flicker."""
+        return replace(self, per_pass=float(floor(self.per_pass)) if self.per_pass >= 1 else 1 / self.passes)
 
     def fitted(self, end: int) -> "Viewport":
         """Return it with all passes in view."""

@@ -201,6 +201,6 @@ class Pace:
             self._at, self._passes = now, passes
             while self.rate * self._chosen > self.SCROLL:
                 self._chosen /= 2
-            while self._chosen < self.WIDEST and self.rate * self._chosen * 8 < self.SCROLL:
+            while self._chosen < self.WIDEST and self.rate * self._chosen * 4 < self.SCROLL:
                 self._chosen *= 2
         return self._chosen

@@ -67,10 +67,12 @@ class WaterfallPanel(Panel):
         column.setContentsMargins(0, 0, 0, 2)
         column.setSpacing(1)
         column.addWidget(self.controls)
-        for label in (self.caption, self.readout):
+        for parts in ((self.caption, self.controls.legend), (self.readout,)):
             line = QHBoxLayout()
             line.setContentsMargins(6, 0, 8, 0)
-            line.addWidget(label)
+            line.addWidget(parts[0], 1)
+            for part in parts[1:]:
+                line.addWidget(part)
             column.addLayout(line)
         column.insertWidget(2, self.splitter, 1)
         self._content = content

@@ -13,6 +13,8 @@ from moedesk.ui.waterfall_legend import WaterfallLegend
 HELP = """Click an expert to select it; double-click to zoom into its layer and back.
 Wheel zooms the passes (Ctrl: experts, Shift: scrolls), drag moves; scrolled back, new passes wait at the right.
 Drag below the picture to brush passes; double-click there shows all.
+Curves: a line a layer, the selected one in the colour of text. With more than 16 layers a band from the least to the most,
+the median in grey, and in red the layer that is least even in the last column, which the title names.
 Keys: arrows, Shift+arrows brush, + −, Return a layer, Page up and down scroll, End follows the newest, Home shows all."""
 
 
@@ -60,7 +62,6 @@ class Controls(QWidget):
         for widget in (self.measures, self.metrics, self.windows, self.follow, self.all, self.help):
             row.addWidget(widget)
         row.addStretch(1)
-        row.addWidget(self.legend)
         self.measures.currentIndexChanged.connect(lambda _: self.measure_chosen.emit())
         self.metrics.currentIndexChanged.connect(lambda _: self.curves_chosen.emit())
         self.windows.currentIndexChanged.connect(lambda _: self.window_chosen.emit(self.window_passes))
@@ -110,6 +111,7 @@ class Controls(QWidget):
 def _chooser(name: str, choices: list[tuple[str, object, str]]) -> QComboBox:
     chooser = QComboBox()
     chooser.setAccessibleName(name)
+    chooser.setMinimumWidth(70)  # narrower than its texts: the panel may be small
     for place, (title, data, tip) in enumerate(choices):
         chooser.addItem(title, data)
         chooser.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)

@@ -1,0 +1,399 @@
+"""The Waterfall panel over a store that grows, driven by mouse and keyboard, against the store's own counts."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtWidgets import QMenu
+from pytestqt.qtbot import QtBot
+
+from moedesk.analysis.load import METRICS
+from moedesk.analysis.waterfall import Frame, read_columns
+from moedesk.core.columns import PassFlag
+from moedesk.core.errors import CaptureError
+from moedesk.core.live import Counters
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.waterfall.model import Pace
+from moedesk.panels.waterfall.spec import SPEC
+from moedesk.panels.waterfall.view import WaterfallPanel
+from moedesk.session.panel import load_view, panel_specs
+from moedesk.session.session import Session
+from moedesk.ui.panel_host import PanelHost
+from moedesk.ui.theme import DARK
+from moedesk.ui.ticker import Ticker
+from tests.support.growing_store import GrowingStore, growing_store
+from tests.support.stage import Stage
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+class FakeLive:
+    """Implements ``moedesk.session.live.Live`` as far as a panel needs it."""
+
+    recording, paused, follow, preserve = True, False, True, False
+    ended = link_dropped = ""
+    counters = Counters()
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def set_follow(self, on: bool) -> None:
+        self.follow = on
+        self._session.changed.emit("live")
+
+    def close(self) -> None:
+        """Nothing runs here."""
+
+
+@pytest.fixture
+def store() -> GrowingStore:
+    return growing_store(passes=400, shown=60, layers=3, experts=8)
+
+
+@pytest.fixture
+def stage(qtbot: QtBot, store: GrowingStore) -> Iterator[Stage]:
+    with Stage(qtbot, store, WaterfallPanel) as stage:
+        yield stage
+
+
+def grow(stage: Stage, passes: int) -> None:
+    stage.session.store.grow(passes)
+    stage.session.changed.emit("store")
+
+
+def shown(stage: Stage) -> dict[str, np.ndarray]:
+    """What the ring holds of the columns in view."""
+    view, ring = stage.panel.waterfall, stage.panel.feed.ring
+    first, last = view.viewport.columns(view.scene.end)
+    return {name: ring.get(name, first, last) for name in ("image", "values", "balance", "window", "passes", "read")}
+
+
+def assert_all_in_view(stage: Stage) -> None:
+    """The ring must hold what reading everything in view at once gives."""
+    view, feed = stage.panel.waterfall, stage.panel.feed
+    first, last = view.viewport.columns(view.scene.end)
+    whole = read_columns(stage.session.store, feed.frame, first, last, stage.session.store.n_passes)
+    for name, values in shown(stage).items():
+        np.testing.assert_array_equal(values, whole.fields[name], err_msg=name)
+
+
+def click(stage: Stage, layer: int, expert: int, number: int) -> None:
+    view = stage.panel.waterfall
+    stage.qtbot.mouseClick(view.canvas, LEFT, pos=view.position_of(layer, expert, number))
+    stage.settle()
+
+
+def hover(stage: Stage, layer: int, expert: int, number: int) -> str:
+    view = stage.panel.waterfall
+    view.hovered.emit(view.cell_at(view.position_of(layer, expert, number).toPointF()))
+    stage.settle()
+    return stage.panel.readout.text()
+
+
+def test_the_declaration_loads() -> None:
+    spec = next(spec for spec in panel_specs() if spec.id == "waterfall")
+    assert spec == SPEC
+    assert load_view(spec) is WaterfallPanel
+    assert spec.reveals == {Kind.PASS, Kind.LAYER, Kind.EXPERT}
+    shortcuts = [spec.shortcut for spec in panel_specs() if spec.shortcut]
+    assert len(set(shortcuts)) == len(shortcuts)
+
+
+@pytest.mark.parametrize("measure", ["load", "weight", "margin"])
+def test_a_growing_store_shows_exactly_the_passes_so_far(stage: Stage, measure: str) -> None:
+    rng = np.random.default_rng(5)
+    stage.panel.controls.restore_state({"measure": measure, "window": 8})
+    stage.settle()
+    while stage.session.store.n_passes < 400:
+        grow(stage, int(rng.integers(1, 60)))
+        if rng.random() < 0.7:
+            stage.settle()
+            assert_all_in_view(stage)
+    stage.settle()
+    assert_all_in_view(stage)
+    assert shown(stage)["passes"].sum() == stage.panel.waterfall.viewport.columns(400)[1] - max(
+        0, int(stage.panel.waterfall.viewport.left)
+    )
+
+
+def test_a_tick_asks_only_for_what_is_new(stage: Stage) -> None:
+    stage.panel.controls.restore_state({"window": 1})
+    stage.settle()
+    for count in (1, 7, 3):
+        before = stage.session.store.n_passes
+        stage.session.store.asked.clear()
+        grow(stage, count)
+        stage.settle()
+        assert {(first, last) for _, first, last in stage.session.store.asked} == {(before, before + count)}
+    assert_all_in_view(stage)
+
+
+def test_passes_that_come_while_a_question_is_under_way_are_asked_for_after_it(stage: Stage) -> None:
+    for _ in range(20):  # no event is handled in between: one question runs, the rest must not be lost
+        grow(stage, 3)
+    stage.settle()
+    assert stage.panel.feed.ring.last == stage.session.store.n_passes == 120
+    assert_all_in_view(stage)
+
+
+def test_several_passes_share_a_column_and_the_last_one_fills(stage: Stage) -> None:
+    view = stage.panel.waterfall
+    grow(stage, 301)
+    view.set_viewport(replace(view.viewport, per_pass=1 / 4))
+    stage.settle()
+    passes = stage.panel.feed.frame.passes
+    assert passes == 4
+    for count in (1, 2, 1, 5):
+        grow(stage, count)
+        stage.settle()
+        assert_all_in_view(stage)
+        assert shown(stage)["passes"].sum() == stage.session.store.n_passes
+    assert f"mean over {passes} passes" in stage.panel.caption.text()
+
+
+def test_hidden_it_asks_nothing_and_shown_it_catches_up_once(qtbot: QtBot, store: GrowingStore) -> None:
+    with Stage(qtbot, store, lambda session, shell: WaterfallPanel(session, shell)) as stage:
+        ticker = Ticker()
+        host = PanelHost(SPEC, stage.session, stage.shell, ticker, {})
+        host.resize(900, 600)
+        host.show()
+        host.set_active(True)
+        qtbot.waitUntil(lambda: host.view is not None and host.settled)
+        stage.settle()
+        host.set_active(False)
+        stage.panel.refresh = lambda changed: None  # the stage's own view keeps still
+        store.asked.clear()
+        for _ in range(10):
+            grow(stage, 10)
+        stage.settle()
+        assert store.asked == []
+        host.set_active(True)
+        qtbot.waitUntil(lambda: host.settled)
+        stage.settle()
+        blocks = [asked for asked in store.asked if asked[0] == "blocks"]
+        assert max(last for _, _, last in blocks) == 160
+        assert len(blocks) <= 4
+        assert host.view.feed.ring.last == 160
+        host.close_host()
+        ticker.stop()
+        ticker.deleteLater()
+
+
+def test_scrolled_back_it_stays_while_new_passes_wait_and_live_hears_of_it(qtbot: QtBot, store: GrowingStore) -> None:
+    store.shown = 350
+    with Stage(qtbot, store, WaterfallPanel) as stage:
+        live = FakeLive(stage.session)
+        stage.session.live = live
+        stage.session.changed.emit("live")
+        stage.settle()
+        view = stage.panel.waterfall
+        view.set_viewport(view.viewport.zoomed(4, 0, 350, True))
+        stage.settle()
+        view.scroll_to(300)
+        stage.settle()
+        assert not live.follow
+        assert not stage.panel.controls.follow.isChecked()
+        where, before = view.viewport, shown(stage)
+        grow(stage, 10)
+        stage.settle()
+        assert view.viewport == where
+        np.testing.assert_array_equal(shown(stage)["image"], before["image"])
+        view.scroll_to(150)
+        stage.settle()
+        assert_all_in_view(stage)
+        stage.panel.controls.follow.click()
+        stage.settle()
+        assert live.follow
+        assert view.viewport.right == 360
+        assert_all_in_view(stage)
+        live.set_follow(False)
+        grow(stage, 5)
+        assert view.viewport.right == 360
+
+
+def test_a_live_session_scrolls_pass_by_pass(qtbot: QtBot, store: GrowingStore) -> None:
+    with Stage(qtbot, store, WaterfallPanel) as stage:
+        stage.session.live = FakeLive(stage.session)
+        grow(stage, 5)
+        stage.settle()
+        assert stage.panel.waterfall.viewport.per_pass == Pace.WIDEST
+        assert stage.panel.waterfall.viewport.right == 65
+        stage.panel.waterfall._zoom(2, 100)
+        grow(stage, 5)
+        assert stage.panel.waterfall.viewport.per_pass == 2 * Pace.WIDEST
+        stage.settle()
+        assert_all_in_view(stage)
+
+
+def test_fast_passes_get_fewer_pixels() -> None:
+    pace, now, passes = Pace(), 0.0, 0
+    for rate, expected in ((1, 4.0), (10, 1.0), (100, 1 / 8), (2, 2.0), (0, 4.0)):
+        for _ in range(60):
+            now += Pace.FRAME
+            passes += rate
+            chosen = pace.per_pass(now, passes)
+        assert rate * chosen <= Pace.SCROLL
+        assert chosen == pytest.approx(expected)
+
+
+def test_pointing_names_expert_pass_value_and_exact_slots(stage: Stage) -> None:
+    store = stage.session.store
+    counts = store.counts(1, "pass")[50]
+    text = hover(stage, 1, 3, 50)
+    load = counts[3] * 8 / counts.sum()
+    value = "no tokens" if load == 0 else f"{load:.2f} × uniform share"
+    assert text == f"L1 model.layers.1.mlp · expert 3 · pass 50 · {value} · {counts[3]} of {counts.sum()} slots"
+    stage.panel.waterfall.hovered.emit(None)
+    assert "Point at" in stage.panel.readout.text()
+
+
+def test_pointing_at_a_curve_names_layer_value_and_window(stage: Stage) -> None:
+    stage.panel.controls.restore_state({"window": 8})
+    stage.settle()
+    curves = stage.panel.curves
+    _, area = curves.plots()[0]
+    x = stage.panel.waterfall.viewport.x(40.5) + area.left()
+    point = curves.point_at(QPointF(x, area.bottom()))
+    curves.hovered.emit(point)
+    counts = [
+        store_counts[33:41].sum(0) for store_counts in (stage.session.store.counts(layer, "pass") for layer in range(3))
+    ]
+    values = [METRICS["cv"].of(c) for c in counts]
+    lowest = int(np.argmin(values))
+    assert f"pass 40 · CV of L{lowest} {values[lowest]:.3f} over the 8 passes up to it" in stage.panel.readout.text()
+    curves.picked.emit(point)
+    assert (stage.session.selection.kind, stage.session.selection.layer) == (Kind.LAYER, lowest)
+
+
+def test_a_click_selects_expert_and_pass(stage: Stage) -> None:
+    click(stage, 2, 5, 30)
+    selection = stage.session.selection
+    assert (selection.kind, selection.layer, selection.expert, selection.pass_id) == (Kind.EXPERT, 2, 5, 30)
+    assert stage.panel.waterfall.scene.marked == (2, 5)
+
+
+@pytest.mark.parametrize("measure", ["load", "weight", "margin"])
+def test_a_click_on_a_row_of_several_experts_selects_the_one_it_shows(qtbot: QtBot, measure: str) -> None:
+    store = growing_store(passes=20, layers=2, experts=64)
+    with Stage(qtbot, store, WaterfallPanel, (600, 260)) as stage:
+        stage.panel.controls.restore_state({"measure": measure})
+        stage.settle()
+        view = stage.panel.waterfall
+        cell = view.cell_at(view.position_of(1, 20, 15).toPointF())
+        assert cell.first != cell.last
+        click(stage, 1, 20, 15)
+        expert = stage.session.selection.expert
+        assert stage.session.selection.layer == 1
+        assert cell.first[1] <= expert <= cell.last[1]
+        alone = read_columns(store, Frame(measure, 1, (64, 128), 64, 1), 15, 16, 20).fields["values"][:, 0]
+        assert alone[expert] == np.float32(cell.ratio)
+
+
+def test_the_menu_reveals_elsewhere(stage: Stage) -> None:
+    view = stage.panel.waterfall
+    menu = QMenu()
+    stage.panel.fill_menu(menu, view.cell_at(view.position_of(1, 2, 30).toPointF()))
+    actions = {action.text(): action for action in menu.actions() if action.text()}
+    assert "Show only layer 1" in actions
+    actions["Reveal expert 1.2 in Elements"].trigger()
+    assert stage.shell.revealed[-1][1] == "elements"
+    assert stage.session.selection.expert == 2
+    actions["Reveal pass 30 in Network"].trigger()
+    assert stage.shell.revealed[-1][1] == "network"
+    actions["Show only layer 1"].trigger()
+    stage.settle()
+    assert view.viewport.rows == (8, 16)
+    assert_all_in_view(stage)
+    menu.deleteLater()
+
+
+def test_brush_cursor_and_selection_are_shown(stage: Stage) -> None:
+    scene = stage.panel.waterfall.scene
+    stage.session.brush((10, 20))
+    stage.session.seek(15)
+    stage.session.select(Selection(Kind.LAYER, layer=2))
+    assert (scene.window, scene.cursor, scene.marked) == ((10, 20), 15, (2, None))
+    stage.panel.waterfall.brushed.emit(None)
+    assert stage.session.window is None
+
+
+@pytest.mark.parametrize(("live", "words"), [(True, "moe.run("), (False, "moedesk.record(")])
+def test_without_passes_it_says_what_to_do(qtbot: QtBot, live: bool, words: str) -> None:
+    store = growing_store(passes=10, shown=0)
+    with Stage(qtbot, store, WaterfallPanel) as stage:
+        if live:
+            stage.session.live = FakeLive(stage.session)
+            stage.session.changed.emit("live")
+        assert stage.panel.empty.isVisible()
+        assert words in stage.panel.empty.text()
+        grow(stage, 3)
+        stage.settle()
+        assert not stage.panel.empty.isVisible()
+        assert_all_in_view(stage)
+
+
+@pytest.mark.parametrize(("live", "words"), [(True, 'moe.load("sample")'), (False, "no Mixture-of-Experts layers")])
+def test_without_layers_it_says_so(qtbot: QtBot, live: bool, words: str) -> None:
+    with Stage(qtbot, _no_layers(), WaterfallPanel) as stage:
+        if live:
+            stage.session.live = FakeLive(stage.session)
+            stage.session.changed.emit("live")
+        assert words in stage.panel.empty.text()
+
+
+def _no_layers() -> GrowingStore:
+    store = growing_store(passes=3)
+    store.model = replace(store.model, layers=())
+    return store
+
+
+def test_counts_only_is_said(qtbot: QtBot) -> None:
+    store = growing_store(passes=12)
+    store.passes["flags"][4:] = PassFlag.COUNTS_ONLY
+    store.spans["main"]["count"][4:] = 0
+    store.spans["main"]["first"][4:] = store.spans["main"]["first"][4]
+    with Stage(qtbot, store, WaterfallPanel) as stage:
+        assert "counts only" not in stage.panel.caption.text()
+        stage.panel.controls.restore_state({"measure": "weight"})
+        stage.settle()
+        assert "8 passes kept counts only, so their weight is unknown" in stage.panel.caption.text()
+        assert "unknown" in hover(stage, 1, 2, 10)
+
+
+def test_a_store_that_fails_is_said_and_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise CaptureError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(GrowingStore, "load_blocks", fail)
+        grow(stage, 2)
+        stage.settle()
+        assert "the disk is gone" in stage.panel.caption.text()
+    grow(stage, 2)
+    stage.settle()
+    assert_all_in_view(stage)
+    assert "the disk is gone" not in stage.panel.caption.text()
+
+
+def test_what_is_chosen_is_kept(qtbot: QtBot, stage: Stage) -> None:
+    stage.panel.restore_state({"measure": "margin", "curves": "maxvio", "window": 32, "sizes": [300, 100]})
+    state = stage.panel.save_state()
+    assert (state["measure"], state["curves"], state["window"]) == ("margin", "maxvio", 32)
+    assert [curve.place for curve in stage.panel.curves.curves] == [1]
+    stage.panel.restore_state({"measure": 7, "curves": "none", "sizes": "x"})
+    assert stage.panel.save_state()["measure"] == "margin"
+    assert stage.panel.curves.isHidden()
+    stage.panel.set_theme(DARK)
+    stage.settle()
+
+
+def test_a_resize_and_back_shows_everything(stage: Stage) -> None:
+    for size in ((500, 300), (1300, 900), (620, 700)):
+        stage.panel.resize(*size)
+        stage.settle()
+        stage.qtbot.waitUntil(lambda: stage.panel.waterfall.viewport.height == stage.panel.waterfall.canvas.height())
+        stage.settle()
+        assert_all_in_view(stage)

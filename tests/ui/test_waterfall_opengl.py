@@ -1,0 +1,55 @@
+"""The waterfall drawn through OpenGL on a virtual screen looks as the one drawn in raster, also in a new context."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtGui import QImage
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("Xvfb") is None, reason="no virtual screen: install xvfb and libgl1-mesa-dri"
+)
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        number = answer.readline().strip()
+    yield f":{number}"
+    server.terminate()
+    server.wait()
+
+
+def picture(mode: str, display: str, path: Path) -> tuple[np.ndarray, dict[str, object]]:
+    environment = {**os.environ, "DISPLAY": display, "QT_QPA_PLATFORM": "xcb"}
+    command = [sys.executable, "-m", "tests.support.waterfall_picture", mode, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "shader" not in done.stderr
+    assert "current context" not in done.stderr
+    image = QImage(str(path)).convertToFormat(QImage.Format.Format_RGB888)
+    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    pixels = rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).astype(int)
+    return pixels, json.loads(done.stdout)
+
+
+def test_opengl_shows_what_raster_shows_also_after_floating_and_docking(display: str, tmp_path: Path) -> None:
+    raster, drawn = picture("off", display, tmp_path / "raster.png")
+    opengl, through = picture("on", display, tmp_path / "opengl.png")
+    assert (drawn["canvas"], through["canvas"]) == ("RasterCanvas", "OpenGLCanvas")
+    assert drawn["last"] == through["last"] == 900
+    assert int(str(through["contexts"])) >= 3  # at first, floated, docked
+    assert raster.shape == opengl.shape
+    assert len(np.unique(raster.reshape(-1, 3), axis=0)) > 30
+    different = np.abs(raster - opengl).max(-1) > 24
+    assert different.mean() < 0.02
