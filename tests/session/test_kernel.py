@@ -247,14 +247,13 @@ def test_a_kernel_of_others_is_reached_through_ssh(tmp_path: Path, monkeypatch: 
     script(folder / "ssh", f'exec "{sys.executable}" "{fake_ssh.__file__}" "$@"')
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     monkeypatch.setattr("moedesk.link.greeting.machine_identity", lambda: "another machine")
-    with Notebook(tmp_path) as notebook:
-        with Seen(connection_file=notebook.connection_file, ssh="me@host") as seen:
-            seen.wait_linked()
-            assert seen.kernel.about["address"].startswith("tcp://127.0.0.1:")
-            assert seen.kernel.about["server_key"]
-            assert seen.kernel.connection_file != notebook.connection_file
-            assert seen.ask("6 * 7").text == "42"  # encrypted, through the tunnel
-            assert seen.kernel.title == "kernel-77.json on me@host"
+    with Notebook(tmp_path) as notebook, Seen(connection_file=notebook.connection_file, ssh="me@host") as seen:
+        seen.wait_linked()
+        assert seen.kernel.about["address"].startswith("tcp://127.0.0.1:")
+        assert seen.kernel.about["server_key"]
+        assert seen.kernel.connection_file != notebook.connection_file
+        assert seen.ask("6 * 7").text == "42"  # encrypted, through the tunnel
+        assert seen.kernel.title == "kernel-77.json on me@host"
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -19,7 +19,12 @@ from moedesk.link.ending import Ending
 from moedesk.link.kernel_process import KernelProcess
 
 # A C call waits for a lock that it has itself, and does not let go of the interpreter meanwhile.
-DEADLOCK = "import ctypes; lock = ctypes.create_string_buffer(64); take = ctypes.PyDLL(None).pthread_mutex_lock; take(lock); take(lock)"
+DEADLOCK = """
+import ctypes
+lock, take = ctypes.create_string_buffer(64), ctypes.PyDLL(None).pthread_mutex_lock
+take(lock)
+take(lock)
+"""
 PATIENCE = 60  # seconds; machines are shared
 
 
