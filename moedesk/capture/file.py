@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ from moedesk.capture.column import Column
 from moedesk.capture.committed import CommitLog
 from moedesk.capture.compact import compact
 from moedesk.capture.description import write_model
-from moedesk.capture.hdf5 import open_hdf5
+from moedesk.capture.hdf5 import CACHE_BYTES, open_hdf5
 from moedesk.capture.schema import FORMAT, LIBVER, VERSION, State
 from moedesk.core.errors import CaptureError
 from moedesk.core.model import ModelInfo
@@ -28,6 +29,7 @@ COPY_BYTES = 1 << 30
 """Larger files are laid out anew in place."""
 RESERVE_BYTES = 2 << 20
 """Left free on the disk beyond what closing the file needs."""
+_OPTIONS: dict[str, Any] = {"libver": LIBVER, "locking": False, "rdcc_nbytes": CACHE_BYTES}
 
 
 class CaptureFile:
@@ -64,7 +66,7 @@ class CaptureFile:
         self._sequence = 0
         try:
             check_target(self.path)
-            self._file = h5py.File(self._draft, "w", libver=LIBVER, locking=False)
+            self._file = h5py.File(self._draft, "w", **_OPTIONS)
             self._file.attrs["format"] = np.bytes_(FORMAT)
             self._file.attrs["version"] = np.int64(VERSION)
             self._file.attrs["created"] = np.bytes_(self.created)
@@ -96,7 +98,7 @@ class CaptureFile:
             self._file.close()
             if in_copy:
                 shutil.copyfile(self.path, self._draft)
-            self._file = h5py.File(self._draft if in_copy else self.path, "r+", libver=LIBVER, locking=False)
+            self._file = h5py.File(self._draft if in_copy else self.path, "r+", **_OPTIONS)
             write_model(self._file, model)
             for path, values in arrays.items():
                 if path not in self._file:
@@ -140,9 +142,9 @@ class CaptureFile:
         """Return the bytes it takes on disk."""
         return int(self._file.id.get_filesize()) if self._file else self.path.stat().st_size
 
-    def lacks_space(self) -> bool:
-        """Whether the disk has no more room than closing the file takes."""
-        pending = sum(column.pending_bytes for column in self.columns)
+    def lacks_space(self, more: int) -> bool:
+        """Whether the disk has no more room than ``more`` bytes and closing the file take."""
+        pending = more + sum(column.pending_bytes for column in self.columns)
         return free_bytes(self.path) < 2 * pending + RESERVE_BYTES
 
     def close(self, passes: int, state: State) -> None:

@@ -6,6 +6,8 @@ import h5py
 
 from moedesk.core.errors import CaptureError
 
+CACHE_BYTES = 2 << 20
+"""For chunks of each dataset: HDF5 2 would take four times that, and a capture has dozens of datasets."""
 _MARKED = ("already open for write", "already open for SWMR write")
 
 
@@ -38,8 +40,8 @@ def open_hdf5(path: Path) -> h5py.File:
 def _without_lock(path: Path, swmr: bool = False) -> h5py.File:
     """Open for reading; read-only and network file systems may have no locks."""
     try:
-        return h5py.File(path, "r", swmr=swmr, locking=False)
+        return h5py.File(path, "r", swmr=swmr, locking=False, rdcc_nbytes=CACHE_BYTES)
     except OSError as error:
         if "locking flag values" not in str(error):
             raise
-    return h5py.File(path, "r", swmr=swmr)  # this process has it open already, with a lock
+    return h5py.File(path, "r", swmr=swmr, rdcc_nbytes=CACHE_BYTES)  # this process has it open already, with a lock

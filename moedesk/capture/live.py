@@ -50,7 +50,8 @@ class LiveCapture:
         newest = self._newest()
         if newest is self._contents or self._routing is None:
             return False
-        self._contents, self._routing = newest, Routing(newest)
+        self._routing = Routing(newest)  # first: whoever knows of a pass must be able to ask about it
+        self._contents = newest
         self.revision += 1
         return True
 

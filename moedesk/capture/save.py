@@ -21,8 +21,8 @@ from moedesk.capture.whole import Whole
 from moedesk.core.errors import CaptureError
 
 THREADS = 2
-AHEAD = 16
-"""Chunks that wait for compression or for the file: a bound on the memory."""
+AHEAD_BYTES = 32 << 20
+"""Chunks that wait for compression or for the file: a bound on the memory, but for two very large ones."""
 
 
 def save_capture(source: Capture | LiveCapture, target: Path, check: Callable[[float], None]) -> None:
@@ -135,7 +135,7 @@ def _write_column(file: h5py.File, whole: Whole, spec: ColumnSpec, pool: ThreadP
                 continue  # never written: it reads as fill
             place = (start, lane, *inner) if spec.row else (start,)
             waiting.append((place, pool.submit(encode, block, spec)))
-            if len(waiting) > AHEAD:
+            if len(waiting) > max(2, AHEAD_BYTES // block.nbytes):
                 write_oldest()
         yield (stop - start) * spec.row_bytes
     while waiting:

@@ -79,7 +79,7 @@ class CaptureWriter:
         self._size = self._recording.file.size()
         self._jobs: deque[tuple[int, Callable[[], None]]] = deque()
         self._queued_bytes, self._most_bytes = 0, queue_bytes
-        self._full = False
+        self._waiting = 0  # calls of append that wait for the queue
         self._asked = self._flushed = 0  # numbers of the last flush asked for and done
         self._closing = self._closed = False
         lock = threading.Lock()
@@ -189,9 +189,9 @@ class CaptureWriter:
             if self._stopped or self._closing:
                 return
             if self._queued_bytes >= self._most_bytes:  # then wait for half: not for a turn a job
-                self._full = True
+                self._waiting += 1
                 self._done.wait_for(lambda: self._queued_bytes <= self._most_bytes // 2 or self._closed)
-                self._full = False
+                self._waiting -= 1
             self._jobs.append((size, job))
             self._queued_bytes += size
             self._work.notify()
@@ -211,7 +211,7 @@ class CaptureWriter:
                 dirty |= self._attempt(job, size)
                 with self._done:
                     self._queued_bytes -= size
-                    if self._full and self._queued_bytes <= self._most_bytes // 2:
+                    if self._waiting and self._queued_bytes <= self._most_bytes // 2:
                         self._done.notify_all()
                 now = time.monotonic()
                 if now >= self._next_publish:
@@ -243,7 +243,7 @@ class CaptureWriter:
             self._unchecked_bytes += size
             if self._unchecked_bytes >= CHECK_BYTES:
                 self._unchecked_bytes = 0
-                if self._recording.file.lacks_space():
+                if self._recording.file.lacks_space(size):
                     raise OSError(f"the disk is full ({free_bytes(self.path) / 2**20:.1f} MiB left)")
             job()
         except Exception as error:

@@ -5,7 +5,7 @@
   column, and into a dataset a column whose chunk is a whole pass, stacked beforehand (no reader wants that; it is how fast HDF5
   and the disk are). An event is one token at one layer: 8 ids and weights, entropy, margin, flags, 49 bytes.
 - passes: decode passes of 1 and 8 tokens at 48 layers × 512 experts.
-- live: while passes of 8 tokens are written at 48 × 512, ``publish`` and ``load_blocks`` of the last 10 passes, 30 times a second.
+- live: while passes of 8 tokens are written at 48 × 512, ``publish`` and ``load_blocks`` of the last 10 passes 30 times a s.
 - save: ``save_capture`` of what was recorded.
 
 Every measurement has a process of its own; "processor" is the time of all its threads. ``--folder /dev/shm`` leaves the disk out.
