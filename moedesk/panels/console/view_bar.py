@@ -61,10 +61,11 @@ class KernelBar(QWidget):
 
     def set_kernels(self, kernels: Sequence[Kernel], current: Kernel | None) -> None:
         """Say which kernels there are; those of one name are told apart by a number."""
-        names = [kernel.title or "Kernel" for kernel in kernels]
-        for place, name in enumerate(names):
-            if names.count(name) > 1:
-                names[place] = f"{name} · {names[: place + 1].count(name)}"
+        titles = [kernel.title or "Kernel" for kernel in kernels]
+        names = [
+            f"{title} · {titles[: place + 1].count(title)}" if titles.count(title) > 1 else title
+            for place, title in enumerate(titles)
+        ]
         shown = [self.kernels.itemText(place) for place in range(self.kernels.count())]
         self._kernels = list(kernels)
         if names != shown:
