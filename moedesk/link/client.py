@@ -18,6 +18,7 @@ from moedesk.link.endpoint import Endpoint
 from moedesk.link.keys import KeyPair, raw_key
 from moedesk.link.message import Frames, Message, decode, encode, whole
 from moedesk.link.protocol import (
+    GOODBYE_SECONDS,
     MAX_REQUEST,
     PING_SECONDS,
     PROTOCOL,
@@ -79,7 +80,7 @@ class LinkClient:
         self._endpoint, self._keys, self._patience = endpoint, keys, patience
         self._bell = Bell()
         self._requests: deque[Frames] = deque()
-        self._closing = self._welcome = False
+        self._closing = self._left = self._welcome = False
         self._connected_at: float | None = None
         self._started_at = self._answered_at = time.monotonic()
         self._delivery = Delivery(receiver, self._bell.ring)
@@ -115,15 +116,16 @@ class LinkClient:
         self._bell.ring()
 
     def close(self, wait: bool = True) -> None:
-        """Leave. The receiver is told nothing from now on, not even ``lost``. Twice is harmless.
+        """Leave: what has come is still delivered, then ``lost`` if the server turns out to be gone, else nothing more.
+
+        So nothing is missing when a kernel died and whoever saw that first closes its link. Twice is harmless.
 
         Parameters
         ----------
         wait : bool
-            Whether to wait for the threads, one of which may be in a call of the receiver; the GUI's thread shouldn't.
+            Whether to wait for all that, which takes as long as the receiver does; the GUI's thread shouldn't.
         """
         self._closing = True
-        self._delivery.stop()
         self._bell.ring()
         if wait:
             if threading.current_thread() is not self._thread:
@@ -173,13 +175,17 @@ class LinkClient:
             poller.register(thing, zmq.POLLIN)
         self._send(dealer, encode("hello", {"protocol": PROTOCOL, "moedesk": __version__}))
         next_ping = time.monotonic() + PING_SECONDS
-        while not self._closing:
-            ready = dict(poller.poll(max(1, int((next_ping - time.monotonic()) * 1000))))
+        leave_at = None
+        while True:
+            ready = dict(poller.poll(max(1, int((min(next_ping, leave_at or next_ping) - time.monotonic()) * 1000))))
             self._bell.hush()
             if self._delivery.failure:
-                break
+                self._send(dealer, encode("bye", {}))
+                return
             if dealer in ready:
                 self._receive(dealer)
+                if self._left:
+                    return
             if monitor in ready:
                 self._observe(dealer, monitor)
             now = time.monotonic()
@@ -192,7 +198,11 @@ class LinkClient:
                 self._send(dealer, encode("taken", {"bytes": taken}))
             while self._welcome and self._requests:
                 self._send(dealer, self._requests.popleft())
-        self._send(dealer, encode("bye", {}))
+            if self._closing and leave_at is None:
+                leave_at = now + GOODBYE_SECONDS
+                self._send(dealer, encode("bye", {}))
+            if leave_at is not None and (now >= leave_at or not self._welcome):
+                return
 
     def _send(self, dealer: zmq.Socket, letter: Frames) -> None:
         with contextlib.suppress(zmq.Again):  # the connection is gone, which the monitor says in a moment
@@ -226,6 +236,9 @@ class LinkClient:
                 raise _LostError(message.fields["reason"][:500])
             case "closed":
                 raise _LostError(_CLOSED)
+            case "goodbye":
+                self._left = True
+                return
         self._delivery.put(message)
 
     def _observe(self, dealer: zmq.Socket, monitor: zmq.Socket) -> None:

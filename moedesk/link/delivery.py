@@ -38,7 +38,6 @@ class Delivery:
         self._messages: SimpleQueue[Message | str] = SimpleQueue()
         self._delivered = 0  # bytes; written by this thread
         self._told = 0  # bytes; written by the link's thread
-        self._stopped = False
         self.failure = ""
         self._thread = threading.Thread(target=self._run, name="moedesk-link-delivery", daemon=True)
         self._thread.start()
@@ -50,10 +49,6 @@ class Delivery:
     def finish(self, reason: str) -> None:
         """After everything before it, say that the link is lost, and why; with no reason say nothing."""
         self._messages.put(reason)
-
-    def stop(self) -> None:
-        """Deliver nothing from now on; a call that goes on is not interrupted."""
-        self._stopped = True
 
     def join(self) -> None:
         """Wait for the thread's end, unless this is it."""
@@ -70,7 +65,7 @@ class Delivery:
 
     def _run(self) -> None:
         while isinstance(message := self._messages.get(), Message):
-            if self._stopped or self.failure:
+            if self.failure:
                 continue
             try:
                 self._deliver(message)
@@ -83,7 +78,7 @@ class Delivery:
                 if self._delivered - self._told >= _TELL_BYTES:
                     self._progressed()
         reason = self.failure or message
-        if reason and not self._stopped:
+        if reason:
             self._receiver.lost(str(reason))
 
     def _fail(self, line: str) -> None:

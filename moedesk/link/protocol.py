@@ -20,6 +20,8 @@ MAX_HEADER = 4 << 20
 MAX_REQUEST = 64 << 20
 """The largest message that a client may send."""
 PING_SECONDS = 1.0
+GOODBYE_SECONDS = 1.0
+"""How long a client that leaves reads on, for what is on its way and the goodbye that follows it."""
 
 Fields = Mapping[str, type]
 
@@ -36,6 +38,7 @@ TO_CLIENT: Mapping[str, Fields] = {
     "counted": {"stream": int, "counters": dict},
     "ended": {"stream": int},
     "closed": {},
+    "goodbye": {},
     "revealed": {"place": dict},
     "answered": {"request": int, "text": str, "ok": bool},
 }

@@ -280,6 +280,7 @@ class LinkServer:
             case "taken":
                 self._hub.taken(client, max(0, message.fields["bytes"]))
             case "bye":
+                self._send(client, encode("goodbye", {}))
                 self._hub.leave(client)
             case "hello":
                 raise LinkError("a second hello")

@@ -51,8 +51,28 @@ def test_killed_in_mid_stream(tokens: int) -> None:
             if not batch.header["flags"]:
                 sent.header["step"] = step
                 assert_same(batch, sent)
-    Path(endpoint.address.removeprefix("ipc://")).unlink()
-    Path(endpoint.address.removeprefix("ipc://")).parent.rmdir()
+    with server() as next_one:
+        next_one.listen_local()
+    assert not Path(endpoint.address.removeprefix("ipc://")).parent.exists(), "the next server tidies up"
+
+
+def test_a_link_closed_by_whoever_sees_first_that_the_kernel_died() -> None:
+    recorder, quick = Recorder(), Recorder()
+    recorder.gate.clear()
+    with process("flood", "3000") as (child, endpoint), client(endpoint, recorder) as here, client(endpoint, quick):
+        quick.wait_for("arrived", 150)  # more than a window holds: the other's is full
+        child.kill()
+        child.wait()
+        here.close(wait=False)
+        recorder.gate.set()
+        here.close()
+        calls = [call[0] for call in recorder.calls]
+    assert calls[-1] == "lost"
+    assert calls.count("arrived") >= 50
+    sent = random_batch((1,), random_model(), 3000)
+    for step, batch in enumerate(batch for batch in recorder.all("arrived") if not batch.header["flags"]):
+        sent.header["step"] = step
+        assert_same(batch, sent)
 
 
 @pytest.mark.parametrize(("how", "code"), [("quietly", 0), ("error", 3)])
