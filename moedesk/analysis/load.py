@@ -77,7 +77,8 @@ def layer_load(store: Store, first: int = 0, last: int | None = None) -> list[La
     """Return the load of every layer over passes first…last (end excluded), from exact counts."""
     return [
         LayerLoad(layer, counts)
-        for layer, counts in zip(store.model.layers, store.window_counts(first, last), strict=True)
+        # The model is read first: one that runs may be described with more layers before the counts are read.
+        for layer, counts in zip(store.model.layers, store.window_counts(first, last), strict=False)
     ]
 
 

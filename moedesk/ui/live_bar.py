@@ -92,7 +92,7 @@ class LiveBar(QWidget):
         if live is None:
             return
         self._count(live)
-        attached = not live.ended
+        attached = live.attached and not live.ended
         self.record.setEnabled(attached)
         self.record.setChecked(live.recording and attached)
         self.record.setToolTip(
@@ -126,6 +126,8 @@ class LiveBar(QWidget):
     def _state(self, live: Live) -> str:
         if live.ended:
             return f"Ended: {live.ended.rstrip('.')}; {KEPT}"
+        if not live.attached:
+            return "No model attached"
         parts = ["recording" if live.recording else "not recording (Ctrl+E records)"]
         if live.paused:
             parts.append(f"paused · {_passes(self._arrived)} arrived since")
@@ -135,7 +137,7 @@ class LiveBar(QWidget):
     def toggle_recording(self) -> None:
         """Start or stop taking passes."""
         live = self._session.live
-        if live is not None and not live.ended:
+        if live is not None and live.attached and not live.ended:
             live.set_recording(not live.recording)
         self.refresh()
 

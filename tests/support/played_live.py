@@ -18,6 +18,7 @@ class PlayedLive:
         self.counters = Counters()
         self.link_dropped = ""
         self.cleared = 0
+        self.attached = True
         self._session = session
 
     def _set(self, **state: object) -> None:
@@ -44,6 +45,16 @@ class PlayedLive:
     def end(self, why: str) -> None:
         """Let the model go."""
         self._set(ended=why)
+
+    def attach(self, on: bool) -> None:
+        """Attach a model, or detach it."""
+        self._set(attached=on)
+
+    def publish(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
 
     def clear(self) -> None:
         self.cleared += 1

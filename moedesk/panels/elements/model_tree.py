@@ -141,6 +141,10 @@ class Outline:
         found = NO_NODE if selection.expert is None else self.expert_node(selection.layer, selection.expert)
         return found if found != NO_NODE else self.layer_node(selection.layer)
 
+    def node_at(self, path: str) -> int:
+        """Return the node of a module, or -1."""
+        return self._by_path.get(path, NO_NODE)
+
     def layer_node(self, layer: int) -> int:
         """Return the node of an MoE layer's block, or -1."""
         if not 0 <= layer < len(self.model.layers):

@@ -6,25 +6,30 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QWidget
 
 from moedesk.analysis.load import LayerLoad, layer_load
+from moedesk.core.model import ModelInfo
 from moedesk.core.selection import NOTHING, Kind, Selection
 from moedesk.panels.elements.model_expert import expert_view
 from moedesk.panels.elements.model_load import Scope
 from moedesk.panels.elements.model_search import SearchIndex, search_index
 from moedesk.panels.elements.model_tree import NO_NODE, outline
-from moedesk.panels.elements.question import Question
 from moedesk.panels.elements.spec import SPEC
-from moedesk.panels.elements.view_details import DetailsView
+from moedesk.panels.elements.view_details import NOTHING_CHOSEN, DetailsView
 from moedesk.panels.elements.view_outline import OutlineView
 from moedesk.session.session import Session
+from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
 from moedesk.ui.theme import Theme
+
+NO_MODEL = (
+    "No model is attached. In the console (Ctrl+`): "
+    'moe.load("sample"), then moe.attach(). Its modules show here, and their load while it runs.'
+)
 
 
 class _Asked(NamedTuple):
     """What an expert was looked at over: asked again only if it differs."""
 
-    revision: int
     layer: int
     expert: int
     first: int
@@ -40,8 +45,9 @@ class ElementsPanel(Panel):
         self._loads: list[LayerLoad] = []
         self._asked: _Asked | None = None
         self._tree, self._load, self._expert = (
-            Question(session.jobs, f"{SPEC.id}/{name}") for name in ("tree", "load", "expert")
+            PacedQuestion(session, f"{SPEC.id}/{name}", self) for name in ("tree", "load", "expert")
         )
+        self._described: ModelInfo | None = None
         self.outline = OutlineView(self._add_reveals)
         self.details = DetailsView()
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
@@ -66,13 +72,29 @@ class ElementsPanel(Panel):
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Ask for what changed."""
-        if "store" in changed and self._index is None:
+        model = self.session.store.model
+        if "store" in changed and model is not self._described and (model.modules or model.layers):
             self._ask_tree()
-        if changed & {"store", "window", "cursor"}:
+        if changed & {"store", "live"}:
+            self.details.set_hint(self._hint())
+        if changed & {"window", "cursor"} or ("store" in changed and self._counts_grow):
             self._ask_loads()
         if "selection" in changed:
             self._follow_selection()
         self._ask_expert()
+
+    @property
+    def _counts_grow(self) -> bool:
+        """Whether new passes are among those that are counted."""
+        session = self.session
+        return session.live is None or not self._loads or (session.window is None and session.cursor is None)
+
+    def _hint(self) -> str:
+        """Return what to do where nothing is chosen, or nothing is there to choose."""
+        live, model = self.session.live, self.session.store.model
+        if live is None or model.modules or model.layers:
+            return NOTHING_CHOSEN
+        return f"Ended: {live.ended}" if live.ended else NO_MODEL
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
@@ -96,8 +118,8 @@ class ElementsPanel(Panel):
         self.details.load.sort.setCurrentIndex(1 if state.get("by_load") is True else 0)
 
     def _ask_tree(self) -> None:
-        store = self.session.store
-        self._tree.ask(lambda ticket: search_index(outline(store.model)), self._show_tree, self._say_failure)
+        model = self._described = self.session.store.model
+        self._tree.ask(lambda ticket: search_index(outline(model)), self._show_tree, self._say_failure)
 
     def _ask_loads(self) -> None:
         store, scope = self.session.store, self.scope
@@ -110,10 +132,10 @@ class ElementsPanel(Panel):
         if not self.details.shows_expert or self._index is None:
             return
         store, scope = self.session.store, self.scope
-        asked = _Asked(store.revision, self.details.layer, self.details.number, scope.first, scope.last)
+        asked = _Asked(self.details.layer, self.details.number, scope.first, scope.last)
         if asked == self._asked:
             return
-        same_expert = self._asked is not None and self._asked[1:3] == asked[1:3]
+        same_expert = self._asked is not None and self._asked[:2] == asked[:2]
         self._asked = asked
         self._expert.ask(
             lambda ticket: expert_view(store, asked.layer, asked.expert, asked.first, asked.last, ticket),
@@ -124,7 +146,7 @@ class ElementsPanel(Panel):
         )
 
     def _show_tree(self, index: SearchIndex) -> None:
-        self._index = index
+        self._index, self._asked = index, None
         self.outline.set_index(index)
         self._follow_selection()
         self._ask_expert()

@@ -63,7 +63,8 @@ class DetailsView(QScrollArea):
 
     def show_node(self, outline: Outline | None, node: int) -> None:
         """Show what is known of a node at once; ``set_load`` and ``set_expert`` bring the rest."""
-        changed = (self._outline, self.node) != (outline, node)
+        # By identity: comparing two models would compare every module.
+        changed = self._outline is not outline or self.node != node
         self._outline, self.node = outline, node
         chosen = outline is not None and node >= 0
         _show(chosen, self.title, self.path, self.facts)
@@ -96,6 +97,11 @@ class DetailsView(QScrollArea):
         """Show what the expert does, if it is still the one."""
         if self.shows_expert and (view.layer.place, view.expert) == (self.layer, self.number):
             self.expert.set_view(view)
+
+    def set_hint(self, text: str) -> None:
+        """Say what to do while nothing is chosen."""
+        if text != self.empty.text():
+            self.empty.setText(text)
 
     def set_failed(self, text: str) -> None:
         """Say why there is nothing."""

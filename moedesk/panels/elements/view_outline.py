@@ -65,13 +65,41 @@ class OutlineView(QWidget):
         return self.model.node_of(self.tree.currentIndex())
 
     def set_index(self, index: SearchIndex) -> None:
-        """Show another tree, expanded to its first MoE layer."""
+        """Show another tree, expanded to its first MoE layer, or, where there was one before, as that was."""
+        before = self.model.outline
+        opened = [] if before is None else [before.path(node) for node in self._opened(before)]
+        scrolled = self.tree.verticalScrollBar().value()
+        self._following = True
         self.model.set_outline(index.outline)
+        self._following = False
         self.search.set_index(index)
+        if len(opened) > 1:
+            self._open(index.outline, opened)
+            self.tree.verticalScrollBar().setValue(scrolled)
+            return
         self.expand_ancestors([*_common_ancestors(index.outline), index.outline.layer_node(0)])
         first = index.outline.layer_node(0)
         if first >= 0:
             self.tree.expand(self.model.index_of(first))
+
+    def _opened(self, outline: Outline) -> list[int]:
+        """Return the nodes that are expanded, and seen to be."""
+        found, waiting = [], [ROOT] if len(outline) else []
+        while waiting:
+            node = waiting.pop()
+            if self.tree.isExpanded(self.model.index_of(node)):
+                found.append(node)
+                waiting.extend(outline.children[node])
+        return found
+
+    def _open(self, outline: Outline, paths: list[str]) -> None:
+        """Expand the modules with these paths."""
+        self.tree.setUpdatesEnabled(False)
+        for path in paths:
+            node = outline.node_at(path)
+            if node != NO_NODE:
+                self.tree.expand(self.model.index_of(node))
+        self.tree.setUpdatesEnabled(True)
 
     def set_loads(self, loads: list[LayerLoad]) -> None:
         """Fill the Load column."""

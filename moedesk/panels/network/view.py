@@ -142,7 +142,7 @@ class NetworkPanel(Panel):
             return NO_PASSES if model.layers else NO_LAYERS
         if live.ended:
             return f"Ended: {live.ended}\nNothing had been received."
-        if not (model.name or model.modules or model.layers):
+        if not live.attached:
             return NO_MODEL
         if not live.recording:
             return NOT_RECORDING

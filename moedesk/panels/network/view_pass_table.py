@@ -135,8 +135,9 @@ class PassTable(QAbstractTableModel):
         while len(self._read) > KEPT:
             del self._read[next(iter(self._read))]
         if len(self._numbers) and new:
-            ends = [self.row_of(number) for number in (min(new), max(new))] if self._rising else [None]
-            first, last = (0, len(self._numbers) - 1) if None in ends else ends  # where nothing is known, all rows
+            first, last = (self.row_of(number) for number in (min(new), max(new))) if self._rising else (None, None)
+            if first is None or last is None:  # somewhere among all rows
+                first, last = 0, len(self._numbers) - 1
             self.dataChanged.emit(self.index(first, 0), self.index(last, len(COLUMNS) - 1))
 
     def missing_from(self, first: int, last: int) -> int:
