@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from moedesk.link.connection import Channel, Connection, heart_beats, read_connection
 from moedesk.link.machine import machine_identity
+from moedesk.link.private_folder import private_folder
 from moedesk.link.ssh import Tunnel, fetch_connection, through
 
 _CONNECT_TIMEOUT = 1.0  # seconds
@@ -41,7 +41,7 @@ class ForeignKernel:
             self._connection = read_connection(named)
             return
         there = read_connection(named) if named.exists() else fetch_connection(str(named), ssh)
-        self._folder = Path(tempfile.mkdtemp(prefix="moedesk-"))
+        self._folder = private_folder()
         try:
             self._tunnels[0], self._connection = through(there, ssh, self._folder)
         except BaseException:

@@ -6,17 +6,16 @@ import selectors
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from jupyter_client.connect import write_connection_file
 
 from moedesk.link import kernel_boot
 from moedesk.link.connection import Channel, read_connection
 from moedesk.link.ending import Ending, MemoryWatch, explain, in_order, peak_memory
+from moedesk.link.private_folder import private_folder
 
 KEPT_LINES = 200
 _LINE_LENGTH = 2000
@@ -47,7 +46,7 @@ class KernelProcess:
 
     def __init__(self, python: str, ended: Callable[[Ending], None]) -> None:
         self.python = python
-        self.folder = Path(tempfile.mkdtemp(prefix="moedesk-"))
+        self.folder = private_folder()
         self.connection_file = self.folder / "kernel.json"
         self.fault_file = self.folder / "fault.log"
         self._ended = ended
@@ -169,9 +168,9 @@ class KernelProcess:
         return Ending(code, said, self.stderr, fault, self._asked)
 
     def _environment(self) -> dict[str, str]:
-        """The app's environment without what the app set for itself."""
+        """The app's environment, and what the kernel's own watch on faults and parent needs."""
         own = {"MOEDESK_FAULT_FILE": str(self.fault_file), "JPY_PARENT_PID": str(os.getpid())}
-        return {**os.environ, **own, "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **own}
 
     def _read_until_end(self, pid: int, output: int) -> None:
         """Keep the last lines; return when the process has ended, though what it started may still hold its output open."""

@@ -4,11 +4,11 @@ import json
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 
 from moedesk.link.connection import CHANNELS, Connection, KernelError, read_connection
+from moedesk.link.private_folder import private_folder
 
 _FETCH_TIMEOUT = 20  # seconds
 _CONNECT_TIMEOUT = 0.5  # seconds; the port is on this machine
@@ -127,7 +127,7 @@ def fetch_connection(path: str, host: str) -> Connection:
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise KernelError(f"{path} can't be read on {host}: {lines[-1] if lines else f'exit code {done.returncode}'}")
-    folder = Path(tempfile.mkdtemp(prefix="moedesk-"))
+    folder = private_folder()
     try:
         file = folder / Path(path).name
         file.touch(mode=0o600)

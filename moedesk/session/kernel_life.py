@@ -182,7 +182,7 @@ class KernelLife:
             return
         endpoint = Endpoint(address, self._about.get("server_key") or "")
         self._client = LinkClient(endpoint, self._receiver(), self._keys)
-        self._say(KernelState.READY, "", client=self._client)
+        self._say(KernelState.READY, "; ".join(map(str, self._about.get("notes", ()))), client=self._client)
 
     def _listen(self, client: LinkClient) -> None:
         """Tell whether the link shows signs of life."""

@@ -1,6 +1,7 @@
 """A kernel's process: it runs, ends, and why it ended is told."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from moedesk.link.connection import KernelError, heart_beats, read_connection
 from moedesk.link.ending import MemoryWatch, explain, in_order
+from moedesk.link.private_folder import private_folder
 from tests.support.kernels import DEADLOCK, Line, Watched, own_ipython, wait_for, wait_for_end  # noqa: F401
 
 
@@ -118,9 +120,9 @@ def test_a_kernel_ends_when_the_app_is_killed(code: str) -> None:
         pid, folder = app.stdout.readline().split()
         app.kill()
     assert wait_for_end(int(pid))
-    for left in Path(folder).iterdir():  # nobody was left to do it
-        left.unlink()
-    Path(folder).rmdir()
+    assert Path(folder).exists()  # nobody was left to remove it
+    shutil.rmtree(private_folder())  # the next app does
+    assert not Path(folder).exists()
 
 
 def test_want_of_memory_is_told_by_the_systems_own_count(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ class ConsolePanel(QWidget):
         terminal = Terminal(self.shell.theme)
         terminal.busy_changed.connect(lambda _: self.refresh(frozenset({"kernels"})))
         terminal.interrupt_asked.connect(self._interrupt)
-        terminal.no_kernel.connect(lambda: self.shell.say("The kernel has ended; restart it"))
+        terminal.said.connect(self.shell.say)
         self._stack.addWidget(terminal)
         return terminal
 

@@ -1,5 +1,7 @@
 """The banner over the prompt: what happened to the kernel, its last lines, and what to do."""
 
+import re
+
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
@@ -16,7 +18,7 @@ class TroubleBanner(QWidget):
         super().__init__()
         self._theme: Theme = LIGHT
         self._banner: Banner | None = None
-        self._dismissed = ""
+        self._dismissed: object = None
         self._room = 200
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setObjectName("trouble")
@@ -54,11 +56,10 @@ class TroubleBanner(QWidget):
         news = banner != self._banner
         opened = self._banner is not None and banner is not None and banner.detail != self._banner.detail
         self._banner = banner
-        if banner is None or banner.text == self._dismissed:
+        if banner is None or _gist(banner) == self._dismissed:
             self.hide()
-            if banner is None:
-                self._dismissed = ""
             return
+        self._dismissed = None
         self.line.setText(banner.text)
         self.restart_button.setText(restart_text)
         self.restart_button.setVisible(banner.restart)
@@ -98,5 +99,10 @@ class TroubleBanner(QWidget):
 
     def _dismiss(self) -> None:
         if self._banner is not None:
-            self._dismissed = self._banner.text
+            self._dismissed = _gist(self._banner)
         self.hide()
+
+
+def _gist(banner: Banner) -> object:
+    """What a banner says, whatever its seconds."""
+    return re.sub(r"\d+", "", banner.text), banner.detail

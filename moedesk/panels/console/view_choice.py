@@ -63,6 +63,10 @@ class KernelMenu(QMenu):
         self.addAction("Choose an interpreter…", self._choose)
         self.addSeparator()
         self.addAction("Connect to a running kernel…", self.connect_kernel)
+        self.addSeparator()
+        hangs = self.addAction("Where does this kernel hang?", self._dump_stacks)
+        hangs.setToolTip("Show where each of its threads stands")
+        hangs.setEnabled(self._desk.kernel is not None)
         close = self.addAction("Close this kernel", self._close)
         close.setEnabled(self._desk.kernel is not None)
 
@@ -112,6 +116,10 @@ class KernelMenu(QMenu):
         form = ConnectForm(self.parentWidget())
         form.accepted.connect(lambda: self._desk.connect_kernel(*form.request()))
         form.open()
+
+    def _dump_stacks(self) -> None:
+        if self._desk.kernel is not None:
+            self._desk.kernel.dump_stacks()
 
     def _close(self) -> None:
         if self._desk.kernel is not None:

@@ -15,7 +15,7 @@ from qtconsole.rich_jupyter_widget import RichJupyterWidget
 
 from moedesk.panels.console.model_messages import LINES, Message, MessageQueue, clip
 from moedesk.panels.console.view_client import connect, disconnect, dispatch
-from moedesk.panels.console.view_colors import ansi_colors, style_sheet, syntax_style
+from moedesk.panels.console.view_colors import ansi_colors, recolor, style_sheet, syntax_style, text_colors
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.theme import Theme
 
@@ -23,7 +23,7 @@ TICK = 33  # ms between two portions of output
 BUDGET = 0.008  # seconds that a portion may take
 _PORTION = 100  # lines taken at once
 _LAST_WORDS = 500  # lines of a kernel that ended which are still shown when the next one starts
-_COMPLETIONS = 500  # entries of the completion list
+_COMPLETIONS = 200  # entries of the completion list
 _SPARE = (
     1_000  # lines above the limit after which they are taken away: that costs the same for one line as for a thousand
 )
@@ -43,13 +43,13 @@ class Terminal(RichJupyterWidget):
         A cell, of this console or another, started or ended.
     interrupt_asked :
         The user pressed Ctrl+C without a selection, or Ctrl+. .
-    no_kernel :
-        The user typed something although no kernel is there.
+    said : str
+        A line for the user.
     """
 
     busy_changed = Signal(bool)
     interrupt_asked = Signal()
-    no_kernel = Signal()
+    said = Signal(str)
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(gui_completion="droplist", gui_completion_height=220)
@@ -66,6 +66,7 @@ class Terminal(RichJupyterWidget):
         self._ticks.timeout.connect(self._tick)
         self._ticking = False
         self._restarted = False
+        self._colors: list[str] = []
         self._clients: list[QtKernelClient] = []  # the one in use; a list, so that it outlives this widget
         self.destroyed.connect(partial(_let_go, self._clients))
         self.custom_interrupt_requested.connect(self.interrupt_asked)
@@ -96,7 +97,9 @@ class Terminal(RichJupyterWidget):
         return not self._queue.settled
 
     def set_theme(self, theme: Theme) -> None:
-        """Take over new colours."""
+        """Take over new colours, also for what is written already."""
+        old, self._colors = self._colors, text_colors(theme)
+        recolor(self._control.document(), dict(zip(old, self._colors, strict=False)))
         self.style_sheet = style_sheet(theme)
         self.syntax_style = syntax_style(theme)
         self._ansi_processor.color_map.update(ansi_colors(theme))
@@ -246,7 +249,7 @@ class Terminal(RichJupyterWidget):
     def execute(self, source: str | None = None, hidden: bool = False, interactive: bool = False) -> None:
         """Run what was typed."""
         if not self._clients:
-            self.no_kernel.emit()
+            self.said.emit("The kernel has ended; restart it")
         else:
             super().execute(source, hidden, interactive)
 
@@ -263,7 +266,16 @@ class Terminal(RichJupyterWidget):
 
     def _complete_with_items(self, cursor: QTextCursor, items: list[str]) -> None:
         """Offer the first entries: laying out thousands would hold up the window, and typing on narrows them down."""
-        super()._complete_with_items(cursor, items[:_COMPLETIONS])
+        if len(items) > _COMPLETIONS:
+            self.said.emit(
+                f"{len(items):,} completions, of which the first {_COMPLETIONS} are listed; type on to narrow them down"
+            )
+            items = [
+                *items[: _COMPLETIONS - 2],
+                min(items),
+                max(items),
+            ]  # the last two keep what all begin with the same
+        super()._complete_with_items(cursor, items)
 
     def _drop_shortcuts(self) -> None:
         """Leave the window's own keys (save, palette, zoom) to the window."""
