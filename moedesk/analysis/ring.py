@@ -71,10 +71,12 @@ class ColumnRing:
             parts.append((first + length, 0, last - first - length))
         return parts
 
-    def get(self, name: str, first: int, last: int) -> np.ndarray:
-        """Return a field of the columns first…last in their order; those it does not hold are left out."""
-        array = self._arrays[name]
+    def get(self, name: str, first: int, last: int, *part: int) -> np.ndarray:
+        """Return a field, or the part of it at ``part``, of the columns first…last; those it does not hold are left out."""
+        array = self._arrays[name][part] if part else self._arrays[name]
         parts = [array[..., place : place + length] for _, place, length in self.segments(first, last)]
+        if len(parts) == 1:
+            return parts[0].copy()
         return np.concatenate(parts, axis=-1) if parts else array[..., :0]
 
     def missing(self, first: int, last: int) -> tuple[int, int] | None:

@@ -91,9 +91,13 @@ class WaterfallView(QWidget):
 
     def set_viewport(self, viewport: Viewport) -> None:
         """Look at something else."""
-        if viewport != self.scene.viewport:
+        before = self.scene.viewport
+        if viewport != before:
             self.scene.viewport = viewport
-            self._redraw()
+            self.canvas.update()
+            self.pass_strip.update()
+            if (viewport.rows, viewport.height) != (before.rows, before.height):  # it costs as much as the picture
+                self.row_axis.update()
             self.view_changed.emit()
 
     def set_extent(self, model: ModelInfo, end: int) -> None:
@@ -121,17 +125,22 @@ class WaterfallView(QWidget):
 
     def set_marks(self, layer: int | None, expert: int | None, pass_id: int | None) -> None:
         """Mark the selected layer or expert, and pass."""
+        before = self.scene.marked, self.scene.marked_pass
         self.scene.marked = None if layer is None else (layer, expert)
         self.scene.marked_pass = pass_id
-        self._redraw()
+        if before != (self.scene.marked, self.scene.marked_pass):
+            self._redraw()
 
     def set_brush(self, window: tuple[int, int] | None) -> None:
         """Show the brushed passes, the rest dimmed."""
-        self.scene.window = window
-        self._redraw()
+        if window != self.scene.window:
+            self.scene.window = window
+            self._redraw()
 
     def set_cursor(self, cursor: int | None) -> None:
         """Show the replay cursor at a pass, what comes later dimmed; it stays in view."""
+        if cursor == self.scene.cursor:
+            return
         self.scene.cursor = cursor
         view = self.viewport
         if cursor is not None and not view.left <= cursor < view.right:

@@ -97,5 +97,7 @@ class Viewport:
 
 def row_y(row: float, row_edges: npt.NDArray[np.int64], height: int) -> float:
     """Return where an expert's row begins in a picture whose rows are equally high, ``height`` pixels in all."""
-    places = np.arange(len(row_edges)) / max(len(row_edges) - 1, 1)
-    return float(np.interp(row, row_edges, places)) * height
+    last = len(row_edges) - 2
+    place = min(max(int(np.searchsorted(row_edges, row, side="right")) - 1, 0), last)
+    start, stop = row_edges.item(place), row_edges.item(place + 1)
+    return (place + (row - start) / (stop - start)) / (last + 1) * height

@@ -254,7 +254,7 @@ def test_pointing_at_a_curve_names_layer_value_and_window(stage: Stage) -> None:
     stage.panel.controls.restore_state({"window": 8})
     stage.settle()
     curves = stage.panel.curves
-    _, area = curves.plots()[0]
+    area = curves.plots()[0].area
     x = stage.panel.waterfall.viewport.x(40.5) + area.left()
     point = curves.point_at(QPointF(x, area.bottom()))
     curves.hovered.emit(point)

@@ -11,7 +11,8 @@ from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
 from moedesk.analysis.ring import ColumnRing
-from moedesk.ui.curves import Curve, CurvesView
+from moedesk.ui.curves import CurvesView
+from moedesk.ui.curves_plot import Curve
 from moedesk.ui.curves_scale import bounds, nice_step, ticks
 from moedesk.ui.theme import LIGHT
 from moedesk.ui.waterfall_axes import LEFT_WIDTH
@@ -55,7 +56,8 @@ def colours_at(view: CurvesView, x: float, y: float) -> set[str]:
 def test_a_line_goes_through_its_values(view: CurvesView) -> None:
     ring = view._scene.ring
     assert ring is not None
-    for curve, area in view.plots():
+    for plot in view.plots():
+        curve, area = plot.curve, plot.area
         values = ring["balance"][curve.place, :, :100]
         low, high = bounds(values, curve.fixed)
         for layer, column in ((0, 0), (1, 10), (2, 61)):
@@ -67,7 +69,7 @@ def test_a_line_goes_through_its_values(view: CurvesView) -> None:
 def test_pointing_reads_the_nearest_layer(view: CurvesView) -> None:
     ring = view._scene.ring
     assert ring is not None
-    curve, area = view.plots()[1]
+    curve, area = view.plots()[1].curve, view.plots()[1].area
     values = ring["balance"][2, :, 61]
     low, high = bounds(ring["band"][2, :, :100], curve.fixed)
     y = area.bottom() - (values[2] - low) / (high - low) * area.height()
@@ -88,7 +90,7 @@ def test_many_layers_make_a_band_with_the_worst_and_the_selected_one(qtbot: QtBo
     view = CurvesView(scene)
     view.resize(LEFT_WIDTH + 8 + 200, 150)
     view.show_curves([CV])
-    (_, area) = view.plots()[0]
+    area = view.plots()[0].area
     low, high = bounds(balance.astype(np.float32), CV.fixed)
 
     def at(value: float) -> set[str]:
@@ -99,7 +101,7 @@ def test_many_layers_make_a_band_with_the_worst_and_the_selected_one(qtbot: QtBo
     assert LIGHT.muted in at(0.4)
     assert at(0.5) == at(0.45)  # within the band
     assert at(0.5) != at(0.05)  # outside
-    assert "least even: L39 0.60" in view._title(CV, balance[0].astype(np.float32), 50)
+    assert "least even: L39 0.60" in view.plots()[0].title
     view.deleteLater()
 
 

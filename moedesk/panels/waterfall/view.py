@@ -17,7 +17,8 @@ from moedesk.panels.waterfall.feed import Feed
 from moedesk.panels.waterfall.spec import SPEC
 from moedesk.panels.waterfall.view_controls import Controls
 from moedesk.session.session import Session
-from moedesk.ui.curves import Curve, CurvePoint, CurvesView
+from moedesk.ui.curves import CurvePoint, CurvesView
+from moedesk.ui.curves_plot import Curve
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
@@ -267,7 +268,7 @@ class WaterfallPanel(Panel):
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self.waterfall.set_theme(theme)
-        self.curves.set_theme(theme)
+        self.curves.update()
         self.controls.set_theme(theme)
 
     def save_state(self) -> dict[str, object]:
