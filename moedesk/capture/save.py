@@ -12,7 +12,7 @@ import numpy as np
 
 from moedesk import __version__
 from moedesk.capture.column import encode
-from moedesk.capture.description import write_model
+from moedesk.capture.description import UNKNOWN, write_model
 from moedesk.capture.file import check_target, reason
 from moedesk.capture.live import LiveCapture
 from moedesk.capture.reader import Capture
@@ -20,7 +20,8 @@ from moedesk.capture.schema import FORMAT, LIBVER, NOTE_BYTES, NOTES, VERSION, C
 from moedesk.capture.whole import Whole
 from moedesk.core.errors import CaptureError
 
-THREADS = 2
+THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))
+"""Compression is all the work; half of the processors are left to the model and the window."""
 AHEAD_BYTES = 32 << 20
 """Chunks that wait for compression or for the file: a bound on the memory, but for two very large ones."""
 
@@ -96,7 +97,7 @@ def _write_small(file: h5py.File, whole: Whole, state: State, lines: list[str]) 
     file.create_dataset("state", data=np.uint8(state), track_times=False)
     notes = NOTES.create(file, len(lines), compress=True)
     notes[:] = np.array([line.encode()[:NOTE_BYTES] for line in lines], NOTES.dtype)
-    if whole.contents.tables:
+    if whole.contents.model.name != UNKNOWN:
         write_model(file, whole.contents.model)
     for table in whole.contents.tables:
         file.create_dataset(f"{table.path}/layers", data=np.array(table.places, "<i4"), track_times=False)

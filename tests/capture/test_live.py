@@ -1,5 +1,6 @@
 """A recording read while it goes on, against the plain arrays of what was handed to its writer."""
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -200,6 +201,41 @@ def test_closing_it_leaves_the_writer_alone(tmp_path: Path) -> None:
     for live in (second, third):
         assert_answers(live, plain, 2, np.random.default_rng(0))
         live.close()
+
+
+def test_publishing_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while the file is being laid out anew; a reader of rows does, and gets them."""
+    plain = Plain(random_model())
+    laying_out, go_on = threading.Event(), threading.Event()
+    copyfile = shutil.copyfile
+
+    def slow_copy(source: Path, target: Path) -> None:
+        laying_out.set()
+        assert go_on.wait(60)
+        copyfile(source, target)
+
+    with (
+        CaptureWriter(tmp_path / "a.h5", compress=False) as writer,
+        closing(writer.live()) as live,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        writer.describe(plain.model)
+        writer.append(plain.add(random_batch((8, 0), plain.model, 5000)))
+        writer.flush()
+        monkeypatch.setattr(shutil, "copyfile", slow_copy)
+        writer.append(plain.add(random_batch((8, 1), plain.model, 5000)))
+        writer.describe(plain.grow(1, 5, 1, "main"))
+        try:
+            assert laying_out.wait(60)
+            assert live.publish()
+            assert (live.n_passes, live.n_tokens(), len(live.model.layers), live.notes) == (2, 10000, 3, ())
+            reading = pool.submit(live.experts, 0)
+        finally:
+            go_on.set()
+        np.testing.assert_array_equal(reading.result(60), plain.column("experts", 0))
+        writer.flush()
+        assert live.publish()
+        assert_answers(live, plain, 2, np.random.default_rng(0))
 
 
 def test_threads_read_while_it_is_written(tmp_path: Path) -> None:
