@@ -47,6 +47,8 @@ class Feed:
         self._streams: dict[int, LiveStream] = {}
         self.streams: tuple[LiveStream, ...] = ()
         """Every stream that a session shows; replaced as a whole, so that the GUI reads it without a lock."""
+        self.stopped: tuple[LiveStream, ...] = ()
+        """Streams whose model went with its process."""
         self._kernel: Kernel | None = None
 
     def use(self, kernel: Kernel) -> None:
@@ -69,9 +71,17 @@ class Feed:
     def stop(self, why: str) -> None:
         """No model is attached any more; in a worker, or on the link's thread."""
         with self._lock:
-            for stream in self._streams.values():
-                stream.end(why)
+            ended = tuple(self._streams.values())
             self._streams.clear()
+            self.stopped = (*(stream for stream in self.stopped if stream not in ended), *ended)
+            for stream in ended:
+                stream.end(why)
+
+    def explain(self, why: str) -> None:
+        """Say why the model of streams that ended with their process went; in a worker."""
+        with self._lock:
+            for stream in self.stopped:
+                stream.end(why)
 
     def begin_anew(self, stream: LiveStream) -> None:
         """Put a new stream, with an empty capture, in the place of one; in a worker."""
@@ -80,6 +90,7 @@ class Feed:
             new.recording, new.follow, new.preserve = stream.recording, stream.follow, stream.preserve
             number = stream.number
             stream.hand_over(new)
+            self.stopped = tuple(other for other in self.stopped if other is not stream)
             if number is not None:
                 self._streams[number] = new
             self._replace(stream, new)
@@ -88,6 +99,7 @@ class Feed:
         """Take no more passes of a stream: its session was closed; in a worker."""
         with self._lock:
             self.streams = tuple(other for other in self.streams if other is not stream)
+            self.stopped = tuple(other for other in self.stopped if other is not stream)
             for number in [number for number, other in self._streams.items() if other is stream]:
                 del self._streams[number]
 
@@ -112,6 +124,7 @@ class Feed:
 
     def _take(self, number: int, target: LiveStream, name: str) -> None:
         self._streams[number] = target
+        self.stopped = tuple(stream for stream in self.stopped if stream is not target)
         target.open(number, name)
         if not target.recording:
             self._ask_to_record(target, False)

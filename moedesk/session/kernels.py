@@ -123,8 +123,15 @@ class Kernels:
 
     def _kernel_changed(self, kernel: Kernel, feed: Feed) -> None:
         feed.name_unused(kernel.title)
-        gone = kernel.client is None and kernel.state is not KernelState.READY
-        if gone and any(stream.attached for stream in feed.streams):
-            said = kernel.said if kernel.state is not KernelState.STARTING else "The kernel was restarted"
-            self._jobs.latest(f"stop:{id(kernel)}", lambda _: feed.stop(said), lambda _: None)
+        if kernel.client is None and kernel.state is not KernelState.READY:
+            self._end_streams(kernel, feed)
         self.changed.emit("kernels")
+
+    def _end_streams(self, kernel: Kernel, feed: Feed) -> None:
+        """Have the sessions of a kernel that ended, or was restarted, say so."""
+        over = kernel.state in (KernelState.ENDED, KernelState.FAILED)
+        if any(stream.attached for stream in feed.streams):
+            why = kernel.said if over and kernel.said else "The kernel was restarted"
+            self._jobs.latest(f"stop:{id(kernel)}", lambda _: feed.stop(why), lambda _: None)
+        elif over and kernel.said and any(stream.ended != kernel.said for stream in feed.stopped):
+            self._jobs.latest(f"explain:{id(kernel)}", lambda _: feed.explain(kernel.said), lambda _: None)

@@ -1,5 +1,6 @@
 """A window with a real kernel that holds the sample model: made once, since importing torch takes seconds."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ Run = Callable[[str], Cell]
 
 @pytest.fixture
 def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
+    threads = set(threading.enumerate())
     made = Window(panel_specs(), Settings(), Renderer(False, "raster"))
     made.resize(1300, 850)
     made.show()
@@ -28,6 +30,8 @@ def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
     made.saving.ask_unsaved = lambda sessions: "discard"  # type: ignore[method-assign]
     made.close()
     made.deleteLater()
+    # A console lets its channels go in the background.
+    qtbot.waitUntil(lambda: not [thread for thread in threading.enumerate() if thread not in threads], timeout=TIMEOUT)
     qapp.setStyleSheet("")
 
 
