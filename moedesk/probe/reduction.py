@@ -141,7 +141,10 @@ def _stack(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tenso
     if not first.is_cpu or len(tensors) * first.numel() <= SERIAL:
         return torch.stack(list(tensors)).to(dtype)
     stacked = torch.empty((len(tensors), *first.shape), dtype=dtype)
-    for target, source in zip(stacked.flatten(1), tensors, strict=True):
-        for some, values in zip(target.split(SERIAL), source.reshape(-1).split(SERIAL), strict=True):
+    for target, source in zip(stacked, tensors, strict=True):
+        if source.numel() <= SERIAL:
+            target.copy_(source)
+            continue
+        for some, values in zip(target.view(-1).split(SERIAL), source.reshape(-1).split(SERIAL), strict=True):
             some.copy_(values)
     return stacked

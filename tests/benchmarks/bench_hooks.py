@@ -1,23 +1,25 @@
 """What hooks cost a decoding model: microseconds a hooked MoE layer, in the hooks themselves and over the whole pass.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_hooks [--layers 16] [--tokens 1] [--rounds 30] [--nnsight] [--logits]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_hooks [--layers 16] [--tokens 1] [--rounds 30] [--nnsight]
 
 A random OLMoE (hidden 64, 64 experts, top-8), so small that hooks show. Copies of it that share their weights take turns within
-each round, in a new order each time: no hooks; attached (ids, weights, entropy and margin to a sink that keeps nothing, the courier's
-thread beside the model); attached with recording off; and, where nnsight is installed, an nnsight trace that saves the same
-values: ids, weights and logits of each layer. Each turn is a prompt of 32 tokens, then 32 timed passes on its cache.
+each round, in a new order each time: no hooks; attached (ids, weights, entropy and margin to a sink that keeps nothing);
+attached with recording off; and with --nnsight, where it is installed, an nnsight trace that saves the same values: ids, weights
+and logits of each layer. Each turn is a prompt of 32 tokens, then 32 timed passes on its cache.
 
-"In the hooks" is the time inside every hook function, added up from outside; it includes waiting for the interpreter's lock while
-the courier works. "Over the pass" is the median over rounds of the difference to the pass without hooks of the same round.
+"In the hooks" is the time inside every hook function, added up from outside, pass by pass. The tenth percentile is what they cost
+when no other program gets in between. "Over the pass" is the median over rounds of the difference to the pass without hooks of
+the same round, with the courier's thread beside the model.
 """
 
 import argparse
 import copy
+import os
 import random
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,7 +29,6 @@ from transformers import DynamicCache, OlmoeConfig, OlmoeForCausalLM
 from moedesk.core.batch import RouteBatch
 from moedesk.core.model import ModelInfo
 from moedesk.probe.attach import attach
-from tests.benchmarks.bench_recording import timed_hooks
 
 PASSES = 32
 
@@ -56,15 +57,20 @@ def same_weights(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
-def turn(forward: Callable[..., Any], prompt: Callable[..., Any], tokens: int) -> float:
-    """Seconds a pass."""
+def turn(
+    forward: Callable[..., Any], prompt: Callable[..., Any], tokens: int, spent: list[int]
+) -> tuple[float, list[int]]:
+    """Seconds a pass, and nanoseconds in the hooks of each."""
     cache = DynamicCache()
     prompt(torch.randint(0, 1024, (tokens, 32)), past_key_values=cache)
     ids = torch.randint(0, 1024, (PASSES, tokens, 1))
+    inside = []
     start = time.perf_counter()
     for step in range(PASSES):
+        spent[0] = 0
         forward(ids[step], past_key_values=cache)
-    return (time.perf_counter() - start) / PASSES
+        inside.append(spent[0])
+    return (time.perf_counter() - start) / PASSES, inside
 
 
 def nnsight_forward(model: nn.Module) -> Callable[..., Any]:
@@ -89,49 +95,76 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1, help="sequences in the batch, of one new token each")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--nnsight", action="store_true")
-    parser.add_argument("--logits", action="store_true", help="keep the logits too")
     arguments = parser.parse_args()
     plain = build(arguments.layers)
-    hooked, paused = same_weights(plain), same_weights(plain)
-    kinds: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    hooked, paused, traced = (same_weights(plain) for _ in range(3))
+    kinds: dict[str, tuple[Callable[..., Any], nn.Module]] = {
         "no hooks": (plain, plain), "attached": (hooked, hooked), "recording off": (paused, paused),
     }  # fmt: skip
     if arguments.nnsight:
-        traced = same_weights(plain)
         kinds["nnsight"] = nnsight_forward(traced), traced
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    inside: dict[str, list[float]] = {kind: [] for kind in kinds}
-    with timed_hooks() as spent, torch.no_grad():
-        attachments = [attach(model, sink=Null(), logits=arguments.logits) for model in (hooked, paused)]
-        for forward, prompt in kinds.values():  # finds the layers
-            turn(forward, prompt, arguments.tokens)
+    inside: dict[str, list[int]] = {kind: [] for kind in kinds}
+    with torch.no_grad(), clocked_hooks() as spent:
+        attachments = [attach(model, sink=Null()) for model in (hooked, paused)]
+        for forward, model in kinds.values():  # finds the layers
+            turn(forward, model, arguments.tokens, spent)
         attachments[1].set_recording(False)
         before = attachments[0].counters
         for _ in range(arguments.rounds):
             for kind in random.sample(list(kinds), len(kinds)):
-                spent[0] = 0.0
-                with nullcontext():
-                    times[kind].append(turn(*kinds[kind], arguments.tokens))
-                inside[kind].append(spent[0] / (PASSES + 1))
+                seconds, nanoseconds = turn(*kinds[kind], arguments.tokens, spent)
+                times[kind].append(seconds)
+                inside[kind] += nanoseconds
         after = attachments[0].counters
         for attachment in attachments:
             attachment.detach()
     report(times, inside, arguments.layers)
     own = (after.hook_ns - before.hook_ns) / (after.passes - before.passes) / arguments.layers / 1e3
-    print(f"by its own clock: {own:.1f} µs a layer; {after.shed} passes shed, {after.dropped} dropped")
+    print(f"the app is told {own:.1f} µs a layer (mean); {after.shed} passes shed, {after.dropped} dropped")
 
 
-def report(times: dict[str, list[float]], inside: dict[str, list[float]], layers: int) -> None:
+@contextmanager
+def clocked_hooks() -> Iterator[list[int]]:
+    """Add up the nanoseconds inside every forward hook that is registered within the block."""
+    spent = [0]
+    kept = {name: getattr(nn.Module, name) for name in ("register_forward_pre_hook", "register_forward_hook")}
+
+    def clocking(register: Callable[..., object]) -> Callable[..., object]:
+        def clocked_register(self: nn.Module, hook: Callable[..., object], **options: bool) -> object:
+            def clocked_hook(*arguments: object) -> object:
+                start = time.perf_counter_ns()
+                result = hook(*arguments)
+                spent[0] += time.perf_counter_ns() - start
+                return result
+
+            return register(self, clocked_hook, **options)
+
+        return clocked_register
+
+    for name, register in kept.items():
+        setattr(nn.Module, name, clocking(register))
+    try:
+        yield spent
+    finally:
+        for name, register in kept.items():
+            setattr(nn.Module, name, register)
+
+
+def report(times: dict[str, list[float]], inside: dict[str, list[int]], layers: int) -> None:
     plain = times["no hooks"]
-    print(f"no hooks: {statistics.median(plain) * 1e3:.2f} ms a pass of {layers} layers")
+    print(f"no hooks: {statistics.median(plain) * 1e3:.2f} ms a pass of {layers} layers; load {os.getloadavg()[0]:.1f}")
     for kind in times:
         if kind == "no hooks":
             continue
-        hook = statistics.median(inside[kind]) / layers * 1e6
         added = [(mine - base) / layers * 1e6 for mine, base in zip(times[kind], plain, strict=True)]
         low, middle, high = statistics.quantiles(added, n=4)
-        own = f"{hook:6.1f} µs a layer in the hooks, " if kind != "nnsight" else ""
-        print(f"{kind:14s} {own}{middle:+7.1f} µs a layer over the pass (quartiles {low:+.1f} to {high:+.1f})")
+        own = ""
+        if kind != "nnsight":
+            hooks = [nanoseconds / layers / 1e3 for nanoseconds in inside[kind]]
+            tenth = statistics.quantiles(hooks, n=10)[0]
+            own = f"in the hooks {statistics.median(hooks):.1f} µs a layer (tenth percentile {tenth:.1f}); "
+        print(f"{kind}: {own}over the pass {middle:+.0f} µs a layer (quartiles {low:+.0f} to {high:+.0f})")
 
 
 if __name__ == "__main__":
