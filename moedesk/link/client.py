@@ -189,12 +189,12 @@ class LinkClient:
             if monitor in ready:
                 self._observe(dealer, monitor)
             now = time.monotonic()
-            if now >= next_ping:
+            if pings := now >= next_ping:
                 next_ping = now + PING_SECONDS
                 self._send(dealer, encode("ping", {}))
             if not self._welcome and now > self._started_at + self._patience:
                 raise _LostError(_SILENT.format(seconds=self._patience))
-            if taken := self._delivery.take():
+            if taken := self._delivery.take(everything=pings):
                 self._send(dealer, encode("taken", {"bytes": taken}))
             while self._welcome and self._requests:
                 self._send(dealer, self._requests.popleft())

@@ -194,7 +194,7 @@ BAD_FOR_CLIENT: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("frames", BAD_FOR_CLIENT.values(), ids=BAD_FOR_CLIENT)
-def test_the_client_lets_go_and_says_so(frames: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_client_lets_go_and_says_so(frames: list[bytes]) -> None:
     recorder, context = Recorder(), zmq.Context()
     with server() as any_server:  # a short path for the socket
         path = any_server.listen_local().address.removeprefix("ipc://") + "2"
@@ -204,6 +204,26 @@ def test_the_client_lets_go_and_says_so(frames: list[bytes], tmp_path_factory: p
     (line,) = recorder.all("lost")
     assert line.startswith("the kernel sent ")
     assert "\n" not in line
+
+
+def test_what_came_before_the_end_is_read_to_the_last() -> None:
+    """More than is read at a time, and the connection is gone at once."""
+    recorder, context = Recorder(), zmq.Context()
+    lines = [[bytes(part) for part in encode("noted", {"stream": 1, "line": f"{n}"})] for n in range(5000)]
+    with server() as any_server:
+        path = any_server.listen_local().address.removeprefix("ipc://") + "2"
+        door = context.socket(zmq.ROUTER)
+        door.linger, door.rcvtimeo, door.sndhwm = -1, int(SECONDS * 1000), 0
+        door.bind(f"ipc://{path}")
+        with client(Endpoint(f"ipc://{path}"), recorder):
+            identity = door.recv_multipart()[0]
+            for frames in [WELCOME, *lines]:
+                door.send_multipart([identity, *frames])
+            door.close()
+            context.term()
+            recorder.wait_for("lost")
+    assert recorder.all("noted") == [f"{n}" for n in range(5000)]
+    assert "connection to the kernel is gone" in recorder.all("lost")[0]
 
 
 def test_kinds_of_the_two_sides_differ() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 
 from moedesk.link.server import default_server
 from tests.support.routing import random_batch, random_model
@@ -47,8 +48,12 @@ def fork() -> None:
     stream = server.open_stream("m")
     stream.describe(model)
     stream.append(random_batch((0,), model, 2000))
-    child = os.fork()
+    server._hub._lock.acquire()  # as another thread may hold it: in the child nobody ever lets go of it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from Python 3.12 on: that a process with threads forks
+        child = os.fork()
     if child == 0:
+        signal.alarm(30)
         stream.append(random_batch((99,), model, 2000))
         stream.note("from the child")
         stream.count(passes=100)
@@ -60,6 +65,7 @@ def fork() -> None:
         assert own.listen_local().address != server._endpoints["local"].address
         own.close()
         sys.exit(0)
+    server._hub._lock.release()
     assert os.waitpid(child, 0)[1] == 0
     stream.append(random_batch((1,), model, 2000))
     stream.close()
