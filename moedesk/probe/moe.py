@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
@@ -27,6 +27,18 @@ ARRIVAL_SECONDS = 1.0
 """How long ``run`` waits for the counts of its last passes; they come from another thread."""
 
 START = 'moe.load("sample"), then moe.attach()'
+
+
+class Loaded(NamedTuple):
+    """A model and its tokenizer (or None); a pair with a short repr."""
+
+    model: Any
+    tokenizer: Any
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        tokenizer = "no tokenizer" if self.tokenizer is None else "its tokenizer"
+        return f"{type(self.model).__name__} · {count:,} parameters · {_dtypes(self.model)} · {tokenizer}"
 
 
 class Moe:
@@ -52,7 +64,7 @@ class Moe:
         self._names = names
         self._open_server = server
         self._server: LinkServer | None = None
-        self._loaded: tuple[Any, Any] | None = None
+        self._loaded: Loaded | None = None
         self._tokenizer: Any = None  # the attached model's
         self._tally: Tally | None = None
         self.attachment: Attachment | None = None
@@ -63,14 +75,14 @@ class Moe:
         """The attached model, else the one that was loaded last, else None."""
         if self.attachment is not None:
             return self.attachment.module
-        return self._loaded[0] if self._loaded is not None else None
+        return self._loaded.model if self._loaded is not None else None
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of ``model``, or None."""
         if self.attachment is not None:
             return self._tokenizer
-        return self._loaded[1] if self._loaded is not None else None
+        return self._loaded.tokenizer if self._loaded is not None else None
 
     @property
     def info(self) -> ModelInfo | None:
@@ -87,7 +99,7 @@ class Moe:
         """The load of every expert since the model was attached, or None."""
         return _picture(self.counts)
 
-    def load(self, name: str | Path, **options: Any) -> tuple["nn.Module", Any]:
+    def load(self, name: str | Path, **options: Any) -> "Loaded":
         """Load a model and its tokenizer from this machine, also as ``model`` and ``tokenizer``.
 
         Parameters
@@ -99,14 +111,13 @@ class Moe:
 
         Returns
         -------
-        model : torch.nn.Module
-            In evaluation mode.
-        tokenizer : transformers tokenizer or None
+        Loaded
+            ``model``, in evaluation mode, and ``tokenizer``, None if there is none.
 
         Examples
         --------
-        >>> moe.load("sample");
-        >>> moe.load("allenai/OLMoE-1B-7B-0924", device_map="auto");
+        >>> moe.load("sample")
+        >>> model, tokenizer = moe.load("allenai/OLMoE-1B-7B-0924", device_map="auto")
         """
         line = LoadingLine(Path(name).name or str(name))
         try:
@@ -118,9 +129,8 @@ class Moe:
         except BaseException:
             line.stop()
             raise
-        count = sum(parameter.numel() for parameter in model.parameters())
-        line.done(f"{type(model).__name__} · {count:,} parameters · {str(model.dtype).removeprefix('torch.')}")
-        self._loaded = model, tokenizer
+        line.done(f"loaded {line.what}")
+        loaded = self._loaded = Loaded(model, tokenizer)
         taken = [
             name for name, value in (("model", model), ("tokenizer", tokenizer)) if not self._names.offer(name, value)
         ]
@@ -129,7 +139,7 @@ class Moe:
             print(
                 f"{' and '.join(taken)} {are} of yours and stays as it is; moe.attach() and moe.run() use the loaded model"
             )
-        return model, tokenizer
+        return loaded
 
     def attach(self, model: "nn.Module | str | Path | None" = None, tokenizer: Any = None, **options: Any) -> Status:
         """Hook a model: from now on the app shows where its tokens go. Its outputs stay what they are.
@@ -157,14 +167,7 @@ class Moe:
         from moedesk.probe.discovery import find_candidates
         from moedesk.probe.vocabulary import Vocabulary
 
-        if isinstance(model, str | Path):
-            model, _ = self.load(model)
-        if model is None:
-            model = self._loaded[0] if self._loaded is not None else None
-        if model is None:
-            raise MoedeskError(f"no model yet; type {START}, or moe.attach(model, tokenizer) with one of yours")
-        if tokenizer is None and self._loaded is not None and model is self._loaded[0]:
-            tokenizer = self._loaded[1]
+        model, tokenizer = self._choose(model, tokenizer)
         find_candidates(model)  # says what is wrong before anything is changed
         self._let_go()
         for earlier in attached():
@@ -251,7 +254,9 @@ class Moe:
         if self.attachment is None:
             if self._loaded is None:
                 return Status("no model", hint=f"start with {START}; or moe.attach(model, tokenizer) with one of yours")
-            return Status(f"{type(self._loaded[0]).__name__}: loaded", hint="moe.attach() shows its routing in the app")
+            return Status(
+                f"{type(self._loaded.model).__name__}: loaded", hint="moe.attach() shows its routing in the app"
+            )
         state = {"recording": "attached", "paused": "paused; moe.resume() goes on"}.get(
             self.attachment.state, self.attachment.state
         )
@@ -300,6 +305,17 @@ class Moe:
     def __repr__(self) -> str:
         return repr(self.status())
 
+    def _choose(self, model: "nn.Module | str | Path | None", tokenizer: Any) -> tuple["nn.Module", Any]:
+        """What to attach: what is given, loaded now, or was loaded last."""
+        given = self.load(model).model if isinstance(model, str | Path) else model
+        loaded = self._loaded or Loaded(None, None)
+        chosen = given if given is not None else loaded.model
+        if chosen is None:
+            raise MoedeskError(f"no model yet; type {START}, or moe.attach(model, tokenizer) with one of yours")
+        if tokenizer is None and chosen is loaded.model:
+            tokenizer = loaded.tokenizer
+        return chosen, tokenizer
+
     @property
     def _counters(self) -> Counters:
         """What ran, as the hooks know it; what was left out, as the link knows it."""
@@ -320,6 +336,11 @@ class Moe:
             attachment.detach()
 
 
+def _dtypes(model: Any) -> str:
+    """Dtypes of a model's parameters."""
+    return ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}))
+
+
 def _short(name: str) -> str:
     """A model's name without the folder it was loaded from."""
     return Path(name).name if Path(name).is_absolute() else name
@@ -327,4 +348,5 @@ def _short(name: str) -> str:
 
 def _picture(counts: Counts) -> Picture | None:
     places = sorted(counts)
-    return load_picture([counts[place] for place in places], places) if counts else None
+    some = any(layer.any() for layer in counts.values())
+    return load_picture([counts[place] for place in places], places) if some else None

@@ -23,7 +23,7 @@ class LoadingLine:
     """
 
     def __init__(self, what: str, out: TextIO | None = None) -> None:
-        self._what = what
+        self.what = what
         self._out = out or sys.stdout
         self._rewrites = self._out.isatty() or type(self._out).__module__.startswith("ipykernel")
         self._started = time.monotonic()
@@ -35,7 +35,7 @@ class LoadingLine:
         seconds = time.monotonic() - self._started
         if self._rewrites and seconds - self._shown >= EVERY:
             self._shown = seconds
-            self._write(f"loading {self._what}: {share:.0%} of the weights · {seconds:.0f} s")
+            self._write(f"loading {self.what}: {share:.0%} of the weights · {seconds:.0f} s")
 
     def done(self, text: str) -> None:
         """Write what was loaded in place of how far it was."""

@@ -87,7 +87,7 @@ class Run:
         return f" · {self.passes:,} passes recorded" if self.passes else " · not recorded"
 
     def __repr__(self) -> str:
-        pairs = [f"{_clip(prompt)}▸{_clip(text)}" for prompt, text in self._shown]
+        pairs = [f"{_clip(prompt)}{'▸' if self.new_tokens else ''}{_clip(text)}" for prompt, text in self._shown]
         if len(self.texts) > SHOWN:
             pairs.append(f"… and {len(self.texts) - SHOWN} more")
         bars = [self.picture.text] if self.picture else []

@@ -23,7 +23,7 @@ from moedesk.link.machine import machine_identity
 from moedesk.link.protocol import PROTOCOL
 from moedesk.link.server import LinkServer
 from moedesk.probe.console import greet
-from moedesk.probe.moe import Moe
+from moedesk.probe.moe import Loaded, Moe
 from tests.support.console import own_shell
 from tests.support.noting_receiver import NotingReceiver
 from tests.support.until import until
@@ -204,11 +204,12 @@ def test_attributes_of_selections_are_completed(shell: InteractiveShell) -> None
     about = {"kind": "expert", "layer": 2, "expert": 5, "experts_path": "experts"}
     shell.user_ns["fc"] = torch.nn.Linear(1, 1)
     ran(shell, "%load_ext moedesk")
-    shell.user_ns["moe"]._loaded = torch.nn.ModuleDict({"experts": shell.user_ns["fc"]}), None
+    shell.user_ns["moe"]._loaded = Loaded(torch.nn.ModuleDict({"experts": shell.user_ns["fc"]}), None)
     shell.user_ns["sel"].take({"history": [about]}, {})
     assert completions(shell, "x = $0.coun") == {"x = $0.count", "x = $0.counts"}
     assert completions(shell, "f(sel[0].para") == {"f(sel[0].parameters"}
     assert completions(shell, "$0.module.weig") == {"$0.module.weight"}
+    assert "$0.and" not in completions(shell, "$0.")
     assert completions(shell, "$1.coun") == completions(shell, "$0.nothing.weig") == set()
     assert "inspect.signature" in completions(shell, "inspect.signat")
     ran(shell, "%unload_ext moedesk")

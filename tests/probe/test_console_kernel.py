@@ -76,14 +76,17 @@ def notebook(tmp_path: Any) -> Iterator[Notebook]:
 
 def test_a_notebook_and_then_an_app(notebook: Notebook, tmp_path: Any) -> None:
     assert notebook.run("%load_ext moedesk") == {"text": "", "data": {}, "error": []}
-    loaded = notebook.run('moe.load("sample");')
+    loaded = notebook.run('moe.load("sample")')
     assert loaded["error"] == []
     lines = loaded["text"].split("\r")
     assert lines[0].startswith("loading sample: ")
-    assert lines[-1].startswith("OlmoeForCausalLM · 5,061,760 parameters")
+    assert lines[-1].startswith("loaded sample · ")
+    assert loaded["data"]["text/plain"].startswith("OlmoeForCausalLM · 5,061,760 parameters")
     attached = notebook.run("moe.attach()")["data"]
     assert f"moedesk --kernel '{tmp_path / 'kernel with a space.json'}'" in attached["text/plain"]
-    shown = notebook.run('moe.run("def add(a, b):", 4)')["data"]
+    ran = notebook.run('moe.run("def add(a, b):", 4)')
+    assert (ran["text"], ran["error"]) == ("", [])
+    shown = ran["data"]
     assert "4 passes recorded" in shown["text/plain"]
     assert "data:image/png;base64," in shown["text/html"]
     assert notebook.run("$0")["error"] == [

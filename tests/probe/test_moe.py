@@ -1,5 +1,6 @@
 """``moe``: what it runs is what ``model.generate`` gives, what it counts is what the model's own router says."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from moedesk.core.errors import MoedeskError, NoMoELayersError
 from moedesk.probe.attach import attach
-from moedesk.probe.moe import Moe
+from moedesk.probe.moe import Loaded, Moe
 from tests.support.console import Letters, own_moe
 
 PROMPT = "def add(a, b):"
@@ -79,10 +80,22 @@ def test_counts_are_those_of_the_models_own_router(moe: Moe) -> None:
 
 
 def test_the_picture_of_a_run_is_of_this_run(moe: Moe) -> None:
-    first, again = moe.run(PROMPT, 6), moe.run(PROMPT, 6)
+    first = moe.run(PROMPT, 6)
     other = moe.run("Es war einmal ein König, der hatte eine Tochter", 6)
+    again = moe.run(PROMPT, 6)
     assert first.picture is not None
     assert first.picture.png == again.picture.png != other.picture.png
+
+
+def test_counts_that_are_late_give_no_picture_rather_than_a_wrong_one(
+    moe: Moe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = threading.Event()
+    monkeypatch.setattr(moe._tally._sink, "append", lambda batch: taken.wait(20))
+    monkeypatch.setattr("moedesk.probe.moe.ARRIVAL_SECONDS", 0.05)
+    run = moe.run(PROMPT, 6)
+    taken.set()
+    assert (run.passes, run.picture) == (6, None)
 
 
 def test_nothing_is_left_on_the_model(sample: tuple[Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +120,8 @@ def test_nothing_is_left_on_the_model(sample: tuple[Any, Any], capsys: pytest.Ca
 def test_pause_and_resume(moe: Moe) -> None:
     moe.run(PROMPT, 2)
     moe.pause()
-    assert moe.run(PROMPT, 2).passes == 0
+    paused = moe.run(PROMPT, 2)
+    assert (paused.passes, paused.picture) == (0, None)
     assert moe.status().title == "tinymoe: paused; moe.resume() goes on"
     moe.resume()
     assert moe.run(PROMPT, 2).passes == 2
@@ -116,7 +130,7 @@ def test_pause_and_resume(moe: Moe) -> None:
 
 def test_without_attaching_it_runs_and_says_that_nothing_was_recorded(sample: tuple[Any, Any]) -> None:
     with own_moe() as moe:
-        moe._loaded = sample
+        moe._loaded = Loaded(*sample)
         run = moe.run(PROMPT, 3)
         assert (run.passes, run.picture, run.new_tokens) == (0, None, 3)
         assert run.summary.endswith("not recorded")
@@ -200,7 +214,8 @@ def test_load_puts_names_where_none_are(capsys: pytest.CaptureFixture[str]) -> N
         model, tokenizer = moe.load("sample")
         said = capsys.readouterr().out
         assert names == {"model": model, "tokenizer": mine}
-        assert "OlmoeForCausalLM · 5,061,760 parameters · float32" in said
+        assert said.startswith("loaded sample · ")
+        assert repr(moe._loaded) == "OlmoeForCausalLM · 5,061,760 parameters · float32 · its tokenizer"
         assert "tokenizer is a variable of yours and stays as it is" in said
         del names["tokenizer"]
         again, tokenizer = moe.load("sample")

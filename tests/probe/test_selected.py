@@ -9,6 +9,7 @@ import torch
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.selection import Kind, Selection
+from moedesk.probe.moe import Loaded
 from moedesk.probe.selected import Selections
 from moedesk.probe.selected_place import SelectedExpert, SelectedLayer, SelectedModule, SelectedPass
 from moedesk.probe.selected_token import SelectedToken
@@ -64,6 +65,7 @@ def test_an_expert(selections: Selections, model: Any, capture: Any) -> None:
     expert, counts = selections[0], capture.counts(3)
     block = model.model.layers[3].mlp
     assert isinstance(expert, SelectedExpert)
+    assert expert.arrays.keys() == {"counts"}
     assert (expert.layer, expert.expert, expert.path) == (3, 7, "model.layers.3.mlp")
     assert expert.count == counts[7]
     assert expert.share == pytest.approx(counts[7] / counts.sum())
@@ -112,7 +114,7 @@ def test_a_pass_and_a_module(selections: Selections, model: Any, capture: Any) -
 def test_an_expert_that_is_a_module_of_its_own() -> None:
     experts = torch.nn.ModuleDict({f"expert_{n}": torch.nn.Linear(2, 3) for n in range(4)})
     with own_moe() as moe:
-        moe._loaded = torch.nn.ModuleDict({"experts": experts}), None
+        moe._loaded = Loaded(torch.nn.ModuleDict({"experts": experts}), None)
         selections = Selections(moe)
         selections.take({"history": [{"kind": "expert", "layer": 0, "expert": 2, "experts_path": "experts"}]}, {})
         expert = selections[0]
