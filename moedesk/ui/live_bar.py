@@ -71,7 +71,7 @@ class LiveBar(QWidget):
         button.setAccessibleName(name)
         button.setToolTip(name)
         button.setIconSize(QSize(16, 16))
-        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard where it was
         button.clicked.connect(lambda _=False: pressed())  # type: ignore[operator]
         return button
 
