@@ -53,8 +53,11 @@ class Tally:
         """Count one pass and hand it on."""
         with self._change:
             for routes in batch.layers:
-                before = self._counts.get(routes.layer)
-                self._counts[routes.layer] = routes.counts if before is None else before + routes.counts
+                sums = self._counts.get(routes.layer)
+                if sums is None:
+                    self._counts[routes.layer] = routes.counts.copy()
+                else:
+                    sums += routes.counts
             self._passes += 1
             self._change.notify_all()
         self._sink.append(batch)
@@ -70,7 +73,7 @@ class Tally:
     def counts(self) -> Counts:
         """Return the counts so far."""
         with self._change:
-            return dict(self._counts)
+            return {layer: sums.copy() for layer, sums in self._counts.items()}
 
     def wait(self, passes: int, seconds: float) -> bool:
         """Wait until so many passes were counted; return whether they were."""
