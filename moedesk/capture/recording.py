@@ -25,7 +25,7 @@ class Recording:
     """Passes, tokens, routes and counts of a capture that is being written. One thread at a time."""
 
     def __init__(self, path: Path, half: bool, logits: bool, byte_budget: int | None, compress: bool) -> None:
-        self._half, self._logits, self._byte_budget = half, logits, byte_budget
+        self._half, self._logits, self._compress, self._byte_budget = half, logits, compress, byte_budget
         self.counts_only = False
         self.model: ModelInfo | None = None
         self._passes, self._notes = Column(PASSES), Column(NOTES)
@@ -51,7 +51,8 @@ class Recording:
         levels = [self._pyramid.rows(level) for level in range(len(block_columns()))]
         for layers in group_layers(new):
             stream = self._streams[layers[0].stream]
-            table = RouteTable(len(self._tables), layers, stream.tokens.rows, self._half, self._logits)
+            first = stream.tokens.rows
+            table = RouteTable(len(self._tables), layers, first, self._half, self._logits, self._compress)
             table.lay_out_counts(levels)
             table.sums = self._pyramid.add_table(table.counts, len(layers), table.experts)
             self._tables.append(table)

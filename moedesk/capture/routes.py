@@ -6,7 +6,7 @@ import numpy as np
 
 from moedesk.capture.column import Column
 from moedesk.capture.pyramid import CountSums
-from moedesk.capture.schema import count_columns, route_columns, stream_columns
+from moedesk.capture.schema import count_columns, in_large_chunks, route_columns, stream_columns
 from moedesk.core.batch import LayerRoutes
 from moedesk.core.columns import SPAN
 from moedesk.core.model import LayerInfo
@@ -49,12 +49,15 @@ class Stream:
 class RouteTable:
     """Layers of one stream with the same number of experts and slots, known at the same time."""
 
-    def __init__(self, number: int, layers: Sequence[LayerInfo], row: int, half: bool, logits: bool) -> None:
+    def __init__(
+        self, number: int, layers: Sequence[LayerInfo], row: int, half: bool, logits: bool, compress: bool
+    ) -> None:
         self.number = number
         self.layers = tuple(layers)
         self.places = [layer.place for layer in layers]
         self.experts, self.top_k = layers[0].experts, layers[0].top_k
         specs = route_columns(str(number), len(layers), self.experts, self.top_k, half, logits)
+        specs = specs if compress else in_large_chunks(specs)
         self.routes = {spec.path.rsplit("/", 1)[1]: Column(spec, row) for spec in specs}
         self.counts: tuple[Column, ...] = ()
         self.sums: CountSums | None = None

@@ -1,6 +1,6 @@
 """What a capture holds: names, dtypes and chunk shapes of its datasets. docs/capture-format.md says the same in words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from math import prod
 from typing import Any
@@ -25,6 +25,8 @@ BLOCK_PASSES = 256
 
 ROUTE_ROWS = 4096
 """Token rows in a chunk of a route column: 32 KiB of ids of a top-8 layer with up to 127 experts."""
+LARGE_CHUNKS, LARGE_BYTES = 4, 16 << 20
+"""Without compression the number of chunks is what costs: they are up to so many times as long, if a table's fit into this."""
 NOTE_BYTES = 400
 
 
@@ -102,7 +104,6 @@ NOTES = ColumnSpec("notes", np.dtype(f"S{NOTE_BYTES}"), rows=16)
 VOCABULARY_IDS = ColumnSpec("vocabulary/ids", np.dtype("<i4"))
 VOCABULARY_ENDS = ColumnSpec("vocabulary/ends", np.dtype("<i8"))
 VOCABULARY_BYTES = ColumnSpec("vocabulary/bytes", np.dtype("u1"), rows=32768, shuffle=False)
-FILE_COLUMNS = (PASSES, NOTES, VOCABULARY_IDS, VOCABULARY_ENDS, VOCABULARY_BYTES)
 
 
 def stream_columns(stream: str) -> tuple[ColumnSpec, ColumnSpec]:
@@ -134,6 +135,15 @@ def route_columns(
         column("flags", np.dtype("u1"), int(RouteFlag.ABSENT)),
     )
     return (*columns, column("logits", real, np.nan, (experts,))) if logits else columns
+
+
+def in_large_chunks(columns: tuple[ColumnSpec, ...]) -> tuple[ColumnSpec, ...]:
+    """Return the columns of a table of routes as they are laid out without compression."""
+    chunk_bytes = sum(column.rows * column.row_bytes for column in columns)
+    times = 1
+    while times < LARGE_CHUNKS and 2 * times * chunk_bytes <= LARGE_BYTES:
+        times *= 2
+    return tuple(replace(column, rows=times * column.rows) for column in columns)
 
 
 def count_columns(table: str, layers: int, experts: int) -> tuple[ColumnSpec, ...]:
