@@ -22,8 +22,10 @@ class Measure:
     key, title : str
     unit : str
         Behind a value.
+    caption : str
+        What it is, in a few words.
     convention : str
-        What exactly it is, in a sentence.
+        What exactly it is, in a sentence or two.
     scale : ColourScale
         Which value gets which of the indexes 1 to 254.
     ticks : tuple of (float, str)
@@ -37,6 +39,7 @@ class Measure:
     key: str
     title: str
     unit: str
+    caption: str
     convention: str
     scale: ColourScale
     ticks: tuple[tuple[float, str], ...]
@@ -68,6 +71,7 @@ MEASURES = {
             "load",
             "Load",
             "× uniform share",
+            "Load ÷ uniform share",
             "Load ÷ uniform share, c·E/S: slots an expert got ÷ what it would get if all E experts of its layer got the same.",
             ColourScale(),
             ((1 / 8, "≤ ⅛"), (1, "1 = even"), (8, "≥ 8")),
@@ -76,6 +80,7 @@ MEASURES = {
             "weight",
             "Weight",
             "mean gate weight",
+            "Mean gate weight of the slots an expert received",
             "Mean gate weight of the slots an expert received, as the experts received it.",
             ColourScale("log", 1 / 64, 1),
             ((1 / 64, "≤ 1/64"), (1 / 8, "⅛"), (1, "≥ 1")),
@@ -85,6 +90,7 @@ MEASURES = {
             "entropy",
             "Entropy",
             "entropy ÷ ln E",
+            "Mean router entropy ÷ ln E of the tokens that chose an expert",
             "Mean router entropy ÷ ln E of the tokens that chose an expert: of softmax(logits) over all E; 1 is undecided.",
             ColourScale("linear", 0, 1),
             ((0, "0"), (0.5, "0.5"), (1, "1 = ln E")),
@@ -94,6 +100,7 @@ MEASURES = {
             "margin",
             "Margin",
             "mean margin",
+            "Mean margin (rank k − rank k+1) of the tokens that chose an expert",
             "Mean margin of the tokens that chose an expert: score of rank k − score of rank k+1, in the score the router "
             "ranks by. Small is a near tie.",
             ColourScale("log", 1 / 1024, 1),

@@ -96,9 +96,13 @@ def paint_marks(painter: QPainter, scene: Scene) -> None:
 def _separators(painter: QPainter, scene: Scene, left: float, right: float) -> None:
     top, bottom = scene.viewport.rows
     inner = [row for row in scene.rows.offsets if top < row < bottom]
-    if inner and scene.viewport.height / (len(inner) + 1) >= 8:  # closer lines than this would hide the picture
-        painter.setPen(QPen(scene.theme.color("surface"), 1))
-        painter.drawLines([QLineF(left, y, right, y) for y in (round(scene.y(row)) + 0.5 for row in inner)])
+    if not inner or scene.viewport.height / (len(inner) + 1) < 8:  # closer lines than this would hide the picture
+        return
+    if not (len(scene.row_edges) > 1 and (scene.row_edges[0], scene.row_edges[-1]) == (top, bottom)):
+        return  # the picture of these rows is still to come
+    places = np.interp(inner, scene.row_edges, np.linspace(0, scene.viewport.height, len(scene.row_edges)))
+    painter.setPen(QPen(scene.theme.color("surface"), 1))
+    painter.drawLines([QLineF(left, y, right, y) for y in (places.round() + 0.5).tolist()])
 
 
 def _shade(painter: QPainter, scene: Scene, left: float, right: float) -> None:

@@ -63,19 +63,20 @@ class InView:
     cut: int
 
 
-def caption(frame: Frame, model: ModelInfo, view: InView) -> str:
+def caption(frame: Frame, row_edges: npt.NDArray[np.int64], view: InView) -> str:
     """Return one line: what a cell, a row and a column are, and what is left out."""
     measure = MEASURES[frame.measure]
-    experts = int(np.diff(frame.row_edges(offsets_of(model))).max(initial=1))
-    which = {"load": "the busiest"}.get(measure.key, f"the {measure.peak}")
+    experts = int(np.diff(row_edges).max(initial=1))
+    which = f"the {measure.peak}" if measure.column else "the busiest"
     parts = [
-        measure.convention.split(":")[0].split(",")[0] if measure.key == "load" else measure.convention.split(".")[0],
+        measure.caption,
         "a row is one expert" if experts <= 1 else f"a row is {which} of up to {experts} experts",
         "a column is one pass" if frame.passes <= 1 else f"a column is the mean over {frame.passes:,} passes",
         "padding left out",
     ]
     if view.read + view.bare < view.passes:
-        parts.append(f"read for {view.read:,} of {view.passes:,} passes in view: too many token rows at once")
+        read = f"{measure.title.lower()} read for {view.read:,} of {view.passes:,} passes in view"
+        parts.append(f"{read}: too many token rows at once")
     if view.cut:
         parts.append(f"the first {view.cut:,} token rows of a longer pass")
     if view.bare and measure.column:

@@ -162,7 +162,7 @@ class WaterfallPanel(Panel):
         columns = self.waterfall.viewport.columns(self.waterfall.scene.end)
         sums = [int(ring.get(name, *columns).sum()) for name in ("passes", "read", "bare")]
         view = texts.InView(sums[0], sums[1], sums[2], self.feed.coarse, self.feed.cut)
-        text = texts.caption(frame, self.session.store.model, view)
+        text = texts.caption(frame, self.waterfall.scene.row_edges, view)
         if text != self.caption.text():
             self.caption.setText(text)
 
