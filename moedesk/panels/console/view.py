@@ -40,6 +40,7 @@ class ConsolePanel(QWidget):
         self.empty = NoKernel()
         self._terminals: dict[Kernel, Terminal] = {}
         self._shown: Kernel | None = None
+        self._wants_keyboard = False
         self._listening: list[Callable[[], None]] = []  # what ends it; a list, so that it outlives this widget
         self._stack = QStackedWidget()
         self._stack.addWidget(self.empty)
@@ -123,8 +124,10 @@ class ConsolePanel(QWidget):
         self.banner.set_room(self.height() // 3)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Ask for live values again."""
+        """Ask for live values again, and put the keyboard into the prompt: who opens the console wants to type."""
         super().showEvent(event)
+        self._wants_keyboard = not event.spontaneous()
+        self._take_keyboard()
         self._pace_live()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
@@ -150,9 +153,16 @@ class ConsolePanel(QWidget):
             self.live.forget()
             self._connect_terminal(terminal, kernel)
         self._stack.setCurrentWidget(terminal)
+        self._take_keyboard()
         shown = model_state.bar(kernel, terminal.busy)
         self.bar.show_state(shown)
         self.banner.show_banner(model_state.banner(kernel), shown.restart_text)
+
+    def _take_keyboard(self) -> None:
+        """Put the keyboard into the prompt, once after the panel was opened; the prompt may come later than the panel."""
+        if self._wants_keyboard and self.isVisible() and self.terminal is not None:
+            self._wants_keyboard = False
+            self.terminal.focus_prompt()
 
     def _connect_terminal(self, terminal: Terminal, kernel: Kernel) -> None:
         assert kernel.connection_file is not None

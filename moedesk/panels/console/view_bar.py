@@ -85,6 +85,7 @@ class KernelBar(QWidget):
             self._color("muted")
             return
         self.state.setText(bar.text)
+        self.sign.setToolTip(bar.text)  # the text goes where there is little room
         self.sign.setPixmap(icon(bar.icon, self._theme, bar.role).pixmap(16, 16))
         self._color(bar.role)
         self.interrupt_button.setEnabled(bar.can_interrupt)

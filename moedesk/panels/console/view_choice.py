@@ -54,7 +54,7 @@ class KernelMenu(QMenu):
     def _fill(self) -> None:
         self.clear()
         self._actions.clear()
-        self.addSection("New kernel with")
+        self.addAction("New kernel with").setEnabled(False)
         for path in known_interpreters(self._remembered()):
             self._actions[path] = self.addAction("", partial(self._pick, path))
             self._show_choice(path)

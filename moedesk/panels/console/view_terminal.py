@@ -171,8 +171,7 @@ class Terminal(RichJupyterWidget):
                 cursor.insertText(piece, self._ansi_processor.get_format())
         cursor.endEditBlock()
         if follow:
-            self._control.moveCursor(QTextCursor.MoveOperation.End)
-            self._control.ensureCursorVisible()
+            self._scroll_to_end()
 
     def _trim(self) -> bool:
         """Keep the last ``LINES`` lines, prompt or not; return whether any had to go.
@@ -190,6 +189,16 @@ class Terminal(RichJupyterWidget):
             self._control.setUndoRedoEnabled(False)
             self._control.setUndoRedoEnabled(True)
         return True
+
+    def _adjust_scrollbars(self) -> None:
+        """Let the text end at the lower edge; qtconsole scrolls a page further, and a key pressed meanwhile shows it empty."""
+        scroll, height = self._control.verticalScrollBar(), self._control.viewport().height()
+        scroll.setRange(0, max(round(self._control.document().size().height()) - height, 0))
+        scroll.setPageStep(height)
+
+    def _scroll_to_end(self) -> None:
+        scroll = self._control.verticalScrollBar()
+        scroll.setValue(scroll.maximum())
 
     def _handle_execute_result(self, message: Message) -> None:
         super()._handle_execute_result(_clipped(message))
