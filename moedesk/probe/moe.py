@@ -217,14 +217,8 @@ class Moe:
             )
         attachment, tally = self.attachment, self._tally
         before, passes = self.counts, attachment.passes if attachment is not None else 0
-        result = run(
-            model,
-            tokenizer,
-            [text] if isinstance(text, str) else list(text),
-            max_new_tokens,
-            chat=chat,
-            options=options,
-        )
+        texts = [text] if isinstance(text, str) else text
+        result = run(model, tokenizer, texts, max_new_tokens, chat=chat, options=options)
         if attachment is None or tally is None or attachment is not self.attachment:
             return result
         picture = None

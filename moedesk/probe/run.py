@@ -1,7 +1,7 @@
 """``moe.run``: text in, a model's continuation out, and how long it took."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -118,7 +118,7 @@ def _clip(text: str) -> str:
 def run(
     model: Any,
     tokenizer: Any,
-    texts: Sequence[str],
+    texts: Iterable[str],
     max_new_tokens: int = 64,
     *,
     chat: bool = False,
@@ -128,7 +128,7 @@ def run(
 
     Parameters
     ----------
-    texts : sequence of str
+    texts : iterable of str
     max_new_tokens : int
     chat : bool
         Put each text into the tokenizer's chat template as what the user says.
@@ -142,6 +142,7 @@ def run(
     """
     import torch
 
+    texts = list(texts) if isinstance(texts, Iterable) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise MoedeskError('moe.run takes a text, or a list of texts: moe.run("def add(a, b):")')
     prompts = [_encode(tokenizer, text, chat) for text in texts]

@@ -172,7 +172,7 @@ def test_no_chat_template(moe: Moe) -> None:
 
 @pytest.mark.parametrize("text", ["", [], ["a", ""], [1], 3])
 def test_what_cannot_be_run(moe: Moe, text: Any) -> None:
-    with pytest.raises((MoedeskError, TypeError)) as caught:
+    with pytest.raises(MoedeskError) as caught:
         moe.run(text)
     assert "\n" not in str(caught.value)
 
