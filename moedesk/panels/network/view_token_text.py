@@ -189,14 +189,16 @@ class TokenText(QAbstractScrollArea):
         texts.set_font(self.font())
         lift = (height - 2 - QFontMetricsF(self.font()).height()) / 2
         down = MARGIN - self.verticalScrollBar().value()
-        padding = tokens.tokens["is_padding"]
+        places = [part.place for part in parts]
+        padding, shown = tokens.tokens["is_padding"][places].tolist(), matched[places].tolist()
+        keys = self._keys(places, limits)
         muted = self._theme.color("muted")
         selected = None if self._selected is None else self._selected - tokens.first
-        for part in parts:
+        for part, padded, match, key in zip(parts, padding, shown, keys, strict=True):
             place = part.place
             x, y, wide = MARGIN + part.column * width, down + part.line * height, max(part.width, 1) * width
-            color, ink = (None, muted) if padding[place] else self._colors(place, limits, muted)
-            if not matched[place]:
+            color, ink = (None, muted) if padded or key is None else self._colors(key)
+            if not match:
                 ink = muted
                 if color is not None:
                     color = QColor(color)
@@ -205,7 +207,7 @@ class TokenText(QAbstractScrollArea):
                 painter.fillRect(QRectF(x + 0.5, y, wide - 1, height - 2), color)
             painter.setPen(ink)
             painter.drawStaticText(QPointF(x, y + lift), texts.get(part.text)[0])
-            if self._expert is not None and matched[place] and self._expert in tokens.experts[place]:
+            if self._expert is not None and match and self._expert in tokens.experts[place]:
                 painter.fillRect(QRectF(x + 1, y + height - 4.5, wide - 2, 2.5), ink)
             if selected == place:
                 box = QRectF(x, y, wide, height - 2)
@@ -214,19 +216,19 @@ class TokenText(QAbstractScrollArea):
                 painter.setPen(QPen(self._theme.color("text"), 1.5))
                 painter.drawRect(box.adjusted(-0.5, -0.5, 0.5, 0.5))
 
-    def _colors(self, place: int, limits: tuple[float, float], muted: QColor) -> tuple[QColor | None, QColor]:
-        """Return what lies behind a token, None for what is unknown, and the colour of its text."""
+    def _keys(self, places: list[int], limits: tuple[float, float]) -> list[int | None]:
+        """Return for each token what its colour is known by: its expert, or -1 - level; None for what is unknown."""
         assert self._page is not None
         if self._by == "expert":
-            key = int(self._page.tokens.top_expert[place])
-            if key < 0:
-                return None, muted
-        else:
-            value = float(self._values[place]) if place < len(self._values) else float("nan")
-            if not np.isfinite(value) or (self._by == "weight" and value == 0):
-                return None, muted
-            share = (value - limits[0]) / (limits[1] - limits[0])
-            key = -1 - FIRST_LEVEL - round(min(max(share, 0.0), 1.0) * (255 - FIRST_LEVEL))
+            return [expert if expert >= 0 else None for expert in self._page.tokens.top_expert[places].tolist()]
+        values = self._values[places] if len(self._values) == len(self._page) else np.full(len(places), np.nan)
+        known = np.isfinite(values) & ((values != 0) if self._by == "weight" else True)
+        shares = np.clip((np.where(known, values, 0) - limits[0]) / (limits[1] - limits[0]), 0, 1)
+        levels = FIRST_LEVEL + np.round(shares * (255 - FIRST_LEVEL)).astype(int)
+        return [-1 - level if fine else None for level, fine in zip(levels.tolist(), known.tolist(), strict=True)]
+
+    def _colors(self, key: int) -> tuple[QColor, QColor]:
+        """Return what lies behind a token and the colour of its text."""
         found = self._known.get(key)
         if found is None:
             lut = self._theme.load_lut
