@@ -7,6 +7,8 @@ from dataclasses import dataclass
 class Counters:
     """Counts since a model was attached; each only grows, except ``queued_bytes``.
 
+    With several apps connected, each pass counts as with the one that got least of it.
+
     Attributes
     ----------
     passes : int
@@ -14,7 +16,7 @@ class Counters:
     shed : int
         Passes of which only the counts were sent, because the queue was above its high-water mark.
     dropped : int
-        Passes of which nothing was sent, because the queue was full.
+        Passes of which nothing was sent, because the queue was full or no app was connected.
     dropped_tokens : int
         Token rows, all streams, of passes shed or dropped.
     queued_bytes : int

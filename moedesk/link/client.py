@@ -112,8 +112,9 @@ class LinkClient:
         letter = encode(kind, fields, [whole(name, np.asarray(array)) for name, array in (arrays or {}).items()])
         if letter.nbytes > MAX_REQUEST:
             raise LinkError(f"a {kind} of {letter.nbytes:,} bytes is too large to send; the limit is {MAX_REQUEST:,}")
-        self._requests.append(letter)
-        self._bell.ring()
+        if self._thread.is_alive():
+            self._requests.append(letter)
+            self._bell.ring()
 
     def close(self, wait: bool = True) -> None:
         """Leave: what has come is still delivered, then ``lost`` if the server turns out to be gone, else nothing more.

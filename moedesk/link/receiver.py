@@ -47,4 +47,7 @@ class Receiver(Protocol):
         """The value of a live expression, as text, or its error."""
 
     def lost(self, reason: str) -> None:
-        """The link is gone; one line that says why and what to do. Nothing comes afterwards."""
+        """The link is gone; one line that says why and what to do. Nothing comes afterwards.
+
+        Comes after everything that was received; not when the app itself closed a link that was well.
+        """

@@ -83,7 +83,7 @@ class LinkServer:
         Parameters
         ----------
         host : str
-            The address to listen at.
+            The address to listen at; 127.0.0.1 can be reached through a tunnel only.
         port : int
             0 takes a free one.
 
@@ -173,6 +173,8 @@ class LinkServer:
     def _start(self) -> None:
         if self._closed or not self._is_here:
             raise LinkError("this link was closed; make a new one")
+        if self._hub.failure is not None:
+            raise LinkError(self._hub.failure)
         if self._thread is None:
             self._context = zmq.Context()
             self._gate = Gate(self._context)

@@ -4,12 +4,14 @@ import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from moedesk.link.protocol import LinkError
 from tests.support.link import SECONDS, Recorder, client, connected, server
+from tests.support.routing import random_batch, random_model
 
 
 def test_a_selection_with_its_arrays() -> None:
@@ -83,6 +85,22 @@ def test_requests_that_are_none() -> None:
             here.request("selection", {"history": []}, {"0.experts": np.zeros((65 << 20) + 1, np.uint8)})
         with pytest.raises(ValueError, match="no request"):
             there.on("hello", lambda *_: None)
+
+
+def test_a_link_that_fails_says_so_and_the_model_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    recorder, model = Recorder(), random_model()
+    with caplog.at_level(logging.WARNING), connected(recorder) as (there, _):
+        stream = there.open_stream("m")
+        recorder.wait_for("opened")
+        with patch.object(there, "_pump", side_effect=MemoryError("none left")):
+            recorder.wait_for("lost")
+        assert stream.stopped is not None
+        assert stream.stopped.startswith("the link stopped: MemoryError: none left; restart the kernel")
+        stream.append(random_batch((1,), model, 5))
+        stream.close()
+        with pytest.raises(LinkError, match="the link stopped"):
+            there.listen_tcp()
+    assert "the link stopped" in caplog.text
 
 
 def test_nobody_there() -> None:
