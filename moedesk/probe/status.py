@@ -47,7 +47,9 @@ class Status:
         if counters.hook_ns and counters.pass_ns and counters.passes and self.model and self.model.layers:
             each = counters.hook_ns / counters.passes / len(self.model.layers) / 1000
             share = counters.hook_ns / counters.pass_ns
-            rows.append(("hooks", f"{each:.1f} µs a layer and pass · {share:.2%} of the passes' time (set-up included)"))
+            rows.append(
+                ("hooks", f"{each:.1f} µs a layer and pass · {share:.2%} of the passes' time (set-up included)")
+            )
         rows.append(("apps", f"{self.clients} connected" if self.clients else app_command()))
         return rows
 
