@@ -157,10 +157,9 @@ class KernelProcess:
         with process.stdout as output:
             self._read_until_end(process.pid, output.fileno())
         with self._lock:
+            # What the cells started ends with it. Its number can't have gone to a stranger before the wait below.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(
-                    process.pid, signal.SIGTERM
-                )  # what the cells started; its number is not free until the next line
+                os.killpg(process.pid, signal.SIGTERM)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = code = os.waitstatus_to_exitcode(status)
         fault = in_order(self.fault_text())

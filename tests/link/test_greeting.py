@@ -71,17 +71,18 @@ def test_a_kernel_greets_and_keeps_its_names(kernel: Watched) -> None:
 def test_a_greeting_waits_for_a_cell_that_then_fails(kernel: Watched, tmp_path: Path) -> None:
     """A cell that fails throws the queue behind it away, the greeting with it: it is asked for again."""
     end = tmp_path / "end"
-    with Line(kernel.process.connection_file) as line:
-        line.run_until(
-            tmp_path / "runs", f"import os, time\nwhile not os.path.exists({str(end)!r}): time.sleep(0.01)\n1 / 0"
-        )
-        greeting = Greeting(read_connection(kernel.process.connection_file), KeyPair.make().public)
-        try:
+    cell = f"import os, time\nwhile not os.path.exists({str(end)!r}): time.sleep(0.01)\n1 / 0"
+    greeting = Greeting(read_connection(kernel.process.connection_file), KeyPair.make().public)
+    try:
+        with Line(kernel.process.connection_file) as line:
+            line.run_until(tmp_path / "runs", cell)
+            assert greeting.poll(10) is None  # the kernel says what it is, and is asked to greet behind the cell
             assert greeting.poll(0.3) is None
             end.touch()
             wait_for(lambda: greeting.poll(0.1) is not None)
-        finally:
-            greeting.close()
+            assert line.reply()["ename"] == "ZeroDivisionError"
+    finally:
+        greeting.close()
 
 
 def test_a_kernel_on_another_machine_is_told_an_encrypted_port() -> None:
