@@ -85,20 +85,34 @@ def test_more_layers_keep_what_is_open_and_selected(qtbot: QtBot, whole: MemoryS
         view = stage.panel.outline
         before = view.model.outline
         assert before is not None
-        stage.session.select(Selection(Kind.EXPERT, layer=0, expert=3))
+        stage.session.select(Selection(Kind.LAYER, layer=0))
         stage.settle()
+        view.tree.collapse(view.model.index_of(before.node_at("model.layers.0.mlp.experts")))
         opened = {before.path(node) for node in view._opened(before)}
-        assert "model.layers.0.mlp.experts" in opened
+        assert "model.layers.0.mlp" in opened
         stage.store.describe(3)
         grow(stage, 12)
         after = view.model.outline
         assert after is not None
         assert after is not before
         assert {after.path(node) for node in view._opened(after)} == opened
-        assert view.current == after.expert_node(0, 3)
+        assert view.current == after.layer_node(0)
         assert after.layer_node(2) >= 0
         grow(stage, 20)
         assert view.model.outline is after
+
+
+def test_more_layers_leave_closed_what_was_closed(qtbot: QtBot, whole: MemoryStore) -> None:
+    with LiveStage(qtbot, PublishedStore(whole, 10, layers=1), ElementsPanel) as stage:
+        view = stage.panel.outline
+        before = view.model.outline
+        assert before is not None
+        view.tree.collapse(view.model.index_of(before.layer_node(0)))
+        stage.store.describe(3)
+        grow(stage, 12)
+        after = view.model.outline
+        assert after is not None
+        assert after.layer_node(0) not in view._opened(after)
 
 
 def test_without_a_model_it_says_how_to_attach_one(qtbot: QtBot, whole: MemoryStore) -> None:
