@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from moedesk.analysis.load import METRICS
 from moedesk.analysis.waterfall import Frame, read_columns
+from moedesk.capture.writer import CaptureWriter
 from moedesk.core.columns import PassFlag
 from moedesk.core.errors import CaptureError
 from moedesk.core.live import Counters
@@ -25,6 +27,7 @@ from moedesk.ui.panel_host import PanelHost
 from moedesk.ui.theme import DARK
 from moedesk.ui.ticker import Ticker
 from tests.support.growing_store import GrowingStore, growing_store
+from tests.support.routing import random_batch, random_model
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
@@ -361,6 +364,30 @@ def test_counts_only_is_said(qtbot: QtBot) -> None:
         stage.settle()
         assert "8 passes kept counts only, so their weight is unknown" in stage.panel.caption.text()
         assert "unknown" in hover(stage, 1, 2, 10)
+
+
+def test_a_recording_that_goes_on_is_shown_pass_by_pass(qtbot: QtBot, tmp_path: Path) -> None:
+    model = random_model(layers=3, experts=8)
+    rng = np.random.default_rng(0)
+    with CaptureWriter(tmp_path / "goes-on.h5", compress=False) as writer:
+        writer.describe(model)
+        with Stage(qtbot, writer.live(), WaterfallPanel) as stage:
+            number = 0
+            for _ in range(6):
+                for _ in range(int(rng.integers(1, 20))):
+                    writer.append(random_batch((7, number), model, 5, counts_only=bool(rng.random() < 0.2)))
+                    number += 1
+                live = stage.session.store
+                qtbot.waitUntil(lambda live=live, number=number: live.publish() or live.n_passes == number)
+                qtbot.waitUntil(lambda live=live, number=number: not live.publish() and live.n_passes == number)
+                stage.session.changed.emit("store")
+                stage.settle()
+                assert stage.panel.feed.ring.last == number
+                assert_all_in_view(stage)
+                stage.panel.controls.restore_state({"measure": "weight"})
+                stage.settle()
+                assert_all_in_view(stage)
+            assert "kept counts only" in stage.panel.caption.text()
 
 
 def test_a_store_that_fails_is_said_and_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
