@@ -1,0 +1,199 @@
+"""Token-layer events a second from the hooks in one process to a scratch capture that panels can draw from in another.
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_hook_to_store [--seconds 20] [--rounds 3] [--layers 16] [--tokens 2048]
+
+An event is one token at one layer: 8 ids, 8 float32 weights, entropy, margin, flags (49 bytes). The model costs nothing (routers
+and experts give back what was worked out before); it is attached as in the console, and paced so that nothing is shed. The
+other process takes the link into a scratch capture, publishes it 30 times a second, and reads a picture of the newest passes each
+time. "Bare" sends the same bytes with PUSH/PULL and writes them with h5py, uncompressed, one chunk a pass. Both take turns.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import h5py
+import numpy as np
+import zmq
+
+from moedesk.core.batch import RouteBatch
+from moedesk.link.client import LinkClient
+from moedesk.link.endpoint import Endpoint
+from moedesk.session.feed import Feed
+from moedesk.session.jobs import Jobs
+from moedesk.session.live_stream import LiveStream
+from moedesk.session.scratch import Scratch
+from moedesk.session.session import Session
+
+K = 8
+AHEAD = 2
+"""Passes that the model may be ahead of the link."""
+QUEUED = 16 << 20
+
+
+def send(pipe: Connection, layers: int, tokens: int, logits: bool, seconds: float) -> None:
+    """In the model's process."""
+    import torch
+
+    from moedesk.link.server import LinkServer
+    from moedesk.probe.attach import attach
+    from tests.benchmarks.bench_courier import Model
+
+    torch.set_num_threads(1)
+    server = LinkServer()
+    pipe.send(server.listen_local().address)
+    stream = server.open_stream("free")
+    appended = 0
+    append = stream.append
+
+    def counted(batch: RouteBatch) -> None:
+        nonlocal appended
+        append(batch)
+        appended += 1
+
+    stream.append = counted  # type: ignore[method-assign]
+    model = Model(layers, tokens, 64, logits)
+    ids = torch.randint(0, 1024, (1, tokens))
+    while not server.clients:
+        time.sleep(0.001)
+    handle = attach(model, sink=stream)
+    run = 0
+    start = time.monotonic()
+    while time.monotonic() < start + seconds:
+        model(ids)
+        run += 1
+        while run - appended > AHEAD or stream.counters.queued_bytes > QUEUED:
+            time.sleep(0.0005)
+    handle.detach()
+    pipe.send((run, stream.counters.shed, stream.counters.dropped))
+    pipe.recv()
+    server.close()
+
+
+def take(address: str, folder: Path, pipe: Connection) -> tuple[int, float]:
+    """Return passes stored and the seconds they took, reading pictures meanwhile as panels do."""
+    scratch, streams = Scratch(folder), []
+
+    def added(feed: Feed, stream: LiveStream, instead_of: LiveStream | None) -> None:
+        session = Session(stream.store, Jobs(lambda work: work()))
+        session.live, stream.session = stream, session
+        streams.append(stream)
+
+    feed = Feed(scratch, lambda work: work(), lambda: None, added, lambda feed, place: None)
+    client = LinkClient(Endpoint(address), feed)
+    while not streams or (not streams[0].publish() and not streams[0].store.n_passes):
+        time.sleep(0.005)
+    store, start, first = streams[0].store, time.monotonic(), streams[0].store.n_passes
+    done = None
+    while done is None or store.n_passes < done[0]:
+        time.sleep(1 / 30)
+        streams[0].publish()
+        store.load_blocks(max(0, store.n_passes - 10), store.n_passes, 10)
+        if done is None and pipe.poll():
+            done = pipe.recv()
+    took = time.monotonic() - start
+    assert done[1:] == (0, 0), f"shed {done[1]}, dropped {done[2]}"
+    passes = store.n_passes - first
+    pipe.send("end")
+    client.close()
+    streams[0].session.close()
+    scratch.close(discard=True)
+    return passes, took
+
+
+def columns(layers: int, tokens: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "experts": rng.integers(0, 64, (layers, tokens, K)).astype("i1"),
+        "weights": rng.random((layers, tokens, K), np.float32),
+        "entropy": rng.random((layers, tokens), np.float32),
+        "margin": rng.random((layers, tokens), np.float32),
+        "flags": np.zeros((layers, tokens), "u1"),
+    }
+
+
+def send_bare(pipe: Connection, layers: int, tokens: int, seconds: float) -> None:
+    arrays = list(columns(layers, tokens).values())
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket, tempfile.TemporaryDirectory() as folder:
+        socket.set_hwm(8)
+        socket.bind(f"ipc://{folder}/bare")
+        pipe.send(f"ipc://{folder}/bare")
+        start = time.monotonic()
+        while time.monotonic() < start + seconds:
+            socket.send_multipart(arrays, copy=False)
+        socket.send(b"")
+        pipe.recv()
+
+
+def take_bare(address: str, path: Path, layers: int, tokens: int) -> tuple[int, float]:
+    specs = columns(layers, tokens)
+    passes, start = 0, 0.0
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket, h5py.File(path, "w", libver="latest") as file:
+        socket.set_hwm(8)
+        sets = [
+            file.create_dataset(
+                name, (0, *array.shape), array.dtype, maxshape=(None, *array.shape), chunks=(1, *array.shape)
+            )
+            for name, array in specs.items()
+        ]
+        socket.connect(address)
+        while len(frames := socket.recv_multipart(copy=False)) > 1:
+            start = start or time.monotonic()
+            for dataset, spec, frame in zip(sets, specs.values(), frames, strict=True):
+                dataset.resize(passes + 1, axis=0)
+                dataset[passes] = np.frombuffer(frame.buffer, spec.dtype).reshape(spec.shape)
+            passes += 1
+        file.flush()
+        took = time.monotonic() - start
+    path.unlink()
+    return passes, took
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
+    rates: dict[str, list[float]] = {"bare pyzmq + h5py": [], "ids and weights": [], "with entropy and margin": []}
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for _ in range(options.rounds):
+            for name, found in rates.items():
+                ours, theirs = context.Pipe()
+                shape = (options.layers, options.tokens)
+                if name.startswith("bare"):
+                    process = context.Process(target=send_bare, args=(theirs, *shape, options.seconds))
+                    process.start()
+                    passes, took = take_bare(ours.recv(), Path(folder) / "bare.h5", *shape)
+                    ours.send("end")
+                else:
+                    logits = "entropy" in name
+                    process = context.Process(target=send, args=(theirs, *shape, logits, options.seconds))
+                    process.start()
+                    passes, took = take(ours.recv(), Path(folder) / "scratch", ours)
+                process.join()
+                found.append(passes * options.layers * options.tokens / took)
+                print(
+                    f"{name:26} {found[-1] / 1e6:6.1f} million events/s, {found[-1] * 49 / 2**20:6.0f} MiB/s",
+                    flush=True,
+                )
+    bare = statistics.median(rates["bare pyzmq + h5py"])
+    for name, found in rates.items():
+        ratios = [a / b for a, b in zip(found, rates["bare pyzmq + h5py"], strict=True)]
+        print(
+            f"{name:26} median {statistics.median(found) / 1e6:6.1f} million events/s, {statistics.median(ratios):.2f} of bare"
+        )
+    assert bare
+
+
+if __name__ == "__main__":
+    main()
