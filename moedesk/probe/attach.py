@@ -76,7 +76,12 @@ def attach(
         if sink is None:
             sink = _link(model, tokenizer)
         tracer = Tracer(model, candidates, chosen, tokenizer, Wanted(every, counts_only, logits), sink, waits=False)
-        attachment = Attachment(model, tracer)
+        try:
+            attachment = Attachment(model, tracer)
+        except BaseException:  # a model that can't be described is left as it was
+            tracer.hooks.detach()
+            tracer.courier.end()
+            raise
         attachment.stream = getattr(sink, "number", None)
         _running.add(attachment)
     return attachment

@@ -1,7 +1,7 @@
 """What passes cost and what became of them, added up on the model's thread and read from any other."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -46,14 +46,14 @@ class Cost:
         """Return the sums so far."""
         return Counters(queued_bytes=queued_bytes, **vars(self))
 
-    def since(self, before: "Cost") -> dict[str, int]:
-        """Return what was added since ``before``, by field, and bring ``before`` up to it."""
-        added = {}
-        for name in _NAMES:
-            now = getattr(self, name)
-            added[name] = now - getattr(before, name)
-            setattr(before, name, now)
-        return added
+    def beyond(self, other: "Cost") -> dict[str, int]:
+        """Return how much more this is than another, by field."""
+        return {name: getattr(self, name) - getattr(other, name) for name in _NAMES}
+
+    def add(self, increments: Mapping[str, int]) -> None:
+        """Add to fields."""
+        for name, added in increments.items():
+            setattr(self, name, getattr(self, name) + added)
 
 
 _NAMES = tuple(field.name for field in fields(Cost))

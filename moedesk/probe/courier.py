@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import NamedTuple, Protocol
 
 from moedesk.core.batch import RouteBatch
+from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.probe.batch import BatchMaker, RecordedPass
 from moedesk.probe.cost import Cost
@@ -28,7 +29,8 @@ CLOSE_SECONDS = 2.0
 class Sink(Protocol):
     """What batches are given to; ``capture.writer.CaptureWriter`` is one.
 
-    A sink may have a method ``count(**increments)`` that takes what was added to the fields of ``core.live.Counters``.
+    A sink may have a method ``count(**increments)`` that takes what was added to the fields of ``core.live.Counters``, and
+    ``counters``, a ``Counters`` of that and of what the sink itself left out.
     """
 
     @property
@@ -95,6 +97,16 @@ class Courier:
     def queued_bytes(self) -> int:
         """What is on its way."""
         return self._given - self._done
+
+    @property
+    def counters(self) -> Counters:
+        """What ran, what was left out, what it cost: here, and in the sink if it says so."""
+        said = getattr(self._sink, "counters", None)
+        if not isinstance(said, Counters):
+            return self._cost.counters(self.queued_bytes)
+        untold = self._cost.beyond(self._told)
+        sums = {name: getattr(said, name) + added for name, added in untold.items()}
+        return Counters(queued_bytes=said.queued_bytes + self.queued_bytes, **sums)
 
     def describe(self, model: ModelInfo) -> None:
         """Deliver what the model is."""
@@ -185,7 +197,9 @@ class Courier:
         """Say what the passes cost and what became of them, to a sink that wants to know."""
         count = getattr(self._sink, "count", None)
         if count is not None:
-            count(**self._cost.since(self._told))
+            added = self._cost.beyond(self._told)
+            count(**added)
+            self._told.add(added)
 
 
 class _Job(NamedTuple):

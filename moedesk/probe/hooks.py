@@ -176,11 +176,12 @@ class Hooks:
             running = self._running
             if running is None or recomputing():
                 return
+            call = None
             while running.open:
                 opened, call, _ = running.open.pop()
                 if opened is module:
                     break
-            if output is not None and path in self._stacks:
+            if call is not None and output is not None and path in self._stacks:
                 self._reader.finish(call, output, encoder)
             if not running.open:
                 self._end(failed=output is None)
@@ -225,11 +226,11 @@ class Hooks:
         self._steps += recorded.training
         self._count(recorded)
         self._finished(recorded, found)
+        self._cost.pass_ns += time.perf_counter_ns() - running.started
 
     def _count(self, recorded: RecordedPass) -> None:
         cost = self._cost
         cost.passes += 1
-        cost.pass_ns += recorded.t1_ns - recorded.t0_ns
         if recorded.shed or recorded.dropped:
             cost.shed += recorded.shed
             cost.dropped += recorded.dropped

@@ -72,7 +72,7 @@ class Tracer:
     @property
     def counters(self) -> Counters:
         """What ran, what was left out, what it cost."""
-        return self.cost.counters(self.courier.queued_bytes)
+        return self.courier.counters
 
     def describe(self) -> None:
         """Tell the sink what is known of the model now."""

@@ -15,6 +15,7 @@ from torch import nn
 from moedesk.core.batch import RouteBatch
 from moedesk.core.columns import PassFlag
 from moedesk.core.errors import CaptureWarning, MoedeskError, NoMoELayersError
+from moedesk.core.live import Counters
 from moedesk.probe import courier
 from moedesk.probe.attach import attach, attached
 from tests.probe.test_trace import state_of
@@ -390,11 +391,34 @@ def test_what_passes_cost_is_told(olmoe: nn.Module) -> None:
     attachment.detach()
     counters = attachment.counters
     assert (counters.passes, counters.shed, counters.dropped, counters.dropped_tokens) == (4, 0, 0, 0)
-    assert counters.hook_ns > 0
-    assert counters.pass_ns == sum(int(batch.header["t1_ns"] - batch.header["t0_ns"]) for batch in sink.batches)
+    assert 0 < counters.hook_ns < counters.pass_ns
+    assert counters.pass_ns > sum(int(batch.header["t1_ns"] - batch.header["t0_ns"]) for batch in sink.batches)
     assert sink.sums["passes"] == 4
-    assert sink.sums["hook_ns"] <= counters.hook_ns
+    assert 0 < sink.sums["hook_ns"] <= counters.hook_ns
     assert counters.queued_bytes == 0
+
+
+def test_what_the_sink_itself_leaves_out_is_counted_too(olmoe: nn.Module) -> None:
+    class Leaky(Counted):
+        """Drops every second pass, and counts all that was left out."""
+
+        def append(self, batch: RouteBatch) -> None:
+            super().append(batch)
+            if len(self.batches) % 2 == 0:
+                self.count(dropped=1)
+
+        @property
+        def counters(self) -> Counters:
+            return Counters(**self.sums)
+
+    attachment = attach(olmoe, sink=Leaky())
+    with torch.no_grad():
+        for _ in range(5):
+            olmoe(some_ids())
+    attachment.detach()
+    counters = attachment.counters
+    assert (counters.passes, counters.dropped) == (5, 2)
+    assert "2 dropped" in repr(attachment)
 
 
 def test_a_sink_that_breaks_is_said_and_the_model_goes_on(olmoe: nn.Module) -> None:
