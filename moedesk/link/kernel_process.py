@@ -42,6 +42,8 @@ class KernelProcess:
     ----------
     connection_file : Path
         Complete from the start; the kernel listens some time later.
+    connection : Connection
+        What it says.
     """
 
     def __init__(self, python: str, ended: Callable[[Ending], None]) -> None:
@@ -59,6 +61,7 @@ class KernelProcess:
         self._over = threading.Event()
         self._memory = MemoryWatch.start()
         self._write_connection()
+        self.connection = read_connection(self.connection_file)
         threading.Thread(target=self._watch, name="moedesk-kernel-process", daemon=True).start()
 
     @property
@@ -96,7 +99,7 @@ class KernelProcess:
         """End the process: ask it, then insist; waits for its end, six seconds at most."""
         self._asked = True
         if self.pid is not None:
-            channel = Channel(read_connection(self.connection_file), "control")
+            channel = Channel(self.connection, "control")
             channel.send("shutdown_request", {"restart": False})
             self._over.wait(_GRACE[0])
             channel.close()

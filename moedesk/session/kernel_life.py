@@ -13,7 +13,7 @@ from typing import Any
 
 from moedesk.core.errors import MoedeskError
 from moedesk.link.client import LinkClient
-from moedesk.link.connection import Connection, read_connection
+from moedesk.link.connection import Connection
 from moedesk.link.ending import Ending, in_order
 from moedesk.link.endpoint import Endpoint
 from moedesk.link.foreign_kernel import ForeignKernel
@@ -131,7 +131,7 @@ class KernelLife:
             self._process = process = KernelProcess(
                 self._python, lambda end: self._orders.put(lambda: self._end(process, end))
             )
-            self._greet(read_connection(process.connection_file))
+            self._greet(process.connection)
         else:
             through = f" through {self._ssh}" if self._ssh else ""
             self._say(KernelState.STARTING, f"Connecting to {self._named.name}{through}", about={}, detail=())

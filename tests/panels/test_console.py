@@ -336,3 +336,41 @@ def test_a_theme_reaches_the_prompt(console: Console) -> None:
     picture = console.terminal._control.viewport().grab().toImage()
     assert QColor(picture.pixel(picture.width() - 3, picture.height() - 3)).name() == DARK.surface
     console.panel.set_theme(LIGHT)
+
+
+def test_the_keyboard_goes_to_the_prompt_when_the_console_is_opened(console: Console) -> None:
+    console.panel.bar.kernels.setFocus()
+    assert console.panel.focusWidget() is console.panel.bar.kernels
+    console.panel.hide()
+    console.panel.show()
+    assert console.panel.focusWidget() is console.terminal._control
+
+
+def test_text_written_before_a_switch_of_themes_reads_afterwards(console: Console) -> None:
+    console.run(r"print('\x1b[31mred\x1b[0m')")
+    block = console.terminal._control.document().find("red\n".strip()).block()
+    while "\\x1b" in block.text():  # the line that was typed
+        block = block.next()
+
+    def color() -> str:
+        return block.begin().fragment().charFormat().foreground().color().name()
+
+    assert color() == ansi_colors(LIGHT)[1]
+    console.panel.set_theme(DARK)
+    assert color() == ansi_colors(DARK)[1]
+    console.panel.set_theme(LIGHT)
+    assert color() == ansi_colors(LIGHT)[1]
+    console.panel.bar.clear_button.click()
+
+
+def test_many_completions_are_cut_and_keep_what_all_begin_with(console: Console) -> None:
+    console.terminal.input_buffer = "n"
+    cursor = console.terminal._control.textCursor()
+    cursor.movePosition(cursor.MoveOperation.Left)
+    items = [f"number_{place:04}" for place in range(1000)] + ["numbers"]
+    console.terminal._complete_with_items(cursor, items)
+    assert console.terminal.input_buffer in ("number", "nnumber")
+    assert console.terminal._completion_widget.count() == 200
+    assert "1,001 completions" in console.shell.said[-1]
+    console.terminal._cancel_completion()
+    console.terminal.input_buffer = ""
