@@ -50,6 +50,8 @@ def open_window(files: Sequence[str], options: argparse.Namespace, *, sample: bo
 def _kernel(options: argparse.Namespace) -> tuple[Path, str] | None:
     if not getattr(options, "kernel", None):
         return None
+    if options.ssh:  # the file may lie on the other machine
+        return Path(options.kernel), options.ssh
     from moedesk.session.kernel_files import find_connection_file
 
     return find_connection_file(options.kernel), options.ssh
