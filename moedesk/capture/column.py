@@ -150,6 +150,16 @@ class Column:
     def _encode(self, lane: int) -> bytes:
         return encode(self._buffer[lane], self.spec)
 
+    def take_back(self, stored: int) -> None:
+        """Hold all rows but the first ``stored`` in memory again: the file will not have them. Nothing is appended afterwards."""
+        if stored >= self.stored:
+            return
+        rows = read_rows(self._dataset, stored, self.stored, None)
+        lanes = np.swapaxes(rows, 0, 1) if self.spec.row else rows[None]
+        with self._moving:
+            self._buffer = np.concatenate([lanes, self._buffer[:, : self.used]], axis=1)
+            self.stored, self.used = stored, self.rows - stored
+
     def release(self) -> None:
         """Give the memory back, after the last ``seal``."""
         assert not self.used

@@ -62,6 +62,7 @@ class CaptureFile:
         self._lock = threading.RLock()  # held while it is opened or closed, and by readers
         self._watchers = 0
         self._writes = True
+        self._recorded: list[int] = []  # rows of each column that the last commit counts in its dataset
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="moedesk-capture-gzip")
         self._sequence = 0
         try:
@@ -135,6 +136,7 @@ class CaptureFile:
         self._file.flush()
         stored = [column.stored for column in self.columns]
         self._log.write(passes, [column.stored + column.in_tail for column in self.columns], stored)
+        self._recorded = stored
         for column in self.columns:
             column.advanced = False
 
@@ -170,25 +172,27 @@ class CaptureFile:
                 self._open_for_reading()
 
     def abandon(self) -> None:
-        """Leave the file as a kill would: what was committed stays readable.
+        """Leave the file as a kill would: what was committed stays readable there, the rest in memory while someone watches.
 
-        After a failed write HDF5 would still write metadata when it closes the file, about data that is not there. So it first
-        gets a descriptor that nothing can be written through. While someone watches it stays open: what was not committed can
-        still be read.
+        After a failed write HDF5 would still write metadata when it closes the file, about data that is not there, and if that
+        fails too it may crash the process later. So all that goes to the null device.
         """
         self._pool.shutdown()
-        with self._lock, suppress(OSError, RuntimeError, ValueError):
+        with self._lock:
             self._writes = False
-            self._draft.unlink(missing_ok=True)
-            if not self._file:  # it failed while it was closed to be laid out anew
-                if self._watchers:
-                    self._open_for_reading()
-                return
-            read_only = os.open(self.path, os.O_RDONLY)
-            os.dup2(read_only, self._file.id.get_vfd_handle())
-            os.close(read_only)
-            if not self._watchers:
-                self._file.close()
+            with suppress(OSError, RuntimeError, ValueError, CaptureError):
+                if self._file and self._watchers:
+                    for column, stored in zip(self.columns, self._recorded, strict=False):
+                        column.take_back(stored)
+            with suppress(OSError, RuntimeError, ValueError):
+                if self._file:
+                    with Path(os.devnull).open("r+b") as nowhere:
+                        os.dup2(nowhere.fileno(), self._file.id.get_vfd_handle())
+                    self._file.close()
+            with suppress(OSError):
+                self._draft.unlink(missing_ok=True)
+            if self._watchers:
+                self._open_for_reading()
 
     def watch(self) -> None:
         """Keep all columns readable until as many calls of ``unwatch``."""
@@ -206,7 +210,7 @@ class CaptureFile:
 
     def _open_for_reading(self) -> None:
         """Open the closed file, unless somebody took it away: reading then says that it is closed."""
-        with suppress(CaptureError):
+        with suppress(CaptureError, OSError, RuntimeError, ValueError, KeyError):
             self._file = open_hdf5(self.path)
             for column in self.columns:
                 if column.spec.path in self._file:
@@ -228,7 +232,7 @@ def check_target(path: Path) -> None:
         raise PermissionError("permission denied")
 
 
-def reason(error: OSError) -> str:
+def reason(error: OSError | RuntimeError) -> str:
     """Say in a few words why the system refused; HDF5 wraps its errno in a long message."""
     known = {"errno = 13": "permission denied", "errno = 28": "the disk is full", "errno = 30": "the disk is read-only"}
     known |= {"errno = 27": "the file may not grow any more", "errno = 122": "the disk quota is used up"}

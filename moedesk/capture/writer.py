@@ -262,7 +262,7 @@ class CaptureWriter:
 
     def _stop(self, error: Exception) -> None:
         """Give up writing; what came before stays in the file."""
-        said = reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        said = reason(error) if isinstance(error, OSError | RuntimeError) else f"{type(error).__name__}: {error}"
         passes = self._recording.passes
         self._stopped = f"recording stopped after {passes:,} passes: {said.splitlines()[0]}"
         try:
