@@ -276,14 +276,9 @@ class Terminal(RichJupyterWidget):
     def _complete_with_items(self, cursor: QTextCursor, items: list[str]) -> None:
         """Offer the first entries: laying out thousands would hold up the window, and typing on narrows them down."""
         if len(items) > _COMPLETIONS:
-            self.said.emit(
-                f"{len(items):,} completions, of which the first {_COMPLETIONS} are listed; type on to narrow them down"
-            )
-            items = [
-                *items[: _COMPLETIONS - 2],
-                min(items),
-                max(items),
-            ]  # the last two keep what all begin with the same
+            self.said.emit(f"{len(items):,} completions; {_COMPLETIONS} are listed, type on to narrow them down")
+            # The last two keep what all of them begin with.
+            items = [*items[: _COMPLETIONS - 2], min(items), max(items)]
         super()._complete_with_items(cursor, items)
 
     def _drop_shortcuts(self) -> None:
