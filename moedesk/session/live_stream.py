@@ -71,6 +71,8 @@ class LiveStream:
         self._counters = self.counters
         self._ended = self.ended
         self._received = 0
+        self._before = Counters()  # what happened before the app connected
+        self._listening = False  # no pass came since the model was attached
         self.detached = False
         """Whether the user detached the model, so that the next one may take its place."""
         self._sequences = self._first_sequence = 0
@@ -88,6 +90,8 @@ class LiveStream:
         self.store.name = name.rstrip("/").rpartition("/")[2] or name  # of a path or org/model, what a tab has room for
         self._first_sequence = self._sequences
         self.detached = False
+        self._before = Counters()
+        self._listening = True
         self._say_ended("")
 
     def fits(self, model: ModelInfo) -> bool:
@@ -119,6 +123,7 @@ class LiveStream:
             if len(rows):
                 self._sequences = max(self._sequences, int(rows["sequence"].max()) + 1)
             tokens[stream] = rows
+        self._listening = False
         self._writer.append(replace(batch, tokens=tokens))
         self._received += 1
         self._ask()
@@ -128,8 +133,11 @@ class LiveStream:
         self._writer.note(line)
 
     def count(self, counters: Counters) -> None:
-        """Take the sender's counters."""
-        self._counters = counters
+        """Take the sender's counters; those that come before any pass tell what ran while no app was connected."""
+        if self._listening and counters.passes and counters != self._before:
+            self._before = counters
+            self._writer.note(f"{counters.passes:,} passes ran before this app was connected")
+        self._counters = _since(counters, self._before)
         self._ask()
 
     def end(self, why: str, detached: bool = False) -> None:
@@ -244,3 +252,10 @@ class LiveStream:
 
 def _shape(model: ModelInfo) -> list[tuple[str, int, int, str]]:
     return [(layer.path, layer.experts, layer.top_k, layer.stream) for layer in model.layers]
+
+
+def _since(now: Counters, before: Counters) -> Counters:
+    left_out = {
+        name: getattr(now, name) - getattr(before, name) for name in ("passes", "shed", "dropped", "dropped_tokens")
+    }
+    return replace(now, **left_out)

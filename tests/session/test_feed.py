@@ -211,11 +211,26 @@ def test_what_was_left_out_is_said(desk: Desk, counters: Counters, words: str) -
     stream = desk.attach(1)
     changes: list[str] = []
     desk.sessions[0].changed.connect(changes.append)
+    desk.run(1, range(1))
     desk.feed.counted(1, counters)
     stream.publish()
     assert changes[:1] == ["live"]
     assert stream.link_dropped.startswith(words)
     assert bool(stream.link_dropped) == bool(words)
+
+
+def test_what_ran_before_the_app_connected_is_not_called_dropped(desk: Desk) -> None:
+    stream = desk.attach(1)
+    desk.feed.counted(1, Counters(passes=40, dropped=40, dropped_tokens=200))
+    desk.run(1, range(2))
+    desk.feed.counted(1, Counters(passes=42, dropped=40, dropped_tokens=200))
+    publish(stream)
+    assert stream.link_dropped == ""
+    assert stream.counters.passes == 2
+    assert "40 passes ran before this app was connected" in stream.store.notes
+    desk.feed.counted(1, Counters(passes=45, dropped=41, dropped_tokens=205))
+    stream.publish()
+    assert stream.link_dropped.startswith("1 passes did not come at all (5 token rows)")
 
 
 def test_a_closed_session_takes_no_more_passes(desk: Desk) -> None:
