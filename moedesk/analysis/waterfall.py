@@ -182,15 +182,13 @@ def _windows(
     column = int(edges[0]) // frame.passes
     window = BalanceWindow(store, frame.passes, frame.window, column, tail)
     complete = len(counts) if edges[-1] % frame.passes == 0 else len(counts) - 1
-    parts = [window.enter(counts[:complete])]
+    sums, lengths = window.enter(counts[:complete])
     tail = None if coarse else window.tail
-    parts.append(window.enter(counts[complete:]))  # its passes are not all there yet: it will enter again
-    sums, lengths = (np.concatenate(both) for both in zip(*parts, strict=True))
-    return (
-        sums,
-        edges[1:] - np.maximum(edges[:1] // frame.passes + 1 + np.arange(len(counts)) - lengths, 0) * frame.passes,
-        tail,
-    )
+    if complete < len(counts):  # its passes are not all there yet: it will enter again
+        more, length = window.enter(counts[complete:])
+        sums, lengths = np.concatenate((sums, more)), np.concatenate((lengths, length))
+    starts = np.maximum(column + 1 + np.arange(len(counts)) - lengths, 0) * frame.passes
+    return sums, edges[1:] - starts, tail
 
 
 def _reduce(

@@ -58,6 +58,7 @@ class Feed:
         self._wanted = (frame, first, last, end, capacity)
         if self._asked != frame or (self.ring is not None and self.ring.capacity < capacity and not self._busy):
             self._asked = frame
+            self._tail = None  # it counts in the columns of the frame before
             self._ask(frame, first, last, end, interrupt=True)
         elif not self._busy:
             self._go_on()
