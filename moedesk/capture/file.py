@@ -20,6 +20,7 @@ from moedesk.capture.compact import compact
 from moedesk.capture.description import write_model
 from moedesk.capture.hdf5 import CACHE_BYTES, open_hdf5
 from moedesk.capture.schema import FORMAT, LIBVER, VERSION, State
+from moedesk.capture.superblock import fit_end
 from moedesk.core.errors import CaptureError
 from moedesk.core.model import ModelInfo
 
@@ -191,6 +192,7 @@ class CaptureFile:
                     self._file.close()
             with suppress(OSError):
                 self._draft.unlink(missing_ok=True)
+                fit_end(self.path)
             if self._watchers:
                 self._open_for_reading()
 

@@ -1,25 +1,44 @@
-"""The mark "open for write" in the first 48 bytes of an HDF5 file, and how to clear it (HDF5's own tool is h5clear -s)."""
+"""The first 48 bytes of an HDF5 file: the mark "open for write", and where the file ends; HDF5's h5clear changes them too."""
 
 from pathlib import Path
+from typing import IO
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-SIZE, FLAGS = (
-    44,
-    11,
-)  # bytes under the checksum; place of the flags (HDF5 file format specification, superblock version 3)
+SIZE, FLAGS, END = 44, 11, slice(28, 36)
+"""Bytes under the checksum; places of flags and of the end of the file (HDF5 file format, superblock versions 2 and 3)."""
 _MASK = 0xFFFFFFFF
 
 
 def clear_mark(path: Path) -> None:
     """Clear the mark in place; a file that has none, or is not HDF5 of this version, stays as it is."""
     with path.open("r+b") as file:
-        block = bytearray(file.read(SIZE + 4))
-        if len(block) < SIZE + 4 or not block.startswith(SIGNATURE) or block[8] not in (2, 3) or not block[FLAGS]:
-            return
-        block[FLAGS] = 0
-        block[SIZE:] = lookup3(bytes(block[:SIZE])).to_bytes(4, "little")
-        file.seek(0)
-        file.write(block)
+        block = _read(file)
+        if block is not None and block[FLAGS]:
+            block[FLAGS] = 0
+            _write(file, block)
+
+
+def fit_end(path: Path) -> None:
+    """Let a file end where it does: HDF5 refuses one that is shorter than it says, as after a write that was refused."""
+    with path.open("r+b") as file:
+        block = _read(file)
+        size = path.stat().st_size
+        if block is not None and int.from_bytes(block[END], "little") > size:
+            block[END] = size.to_bytes(8, "little")
+            _write(file, block)
+
+
+def _read(file: IO[bytes]) -> bytearray | None:
+    """Return the superblock, or None if it is not of a version known here."""
+    block = bytearray(file.read(SIZE + 4))
+    known = len(block) == SIZE + 4 and block.startswith(SIGNATURE) and block[8] in (2, 3) and block[9] == 8
+    return block if known else None
+
+
+def _write(file: IO[bytes], block: bytearray) -> None:
+    block[SIZE:] = lookup3(bytes(block[:SIZE])).to_bytes(4, "little")
+    file.seek(0)
+    file.write(block)
 
 
 def lookup3(data: bytes) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 import moedesk
 from moedesk.capture.recovery import recover
-from moedesk.capture.superblock import clear_mark, lookup3
+from moedesk.capture.superblock import clear_mark, fit_end, lookup3
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import CaptureError
 from tests.support.killed import FLUSH_EVERY, check, kill_once
@@ -108,3 +108,21 @@ def test_checksum_is_hdf5s(tmp_path: Path) -> None:
     before = (tmp_path / "a.h5").read_bytes()
     clear_mark(tmp_path / "a.h5")
     assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_a_file_that_lacks_its_end(tmp_path: Path) -> None:
+    """HDF5 refuses it until the superblock says where it ends; then what lies before reads, and a whole file stays as it is."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        file["x"] = np.arange(10)
+        file.create_dataset("y", data=np.zeros(5000), chunks=(5000,))
+    before = path.read_bytes()
+    fit_end(path)
+    assert path.read_bytes() == before
+    with path.open("r+b") as raw:
+        raw.truncate(len(before) - 8)
+    with pytest.raises(OSError, match="truncated"):
+        h5py.File(path, "r")
+    fit_end(path)
+    with h5py.File(path, "r") as file:
+        assert file["x"][:].tolist() == list(range(10))
