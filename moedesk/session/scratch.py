@@ -39,16 +39,16 @@ class Unsaved:
         Bytes.
     changed : datetime
         When something was last written to it, local time.
+    name : str
+        The model's, or what the file is called if it can't be read.
+    passes : int
     """
 
     path: Path
     size: int
     changed: datetime
-
-    @property
-    def name(self) -> str:
-        """The model's name, as it was when the file was begun."""
-        return self.path.stem.split("-", 1)[-1]
+    name: str
+    passes: int = 0
 
 
 class Scratch:
@@ -93,7 +93,8 @@ class Scratch:
                 shutil.rmtree(folder, ignore_errors=True)
             for path in captures:
                 status = path.stat()
-                found.append(Unsaved(path, status.st_size, datetime.fromtimestamp(status.st_mtime)))
+                changed = datetime.fromtimestamp(status.st_mtime)
+                found.append(Unsaved(path, status.st_size, changed, *_content(path)))
         return sorted(found, key=lambda unsaved: unsaved.changed, reverse=True)
 
     def adopt(self, unsaved: Unsaved) -> Path:
@@ -141,6 +142,15 @@ class Scratch:
         folders = [folder for folder in self.root.iterdir() if folder.is_dir() and folder.name[0] != "."]
         folders = [folder for folder in folders if folder != self._folder]
         return [folder for folder in folders if not _is_held(folder / LOCK)]
+
+
+def _content(path: Path) -> tuple[str, int]:
+    """Return name and passes of a capture."""
+    from moedesk.capture.open import open_capture  # not at the start of the window
+
+    with contextlib.suppress(MoedeskError), open_capture(path) as capture:
+        return capture.model.name.rstrip("/").rpartition("/")[2], capture.n_passes
+    return path.stem.partition("-")[2], 0
 
 
 if sys.platform == "win32":

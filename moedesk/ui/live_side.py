@@ -9,7 +9,7 @@ from moedesk.core.event import Event
 from moedesk.core.selection import Kind, Selection
 from moedesk.session.jobs import Jobs, Ticket
 from moedesk.session.panel import PanelSpec, load_view
-from moedesk.session.scratch import Scratch
+from moedesk.session.scratch import Scratch, Unsaved
 from moedesk.session.selected import selected_data
 from moedesk.session.session import Session
 from moedesk.ui.delivery import Delivery
@@ -211,11 +211,12 @@ class LiveSide:
             lambda error: None,  # the link is gone: the console says so
         )
 
-    def _offer(self, left: list[Any]) -> None:
+    def _offer(self, left: list[Unsaved]) -> None:
         for unsaved in left[:SHOWN_AT_RECOVERY]:
             when = f"{unsaved.changed:%d %b %H:%M}"
             self._messages.show_message(
-                f"A live session ended without being saved: {unsaved.name}, {when}, {unsaved.size / 2**20:,.1f} MiB",
+                f"A live session ended without being saved: {unsaved.name}, {unsaved.passes:,} passes, {when} "
+                f"({unsaved.size / 2**20:,.1f} MiB)",
                 "warning",
                 [
                     ("Open", lambda unsaved=unsaved: self._adopt(unsaved)),  # type: ignore[misc]
@@ -230,7 +231,7 @@ class LiveSide:
                 [("Open all", lambda: [self._adopt(unsaved) for unsaved in rest])],  # type: ignore[list-item,func-returns-value]
             )
 
-    def _adopt(self, unsaved: Any) -> None:
+    def _adopt(self, unsaved: Unsaved) -> None:
         self.jobs.latest(
             f"adopt:{unsaved.path}",
             lambda _: self.scratch.adopt(unsaved),
@@ -238,5 +239,5 @@ class LiveSide:
             lambda error: self._messages.show_message(f"{unsaved.path} can't be opened: {error}"),
         )
 
-    def _discard(self, unsaved: Any) -> None:
+    def _discard(self, unsaved: Unsaved) -> None:
         self.jobs.latest(f"discard:{unsaved.path}", lambda _: self.scratch.discard(unsaved.path), lambda _: None)

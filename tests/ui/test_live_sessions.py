@@ -185,7 +185,7 @@ def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, qapp, request: py
     left_by_a_crash(7)
     window: Window = request.getfixturevalue("window")
     qtbot.waitUntil(lambda: bool(window.messages.texts))
-    assert "ended without being saved: olmoe" in window.messages.texts[0]
+    assert "ended without being saved: random, 7 passes" in window.messages.texts[0]
     button(window, "Open").click()
     qtbot.waitUntil(lambda: window.files.current is not None)
     session = window.files.current
