@@ -88,9 +88,11 @@ def main() -> None:
     loads = [LayerLoad(info, counts[info.place]) for info in big.layers]
     node = tree.expert_node(40, 500)
     timed("show an expert from elsewhere", lambda: (view.show_node(-1), view.show_node(node), view.grab()))
-    timed("new loads, tree painted (a replay step)", lambda: (view.set_loads(loads), view.grab()))
+    timed("new loads, tree painted (a replay step)", lambda: (view.set_loads(loads), application.processEvents()))
     details.show_node(tree, tree.layer_node(40))
-    timed("new load, 512 bars painted (a replay step)", lambda: (details.set_load(loads[40]), details.grab()))
+    timed(
+        "new load, 512 bars painted (a replay step)", lambda: (details.set_load(loads[40]), application.processEvents())
+    )
     timed("expand to every expert", lambda: (view._collapse(), view.expand_to("expert"), view.grab()), 3)
     view.close()
     details.close()

@@ -1,10 +1,10 @@
 """What Network and Elements cost the GUI thread while a model runs: 48 layers × 512 experts, a tick 30 times a second.
 
-A real scratch capture is written by a thread at a steady rate; each tick publishes it and refreshes the panel, as the window does.
+A scratch capture is written by a thread at a steady rate; each tick publishes it and refreshes the panel, as the window does.
 Printed for each panel: the GUI thread's own time a frame, and the longest that it was away from its event loop in a frame (that
 includes waiting for Python's lock), each as median (95th percentile, highest).
 
-QT_QPA_PLATFORM=offscreen python -m tests.benchmarks.bench_live_panels [--passes 20000] [--rate 100] [--size 1600x900] [--only NAME]
+python -m tests.benchmarks.bench_live_panels [--passes 20000] [--rate 100] [--size 1600x900] [--only NAME]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Paints the rows of the table of passes: dozens of them 30 times a second while a model runs."""
 
-from PySide6.QtCore import QPointF, QRect, QRectF, Qt
+from PySide6.QtCore import QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter
 from PySide6.QtWidgets import QTableView
 
@@ -38,7 +38,7 @@ class RowPainter:
         text, accent = theme.color("text"), theme.color("accent")
         painter.setPen(text)
         columns = self._columns(area)
-        lift = (height - metrics.height()) / 2
+        lift = round((height - metrics.height()) / 2)
         for row in rows:
             top = start + (row - first) * height
             if row in chosen:
@@ -55,7 +55,7 @@ class RowPainter:
         painter.end()
 
     def _row(
-        self, painter: QPainter, row: int, top: float, columns: list[tuple[int, int, int]], metrics: QFontMetricsF
+        self, painter: QPainter, row: int, top: int, columns: list[tuple[int, int, int]], metrics: QFontMetricsF
     ) -> None:
         table, texts = self._table, self._texts
         for place, left, wide in columns:
@@ -67,7 +67,7 @@ class RowPainter:
             if width > room:
                 static, width = texts.get(metrics.elidedText(text, Qt.TextElideMode.ElideRight, room))
             shift = _MARGIN if place in LEFT_ALIGNED else wide - _MARGIN - width
-            painter.drawStaticText(QPointF(left + shift, top), static)
+            painter.drawStaticText(int(left + shift), top, static)
 
     def _bars(
         self,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QPoint, QPointF, QRectF, QSizeF, Qt, Signal
+from PySide6.QtCore import QPoint, QRectF, QSizeF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFontMetricsF,
@@ -187,16 +187,20 @@ class TokenText(QAbstractScrollArea):
         width, height, limits = cell.width(), cell.height(), value_range(self._values)
         texts = self._texts
         texts.set_font(self.font())
-        lift = (height - 2 - QFontMetricsF(self.font()).height()) / 2
+        lift = round((height - 2 - QFontMetricsF(self.font()).height()) / 2)
         down = MARGIN - self.verticalScrollBar().value()
         places = [part.place for part in parts]
         padding, shown = tokens.tokens["is_padding"][places].tolist(), matched[places].tolist()
+        routed = [False] * len(places)
+        if self._expert is not None:
+            routed = (matched[places] & (tokens.experts[places] == self._expert).any(axis=1)).tolist()
         keys = self._keys(places, limits)
+        tall = int(height) - 2
         muted = self._theme.color("muted")
         selected = None if self._selected is None else self._selected - tokens.first
-        for part, padded, match, key in zip(parts, padding, shown, keys, strict=True):
-            place = part.place
-            x, y, wide = MARGIN + part.column * width, down + part.line * height, max(part.width, 1) * width
+        for part, padded, match, key, ours in zip(parts, padding, shown, keys, routed, strict=True):
+            x, y = int(MARGIN + part.column * width), int(down + part.line * height)
+            wide = int(MARGIN + (part.column + max(part.width, 1)) * width) - x
             color, ink = (None, muted) if padded or key is None else self._colors(key)
             if not match:
                 ink = muted
@@ -204,13 +208,13 @@ class TokenText(QAbstractScrollArea):
                     color = QColor(color)
                     color.setAlpha(DIMMED)
             if color is not None:
-                painter.fillRect(QRectF(x + 0.5, y, wide - 1, height - 2), color)
+                painter.fillRect(x, y, wide - 1, tall, color)
             painter.setPen(ink)
-            painter.drawStaticText(QPointF(x, y + lift), texts.get(part.text)[0])
-            if self._expert is not None and match and self._expert in tokens.experts[place]:
-                painter.fillRect(QRectF(x + 1, y + height - 4.5, wide - 2, 2.5), ink)
-            if selected == place:
-                box = QRectF(x, y, wide, height - 2)
+            painter.drawStaticText(x, y + lift, texts.get(part.text)[0])
+            if ours:
+                painter.fillRect(x + 1, y + tall - 3, wide - 3, 3, ink)
+            if selected == part.place:
+                box = QRectF(x, y, wide, tall)
                 painter.setPen(QPen(self._theme.color("surface"), 3))
                 painter.drawRect(box)
                 painter.setPen(QPen(self._theme.color("text"), 1.5))
