@@ -3,9 +3,8 @@
 import csv
 import io
 import json
-from itertools import pairwise
-
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
