@@ -106,6 +106,7 @@ class Window(QMainWindow):
             layout.addWidget(widget, 1 if widget is self._stack else 0)
         self.setCentralWidget(center)
         self.setStatusBar(self.status)
+        self.status.watch(self.ticker)
         self.commands.add(*window_commands(self))
         self.menus = Menus(self, self.commands)
         self.menus.add_dynamic("File/Recent files", self._fill_recent)
@@ -373,7 +374,7 @@ class Window(QMainWindow):
         self._closed = [*self._closed[1 - UNDO :], (kind, name)]
 
     def _recolor(self) -> None:
-        for part in (self.workspace, self.transport, self.messages, self.welcome):
+        for part in (self.workspace, self.transport, self.messages, self.welcome, self.status):
             part.set_theme(self.theme)
 
     def _fill_recent(self, menu: QMenu) -> None:
