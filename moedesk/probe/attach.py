@@ -184,7 +184,7 @@ class Attachment:
             self._attached = False
             _running.discard(self)
         self._end.detach()
-        if not self._tracer.stop():
+        if not self._tracer.stop(self._tracer.left_out()):
             notice(f"{self.name}: detached, but what takes its routing hangs; the last passes were dropped")
 
 

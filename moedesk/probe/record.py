@@ -139,7 +139,7 @@ class Recording:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._tracer is not None
-        left_out = self._left_out()
+        left_out = [*self._left_out(), *self._tracer.left_out()]
         self._tracer.stop(left_out)
         for line in left_out:
             notice(line)
@@ -147,7 +147,7 @@ class Recording:
             self._say_failure(self._tracer.courier.failure)
 
     def _left_out(self) -> list[str]:
-        """What the capture lacks, a line each."""
+        """Why the capture is empty, if it is."""
         lines = []
         waiting = [candidate.block_path for candidate in self.hooks.waiting]
         name = type(self.module).__name__
@@ -158,8 +158,6 @@ class Recording:
                 f"nothing was recorded: {name} ran no MoE layer that moedesk could read inside the with block "
                 f"(looked at {len(waiting)}: {waiting[0]} …)"
             )
-        if self.hooks.outside:
-            lines.append(f"{self.hooks.outside} calls of MoE layers outside a forward of the model were not recorded")
         return lines
 
     def _say_failure(self, failure: str) -> None:

@@ -78,6 +78,11 @@ class Tracer:
         """Tell the sink what is known of the model now."""
         self._describe([binding.layer for binding in self._bindings])
 
+    def left_out(self) -> list[str]:
+        """Return what the sink lacks so far, a line each."""
+        outside = self.hooks.outside
+        return [f"{outside} calls of MoE layers outside a forward of the model were not recorded"] if outside else []
+
     def stop(self, last: Sequence[str] = ()) -> bool:
         """Take the hooks off and finish the sink, ``last`` being its last notes; return whether it took everything."""
         self.hooks.detach()

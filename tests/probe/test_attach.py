@@ -18,6 +18,7 @@ from moedesk.core.errors import CaptureWarning, MoedeskError, NoMoELayersError
 from moedesk.core.live import Counters
 from moedesk.probe import courier
 from moedesk.probe.attach import attach, attached
+from moedesk.probe.routing import CallForm, read_routing
 from tests.probe.test_trace import state_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
@@ -485,6 +486,39 @@ def test_a_call_of_another_form_is_read_anew() -> None:
     for batch, (ids, weights) in zip(sink.batches, sent, strict=True):
         np.testing.assert_array_equal(batch.layers[0].experts, ids.numpy())
         np.testing.assert_array_equal(batch.layers[0].weights, weights.float().numpy())
+
+
+def test_a_call_is_only_read_by_its_places_if_it_looks_the_same() -> None:
+    hidden, ids, weights = torch.zeros(3, 4), torch.tensor([[1, 0], [2, 3], [0, 3]]), torch.rand(3, 2)
+    routing = read_routing((hidden, ids, weights), {})
+    assert routing is not None
+    form = CallForm.of((hidden, ids, weights), {}, routing)
+    assert form is not None
+    found = form.read((hidden, ids, weights), {})
+    assert found is not None
+    assert found[0] is ids
+    assert found[1] is weights
+    others: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((hidden, weights, ids), {}),
+        ((hidden, ids), {"weights": weights}),
+        ((hidden, None, weights), {}),
+        ((hidden, ids, weights, None), {}),
+        ((hidden, ids, weights[:2]), {}),
+        ((hidden, ids[:, :1], weights[:, :1]), {}),
+        ((hidden, ids.int(), weights), {}),
+        ((hidden[:0], ids[:0], weights[:0]), {}),
+    ]
+    assert [form.read(args, kwargs) for args, kwargs in others] == [None] * len(others)
+
+
+def test_a_call_outside_a_forward_of_the_model_is_said(olmoe: nn.Module) -> None:
+    sink = Gathered()
+    attachment = attach(olmoe, sink=sink)
+    with torch.no_grad():
+        olmoe(some_ids())
+        olmoe.model.layers[0].mlp(torch.zeros(1, 2, 32))
+    attachment.detach()
+    assert sink.notes == ["1 calls of MoE layers outside a forward of the model were not recorded"]
 
 
 def test_what_the_model_changes_in_place_afterwards_is_kept_as_it_was() -> None:
