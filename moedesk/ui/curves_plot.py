@@ -142,8 +142,8 @@ class Plot:
             painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
             painter.setPen(theme.color("muted"))
             top = min(max(y - line / 2, area.top() - 2), area.bottom() - line + 3)  # clear of the titles
-            box = QRectF(0, top, LEFT_WIDTH - 6, line)
-            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{value:g}")
+            text = f"{value:g}"
+            painter.drawText(QPointF(LEFT_WIDTH - 6 - metrics.horizontalAdvance(text), top + metrics.ascent()), text)
 
     def _paint_band(self, painter: QPainter) -> None:
         covered = np.isfinite(self.band[0])
