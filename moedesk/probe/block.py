@@ -103,7 +103,7 @@ def blocks_of(groups: Sequence[LayerGroup]) -> list[Block]:
 
 def numpy_of(tensor: Tensor) -> np.ndarray:
     """Return the array behind a tensor that has arrived on the host."""
-    return tensor.detach().cpu().numpy()
+    return tensor.numpy() if tensor.is_cpu and not tensor.requires_grad else tensor.detach().cpu().numpy()
 
 
 def _layer(block: Block, i: int) -> Block:

@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 from moedesk.core.batch import RouteBatch
@@ -22,6 +22,11 @@ SHED_BYTES = 64 << 20
 """Of a live model, passes above this are only counted …"""
 DROP_BYTES = 2 * SHED_BYTES
 """… and above this left out."""
+GATHER_SECONDS = 0.01
+"""How long short passes gather. The model's thread and this one take the interpreter's lock from one another in every operation
+while both work; in turns of several passes that happens less often."""
+LONG_BYTES = 1 << 20
+"""A pass of this size is worked on at once."""
 CLOSE_SECONDS = 2.0
 """A live model is let go without what a sink that hangs didn't take in this time."""
 
@@ -74,7 +79,7 @@ class Courier:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._given = self._done = 0  # bytes; each is written by one thread
         self._passes_given = self._passes_done = 0
-        self._eased = threading.Event()
+        self._eased, self._hurry = threading.Event(), threading.Event()
         self._last: Sequence[str] = ()
         self._failure: str | None = None
         self._process = os.getpid()
@@ -155,6 +160,7 @@ class Courier:
     def end(self, last: Sequence[str] = ()) -> None:
         """Ask for the same and return at once; a finalizer may call it."""
         self._last = self._last or last
+        self._hurry.set()
         self._jobs.put(None)
 
     def _put(self, job: "_Job") -> None:
@@ -170,7 +176,7 @@ class Courier:
 
     def _run(self) -> None:
         try:
-            while (job := self._jobs.get()) is not None:
+            while (job := self._next()) is not None:
                 if self.failure is None:
                     self._attempt(job.work)
                 self._done += job.nbytes
@@ -184,6 +190,16 @@ class Courier:
             self._attempt(self._tell)
         finally:
             self._sink.close()
+
+    def _next(self) -> "_Job | None":
+        """Wait for a job; after a pause for one that had to be waited for, so that those of short passes gather."""
+        try:
+            return self._jobs.get_nowait()
+        except Empty:
+            job = self._jobs.get()
+        if job is not None and job.nbytes < LONG_BYTES:
+            self._hurry.wait(GATHER_SECONDS)
+        return job
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:

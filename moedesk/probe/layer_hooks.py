@@ -18,6 +18,9 @@ from moedesk.probe.tap import Current, Event, own, recomputing
 
 Integers = Callable[[Tensor], Tensor]
 
+FEW = 64
+"""Rows up to which ids on the host are copied as they are; to convert them here costs the model more than it saves."""
+
 _SMALL: dict[int, Integers] = {1: Tensor.char, 2: Tensor.short, 4: Tensor.int}
 """Conversions to integers of so many bytes; twice as fast as ``Tensor.to``."""
 
@@ -79,7 +82,8 @@ def _before_experts(binding: Binding, current: Current, cost: Cost) -> Callable[
                 weights = weights.detach().masked_fill(ids < 0, 0)
         else:
             choice, weights = found
-        ids = _SMALL[small](choice) if choice.itemsize != small else choice.clone()
+        few = choice.shape[0] <= FEW and choice.is_cpu
+        ids = choice.clone() if few or choice.itemsize == small else _SMALL[small](choice)
         if tap.room is Room.EVERYTHING:
             logits, bias = tap.logits.pop(path, (None, None))
             weights = weights.detach().clone() if weights.requires_grad else weights.clone()

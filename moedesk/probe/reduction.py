@@ -4,14 +4,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from moedesk.core.columns import expert_dtype
+from moedesk.probe import small_reduction
 from moedesk.probe.ranking import entropies, margins
 from moedesk.probe.scout import Binding, to_logits
 
 if TYPE_CHECKING:
     from moedesk.probe.tap import Event
+
+_INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32}
 
 SERIAL = 32768
 """Elements up to which PyTorch works in the calling thread (``at::internal::GRAIN_SIZE``): with more, the courier would take
@@ -73,7 +78,10 @@ def _alike(events: Iterable["Event"]) -> list[list["Event"]]:
 
 def _reduce(events: Sequence["Event"], keep_logits: bool) -> LayerGroup:
     bindings = tuple(event.binding for event in events)
-    ids = _stack([event.ids for event in events])
+    given = [event.logits for event in events if event.logits is not None]
+    if small_reduction.is_small([event.ids for event in events], given, bindings[0].rule):
+        return _reduce_small(bindings, events, given, keep_logits)
+    ids = _stack([event.ids for event in events], _INTEGERS[expert_dtype(bindings[0].layer.experts).name])
     weights = [event.weights for event in events if event.weights is not None]
     if not weights:
         return LayerGroup(bindings, ids)
@@ -90,6 +98,29 @@ def _reduce(events: Sequence["Event"], keep_logits: bool) -> LayerGroup:
         return LayerGroup(*columns, *_in_parts(bindings[0], ids, logits, bias, keep_logits))
     entropy, margin, values = _entropy_and_margin(bindings[0], ids, _stack(logits), bias)
     return LayerGroup(*columns, entropy, margin, values if keep_logits else None)
+
+
+def _reduce_small(
+    bindings: tuple[Binding, ...], events: Sequence["Event"], logits: Sequence[Tensor], keep_logits: bool
+) -> LayerGroup:
+    """The same in NumPy; tensors around its arrays share their memory."""
+    rows, binding = events[0].ids.shape[0], bindings[0]
+    ids = np.array([event.ids.numpy() for event in events], expert_dtype(binding.layer.experts))
+    weights = [event.weights for event in events if event.weights is not None]
+    columns: list[np.ndarray | None] = [small_reduction.stack(weights, rows) if weights else None, None, None, None]
+    if weights and logits:
+        values = small_reduction.stack(logits, rows)
+        if binding.probabilities:
+            values = to_logits(torch.from_numpy(values)).numpy()
+        columns[1], shares = small_reduction.entropies(values)
+        if binding.rule is not None:
+            biases = [event.bias for event in events if event.bias is not None]
+            bias = small_reduction.stack(biases, 1) if biases else None
+            columns[2] = small_reduction.margins(small_reduction.scores(binding.rule, values, bias, shares), ids)
+        columns[3] = values if keep_logits else None
+    return LayerGroup(
+        bindings, torch.from_numpy(ids), *(None if column is None else torch.from_numpy(column) for column in columns)
+    )
 
 
 def _entropy_and_margin(

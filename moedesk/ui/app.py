@@ -72,6 +72,8 @@ def run(
         The exit code.
     """
     application = make_application()
+    # The link's, the writer's and the worker's threads give the interpreter's lock up to the GUI's ten times as soon as usual.
+    sys.setswitchinterval(0.0005)
     settings = Settings()
     window = make_window(settings, mode=opengl_mode, theme=theme)
     log = CrashLog(window.messages.show_message)
