@@ -17,7 +17,7 @@ SAY_FOR = 6000  # milliseconds
 PERIOD = 250  # milliseconds: numbers that change faster can't be read
 OVERHEAD_HINT = (
     "Time the model's thread spent in moedesk's hooks ÷ time of the passes, hooks included;\n"
-    "and the same time ÷ passes ÷ MoE layers"
+    "and the same time ÷ passes ÷ MoE layers. The first pass counts too, in which the layers are found"
 )
 
 
