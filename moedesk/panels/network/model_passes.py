@@ -72,7 +72,7 @@ def duration_text(ns: float) -> str:
         return "0"
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if abs(ns) >= size or unit == "µs":
-            digits = 0 if abs(ns) >= 100 * size else 1 if abs(ns) >= 10 * size else 2
+            digits = 0 if abs(ns) >= 99.95 * size else 1 if abs(ns) >= 9.995 * size else 2
             return f"{ns / size:,.{digits}f} {unit}"
     raise AssertionError
 
