@@ -160,6 +160,11 @@ class Attachment:
         return self._tracer.cost.passes
 
     @property
+    def handed_over(self) -> int:
+        """Passes that the sink got or will get: all but those dropped on the way to it."""
+        return self._tracer.cost.passes - self._tracer.cost.dropped
+
+    @property
     def counters(self) -> Counters:
         """What ran, what was left out, what it cost."""
         return self._tracer.counters

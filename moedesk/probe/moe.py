@@ -222,7 +222,7 @@ class Moe:
         if attachment is None or tally is None or attachment is not self.attachment:
             return result
         picture = None
-        if tally.wait(attachment.passes - attachment.counters.dropped, ARRIVAL_SECONDS):
+        if tally.wait(attachment.handed_over, ARRIVAL_SECONDS):
             picture = _picture(difference(tally.counts(), before))
         return replace(result, passes=attachment.passes - passes, picture=picture)
 

@@ -97,6 +97,11 @@ class Rule:
         text = self.transform + ("+bias" if self.biased else "")
         return f"{text}, {self.kept} of {self.groups} groups" if self.groups else text
 
+    @property
+    def is_softmax(self) -> bool:
+        """Whether the score is softmax(logits) and nothing else."""
+        return self.transform == "softmax" and not self.biased and not self.groups
+
     def scores(self, logits: Tensor, bias: Tensor | None, shares: Tensor | None = None) -> Tensor:
         """Return the (…, E) scores for (…, E) float32 logits and a bias that broadcasts to them.
 
@@ -114,18 +119,18 @@ class Rule:
         return grouped.masked_fill(~kept.unsqueeze(-1), self.masked).flatten(-2)
 
 
-def entropies(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (…,) entropies of softmax(logits) in nats, and the (…, E) softmax; one exponential for both.
+def entropies(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (…,) entropies of softmax(logits) in nats, and what they are made of: (…, E) powers and their (…,) totals.
 
-    An expert with logit -inf has no share; NaN and +inf give NaN. Made of operations that PyTorch runs in the calling thread as
-    long as they are small, as its own softmax doesn't.
+    Softmax is powers ÷ totals; who needs a few of its values only saves the division. An expert with logit -inf has no share; NaN
+    and +inf give NaN. Made of operations that PyTorch runs in the calling thread as long as they are small, as its own softmax
+    doesn't, and as few of them as it takes: each reads all logits once more.
     """
-    below = logits - logits.amax(-1, keepdim=True)
-    shares = below.exp()
-    total = shares.sum(-1, keepdim=True)
-    shares /= total
-    # -Σ p·log p, where log p = below - log Σ exp(below)
-    return total.squeeze(-1).log() - below.clamp_(min=-1e4).mul_(shares).sum(-1), shares
+    below = (logits - logits.amax(-1, keepdim=True)).clamp_(min=-1e4)
+    powers = below.exp()
+    totals = powers.sum(-1)
+    # -Σ p·log p with p = power / total and log p = below - log total
+    return totals.log() - torch.linalg.vecdot(powers, below) / totals, powers, totals
 
 
 def margins(scores: Tensor, ids: Tensor) -> Tensor:

@@ -128,10 +128,14 @@ def _entropy_and_margin(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """(L, N) entropy and margin and (L, N, E) float32 logits."""
     values = to_logits(values) if binding.probabilities else values.float()
-    entropy, shares = entropies(values)
-    if binding.rule is None:
+    entropy, powers, totals = entropies(values)
+    rule = binding.rule
+    if rule is None:
         return entropy, None, values
-    return entropy, margins(binding.rule.scores(values, bias, shares), ids.long()), values
+    if rule.is_softmax:
+        return entropy, margins(powers, ids.long()) / totals, values
+    shares = powers.div_(totals.unsqueeze(-1)) if rule.transform == "softmax" else None
+    return entropy, margins(rule.scores(values, bias, shares), ids.long()), values
 
 
 def _in_parts(

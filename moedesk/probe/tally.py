@@ -50,7 +50,8 @@ class Tally:
         self._sink.describe(model)
 
     def append(self, batch: RouteBatch) -> None:
-        """Count one pass and hand it on."""
+        """Hand one pass on, then count it: who waits for the count knows what became of the pass."""
+        self._sink.append(batch)
         with self._change:
             for routes in batch.layers:
                 sums = self._counts.get(routes.layer)
@@ -60,7 +61,6 @@ class Tally:
                     sums += routes.counts
             self._passes += 1
             self._change.notify_all()
-        self._sink.append(batch)
 
     def note(self, line: str) -> None:
         """Hand on one line that says what is missing or special."""

@@ -82,7 +82,8 @@ def test_a_vector_beside_the_router_that_is_not_used_is_no_bias() -> None:
 
 def test_entropy_with_experts_that_have_no_share() -> None:
     logits = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf], [1.0, 1.0, 1.0, 1.0], [0.0, torch.nan, 0.0, 0.0]])
-    got, shares = entropies(logits)
+    got, powers, totals = entropies(logits)
+    shares = powers / totals.unsqueeze(-1)
     torch.testing.assert_close(got[:2], torch.tensor([math.log(2), math.log(4)]))
     assert math.isnan(got[2])
     torch.testing.assert_close(shares[0], torch.tensor([0.5, 0.5, 0.0, 0.0]))
