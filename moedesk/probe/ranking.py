@@ -147,12 +147,19 @@ def margins(scores: Tensor, ids: Tensor) -> Tensor:
     ids : (…, k) int64
         -1 where a slot was dropped.
     """
-    dropped = ids.amin(-1) < 0
-    ids = ids.clamp(min=0)
+    whole = ids.is_cpu and bool((ids >= 0).all())  # on a GPU to ask would be to wait
+    dropped = None if whole else _least(ids) < 0
+    ids = ids if whole else ids.clamp(min=0)
     chosen = scores.gather(-1, ids)
     excluded = torch.full_like(chosen, float("-inf"))  # five times as fast as scattering a number
     other = scores.scatter_(-1, ids, excluded).amax(-1)
-    return torch.where(dropped | (other == float("-inf")), torch.nan, chosen.amin(-1) - other)
+    unknown = other == float("-inf")
+    return torch.where(unknown if dropped is None else unknown | dropped, torch.nan, _least(chosen) - other)
+
+
+def _least(values: Tensor) -> Tensor:
+    """Return the (…,) least of the last, short axis; PyTorch is several times as fast over an axis that is not the last."""
+    return values.transpose(-1, -2).contiguous().amin(-2) if values.ndim > 1 else values.amin(-1)
 
 
 @dataclass(frozen=True)
