@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -255,7 +255,5 @@ def _shape(model: ModelInfo) -> list[tuple[str, int, int, str]]:
 
 
 def _since(now: Counters, before: Counters) -> Counters:
-    left_out = {
-        name: getattr(now, name) - getattr(before, name) for name in ("passes", "shed", "dropped", "dropped_tokens")
-    }
-    return replace(now, **left_out)
+    grown = {field.name: getattr(now, field.name) - getattr(before, field.name) for field in fields(Counters)}
+    return replace(now, **{**grown, "queued_bytes": now.queued_bytes})
