@@ -174,6 +174,8 @@ class Transport(QWidget):
 
     def _session_changed(self, name: str) -> None:
         if name in ("cursor", "store"):
+            if self.isEnabled() != self.ready:
+                self.setEnabled(self.ready)  # the first passes of a live session
             self._ticker.wake()
             self._show()
 

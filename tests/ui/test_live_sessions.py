@@ -55,6 +55,15 @@ def test_a_live_session_is_shown_by_name_and_state(window: Window, feed: FakeFee
     feed.wait(lambda: bar.tabText(0) == "○ olmoe *")
 
 
+def test_the_replay_is_ready_with_the_first_passes(window: Window, feed: FakeFeed) -> None:
+    session = feed.attach()
+    assert not window.transport.isEnabled()
+    feed.run(session, 2)
+    assert window.transport.isEnabled()
+    window.commands.run("replay.first")
+    assert session.cursor == 0
+
+
 def test_panels_on_show_follow_and_hidden_ones_do_not(window: Window, feed: FakeFeed) -> None:
     session = feed.attach()
     window.workspace.show_panel("routes")
