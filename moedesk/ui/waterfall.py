@@ -63,6 +63,7 @@ class WaterfallView(QWidget):
         self.scene = Scene()
         self.follow = True
         self._drag: _Drag | None = None
+        self._held = False
         if opengl:
             from moedesk.ui.waterfall_opengl import OpenGLCanvas  # only where it is used
 
@@ -117,11 +118,21 @@ class WaterfallView(QWidget):
         self.scene.ring, self.scene.passes = ring, frame.passes
         self.scene.row_edges = frame.row_edges(offsets_of(model))
         self.canvas.renew()
+        self.release()
+
+    def hold(self) -> None:
+        """Keep the picture as it is until the next ``take``: what scrolls into view is drawn once, when it is known."""
+        self._held = True
+
+    def release(self) -> None:
+        """Draw again what changed meanwhile."""
+        self._held = False
         self._redraw()
 
     def take(self, first: int, last: int) -> None:
         """Show columns that were put into the ring."""
         self.canvas.take(first, last)
+        self.release()
 
     def set_marks(self, layer: int | None, expert: int | None, pass_id: int | None) -> None:
         """Mark the selected layer or expert, and pass."""
@@ -151,7 +162,7 @@ class WaterfallView(QWidget):
         """Take over new colours."""
         self.scene.theme = theme
         self.canvas.renew()
-        self._redraw()
+        self.release()
 
     def set_follow(self, follow: bool) -> None:
         """Keep the newest pass at the right edge, or stay."""
@@ -204,9 +215,15 @@ class WaterfallView(QWidget):
         y = (self.scene.y(row) + self.scene.y(row + 1)) / 2
         return QPoint(int(self.viewport.x(pass_id + 0.5) / ratio), int(y / ratio))
 
+    @property
+    def held(self) -> bool:
+        """Whether the picture waits for columns."""
+        return self._held
+
     def _redraw(self) -> None:
-        for part in (self.canvas, self.row_axis, self.pass_strip):
-            part.update()
+        if not self._held:
+            for part in (self.canvas, self.row_axis, self.pass_strip):
+                part.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Fill the margins."""

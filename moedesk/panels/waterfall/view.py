@@ -119,11 +119,15 @@ class WaterfallPanel(Panel):
             self.waterfall.set_brush(session.window)
         if changed & {"store", "cursor"}:
             self.waterfall.set_cursor(session.cursor)
-        self.curves.update()
+        if not self.waterfall.held:
+            self.curves.update()
 
     def _grown(self) -> None:
         store, view = self.session.store, self.waterfall
         first_time = not view.scene.end
+        grown = store.n_passes > view.scene.end
+        if grown and self.session.live is not None and view.follow and self.feed.ring is not None:
+            view.hold()
         view.set_extent(store.model, store.n_passes)
         if self.automatic and view.follow:
             if self.session.live is not None:
@@ -168,6 +172,7 @@ class WaterfallPanel(Panel):
 
     def _failed(self, error: Exception) -> None:
         self.caption.setText(f"The routing could not be read: {error}")
+        self.waterfall.release()
 
     def _show_curves(self) -> None:
         frame = self.feed.frame
