@@ -159,6 +159,17 @@ def test_a_lost_kernel_keeps_its_session_when_the_next_one_attaches(desk: Desk) 
     assert [session.store.n_passes for session in desk.sessions] == [3, 0]
 
 
+def test_why_a_kernel_went_is_said_once_it_is_known(desk: Desk) -> None:
+    detached, lost = desk.attach(1), desk.attach(2, name="mixtral")
+    desk.feed.ended(1)
+    desk.feed.lost("the connection is gone")
+    desk.feed.explain("The kernel was killed (SIGKILL)")
+    detached.publish()
+    lost.publish()
+    assert lost.ended == "The kernel was killed (SIGKILL)"
+    assert "detached" in detached.ended, "this one had ended before"
+
+
 def test_clear_goes_on_with_model_and_texts_but_without_passes(desk: Desk) -> None:
     stream = desk.attach(1)
     desk.feed.texts(1, np.arange(50, dtype=np.int64), [f"t{n} ".encode() for n in range(50)])
