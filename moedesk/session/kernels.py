@@ -92,11 +92,6 @@ class Kernels:
             if stream in feed.streams:
                 self._jobs.latest(f"forget:{id(stream)}", lambda _, feed=feed: feed.forget(stream), lambda _: None)  # type: ignore[misc]
 
-    @property
-    def streams(self) -> list[LiveStream]:
-        """Every stream that a session shows."""
-        return [stream for feed in self._feeds.values() for stream in feed.streams]
-
     def shut_down(self) -> None:
         """End every kernel; waits for them."""
         self._jobs.close()

@@ -71,7 +71,9 @@ class LiveStream:
         self._counters = self.counters
         self._ended = self.ended
         self._received = 0
-        self._before = Counters()  # what happened before the app connected
+        self._raw = self._before = (
+            Counters()
+        )  # as sent; what happened before the app connected, or before this capture began
         self._listening = False  # no pass came since the model was attached
         self.detached = False
         """Whether the user detached the model, so that the next one may take its place."""
@@ -90,7 +92,7 @@ class LiveStream:
         self.store.name = name.rstrip("/").rpartition("/")[2] or name  # of a path or org/model, what a tab has room for
         self._first_sequence = self._sequences
         self.detached = False
-        self._before = Counters()
+        self._raw = self._before = Counters()
         self._listening = True
         self._say_ended("")
 
@@ -137,6 +139,7 @@ class LiveStream:
         if self._listening and counters.passes and counters != self._before:
             self._before = counters
             self._writer.note(f"{counters.passes:,} passes ran before this app was connected")
+        self._raw = counters
         self._counters = _since(counters, self._before)
         self._ask()
 
@@ -151,6 +154,7 @@ class LiveStream:
             other.describe(self._model)
         if self._texts:
             other.add_texts(np.fromiter(self._texts, np.int64), list(self._texts.values()))
+        other._before = other._raw = self._raw
         other.number, self.number = self.number, None
 
     def _say_ended(self, why: str) -> None:

@@ -79,7 +79,8 @@ def run(
     log = CrashLog(window.messages.show_message)
     probe = opengl.Probe(window)
     probe.answered.connect(lambda answer: _answered(window, opengl_mode, answer))
-    # Qt's loop would not let a Python handler run before the next event; captures are only read, so nothing is lost.
+    # Qt's loop would not let a Python handler run before the next event. Captures are only read, and what a live session has not
+    # saved is offered at the next start.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     for path in files:
         window.files.open(path)

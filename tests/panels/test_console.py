@@ -25,25 +25,9 @@ from moedesk.session.kernel import Kernel, KernelState
 from moedesk.ui.color import contrast
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.theme import DARK, LIGHT, THEMES, Theme
-from tests.support.kernels import PATIENCE, own_ipython, wait_for  # noqa: F401
+from tests.support.kernels import PATIENCE, Receiver, own_ipython, wait_for  # noqa: F401
 from tests.support.leftovers import settle
 from tests.support.stage import NotingShell
-
-
-class Receiver:
-    """Passes on what a kernel must know, as the app's receiver does."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-
-    def answered(self, request: int, text: str, ok: bool) -> None:
-        self._kernel.answer(request, text, ok)
-
-    def lost(self, reason: str) -> None:
-        self._kernel.link_lost(reason)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
 
 
 class OneDesk:

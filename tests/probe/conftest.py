@@ -1,5 +1,7 @@
 """Models are built once a session; a recording leaves no trace on them, so tests can share them."""
 
+import threading
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -7,8 +9,10 @@ import pytest
 import transformers
 from torch import nn
 
+from moedesk.probe.attach import attached
 from moedesk.probe.load import load
 from tests.support.families import build
+from tests.support.sinks import Blocked
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -29,3 +33,24 @@ def olmoe(family: Any) -> nn.Module:
 def sample() -> tuple[nn.Module, Any]:
     """The shipped model and its tokenizer."""
     return load("sample")
+
+
+@pytest.fixture
+def blocked() -> Iterator[Blocked]:
+    """A sink that takes no pass until the test ends, or lets it go."""
+    sink = Blocked()
+    yield sink
+    sink.free.set()
+    for thread in threading.enumerate():
+        if thread.name == "moedesk-courier":
+            thread.join()
+
+
+@pytest.fixture
+def nothing_stays_attached() -> Iterator[None]:
+    """Fail when a test leaves a model attached."""
+    yield
+    left = attached()
+    for attachment in left:
+        attachment.detach()
+    assert not left

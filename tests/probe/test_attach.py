@@ -1,7 +1,7 @@
 """Live attachments: what arrives is what the model routed, the model is left alone, and nothing makes it wait."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,7 @@ from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
 from tests.support.sinks import Blocked, Counted
 
-
-@pytest.fixture
-def blocked() -> Iterator[Blocked]:
-    sink = Blocked()
-    yield sink
-    sink.free.set()
-    for thread in threading.enumerate():
-        if thread.name == "moedesk-courier":
-            thread.join()
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_attached() -> Iterator[None]:
-    yield
-    left = attached()
-    for attachment in left:
-        attachment.detach()
-    assert not left
+pytestmark = pytest.mark.usefixtures("nothing_stays_attached")
 
 
 def test_what_arrives_is_what_the_models_own_routers_said(sample: tuple[nn.Module, Any]) -> None:

@@ -3,7 +3,6 @@
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,26 +18,9 @@ from moedesk.probe.routing import CallForm, read_routing
 from tests.probe.test_trace import state_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
-from tests.support.sinks import Blocked, Counted
+from tests.support.sinks import Counted
 
-
-@pytest.fixture
-def blocked() -> Iterator[Blocked]:
-    sink = Blocked()
-    yield sink
-    sink.free.set()
-    for thread in threading.enumerate():
-        if thread.name == "moedesk-courier":
-            thread.join()
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_attached() -> Iterator[None]:
-    yield
-    left = attached()
-    for attachment in left:
-        attachment.detach()
-    assert not left
+pytestmark = pytest.mark.usefixtures("nothing_stays_attached")
 
 
 @pytest.mark.parametrize("earlier", [0, 1])

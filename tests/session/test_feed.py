@@ -186,6 +186,18 @@ def test_clear_goes_on_with_model_and_texts_but_without_passes(desk: Desk) -> No
     assert session.store.token_text([7]) == ["t7 "]
 
 
+def test_clear_forgets_what_was_dropped_before(desk: Desk) -> None:
+    stream = desk.attach(1)
+    desk.run(1, range(1))
+    desk.feed.counted(1, Counters(passes=9, dropped=2, dropped_tokens=10))
+    desk.feed.begin_anew(stream)
+    (new,) = desk.feed.streams
+    desk.run(1, range(1))
+    desk.feed.counted(1, Counters(passes=12, dropped=3, dropped_tokens=15))
+    new.publish()
+    assert (new.counters.passes, new.counters.dropped) == (3, 1)
+
+
 def test_a_tick_is_asked_for_once_until_it_comes(desk: Desk) -> None:
     stream = desk.attach(1)
     stream.publish()

@@ -19,27 +19,12 @@ from tests.support.kernels import (  # noqa: F401
     PATIENCE,
     Line,
     Notebook,
+    Receiver,
     bare_python,
     own_ipython,
     python_with_moedesk,
     script,
 )
-
-
-class Receiver:
-    """Passes on what a kernel must know, as the app's receiver does."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-
-    def answered(self, request: int, text: str, ok: bool) -> None:
-        self._kernel.answer(request, text, ok)
-
-    def lost(self, reason: str) -> None:
-        self._kernel.link_lost(reason)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
 
 
 class Seen:

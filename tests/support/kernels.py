@@ -17,6 +17,7 @@ from jupyter_client.connect import write_connection_file
 from moedesk.link.connection import Channel, read_connection
 from moedesk.link.ending import Ending
 from moedesk.link.kernel_process import KernelProcess
+from moedesk.session.kernel import Kernel
 
 # A C call waits for a lock that it has itself, and does not let go of the interpreter meanwhile.
 DEADLOCK = """
@@ -34,6 +35,22 @@ def own_ipython(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         yield
+
+
+class Receiver:
+    """Passes on what a kernel must know, as the app's receiver does."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def answered(self, request: int, text: str, ok: bool) -> None:
+        self._kernel.answer(request, text, ok)
+
+    def lost(self, reason: str) -> None:
+        self._kernel.link_lost(reason)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
 
 
 class Watched:

@@ -22,7 +22,7 @@ from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.heatmap import HeatmapExtent, HeatmapView
 from moedesk.ui.heatmap_rows import HeatmapRows
-from moedesk.ui.load_legend import LoadLegend
+from moedesk.ui.measure_legend import MeasureLegend
 from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.theme import Theme
 
@@ -54,7 +54,7 @@ class Overview(QWidget):
         self.help.clicked.connect(self._show_help)
         self.caption = ElidedLabel()
         self.readout = ElidedLabel()
-        self.legend = LoadLegend()
+        self.legend = MeasureLegend()
         self.brush_button = QToolButton()
         self.brush_button.setToolTip("Show all passes again (double-click below the picture)")
         self.brush_button.hide()

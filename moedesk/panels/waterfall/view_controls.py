@@ -7,8 +7,8 @@ from moedesk.analysis.balance import BALANCE
 from moedesk.analysis.load import METRICS
 from moedesk.analysis.waterfall_measure import MEASURES
 from moedesk.panels.waterfall.model import WINDOWS, window_help, window_title
+from moedesk.ui.measure_legend import MeasureLegend
 from moedesk.ui.theme import Theme
-from moedesk.ui.waterfall_legend import WaterfallLegend
 
 HELP = """Click an expert to select it; double-click to zoom into its layer and back.
 Wheel zooms the passes (Ctrl: experts, Shift: scrolls), drag moves; scrolled back, new passes wait at the right.
@@ -55,7 +55,7 @@ class Controls(QWidget):
         self.help.setText("?")
         self.help.setToolTip(HELP)
         self.help.setAccessibleName("How to use the picture")
-        self.legend = WaterfallLegend()
+        self.legend = MeasureLegend()
         row = QHBoxLayout(self)
         row.setContentsMargins(6, 2, 8, 0)
         row.addWidget(QLabel("Colour by"))

@@ -1,4 +1,4 @@
-"""What the colours of a waterfall mean."""
+"""What the colours of a heat map or a waterfall mean."""
 
 import numpy as np
 from PySide6.QtCore import QRectF, QSize, Qt
@@ -12,8 +12,8 @@ BAR = 150
 SWATCH = 12
 
 
-class WaterfallLegend(QWidget):
-    """A colour bar of a measure, and the two cells beside it: no tokens for the expert, or no value."""
+class MeasureLegend(QWidget):
+    """A colour bar of a measure, load ÷ uniform share at first; beside it the cells without tokens, and without a value."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
