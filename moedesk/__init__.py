@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moedesk.capture.open import open_capture as open
     from moedesk.core.errors import MoedeskError
+    from moedesk.probe.adapter import Adapter, Routing
     from moedesk.probe.attach import attach
+    from moedesk.probe.declare import adapter
     from moedesk.probe.record import record
 
 __version__ = "0.1.0"
-__all__ = ["MoedeskError", "__version__", "attach", "open", "record"]
+__all__ = ["Adapter", "MoedeskError", "Routing", "__version__", "adapter", "attach", "open", "record"]
 
 _PUBLIC = {
+    "Adapter": "moedesk.probe.adapter:Adapter",
+    "Routing": "moedesk.probe.adapter:Routing",
+    "adapter": "moedesk.probe.declare:adapter",
     "attach": "moedesk.probe.attach:attach",
     "open": "moedesk.capture.open:open_capture",
     "record": "moedesk.probe.record:record",

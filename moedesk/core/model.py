@@ -34,6 +34,13 @@ class LayerInfo:
         Module paths of router and experts; an empty router path if the routing has no module of its own.
     place : int
         Place in ``ModelInfo.layers``.
+    adapter : str
+        Name of the adapter that reads it; empty for the generic rule.
+    selection : str
+        ``token choice``; ``expert choice`` (each expert picks its tokens); ``soft`` (every token goes to all experts, by weight);
+        ``hash`` (a table of token ids).
+    identity : int
+        How many of the experts, the last ones, return their input unchanged.
     """
 
     path: str
@@ -47,6 +54,9 @@ class LayerInfo:
     router_path: str = ""
     experts_path: str = ""
     place: int = 0
+    adapter: str = ""
+    selection: str = "token choice"
+    identity: int = 0
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class BatchMaker:
         """Return the batch of a pass; waits for its copies."""
         recorded.transfer.wait()
         calls = [_arrive(call) for call in recorded.calls]
-        blocks = blocks_of([group for piece in recorded.pieces for group in piece.groups()])
+        blocks = self._sound(blocks_of([group for piece in recorded.pieces for group in piece.groups()]))
         firsts: dict[int, int] = {}
         rows: dict[str, np.ndarray] = {}
         unknown = False
@@ -96,6 +96,26 @@ class BatchMaker:
         if not recorded.full:
             rows = {stream: np.zeros(0, TOKEN) for stream in rows}
         return RouteBatch(header, rows, tuple(sorted(routes, key=lambda layer: layer.layer)))
+
+    def _sound(self, blocks: Sequence[Block]) -> list[Block]:
+        """The blocks without layers whose adapter gave ids of experts that don't exist."""
+        sound = []
+        for block in blocks:
+            experts = block.bindings[0].layer.experts
+            if block.bindings[0].adapter is None:  # the experts themselves got these ids
+                sound.append(block)
+                continue
+            wrong = np.logical_or.reduce(block.ids >= experts, axis=(1, 2))
+            for binding in (binding for binding, bad in zip(block.bindings, wrong, strict=True) if bad):
+                self.notes[
+                    f"{binding.layer.path}: some passes are left out, since its adapter {binding.layer.adapter!r} gave ids above "
+                    f"{experts - 1}"
+                ] = None
+            if not wrong.any():
+                sound.append(block)
+            elif not wrong.all():
+                sound.append(block.only(~wrong))
+        return sound
 
     def _stream_rows(self, calls: Sequence[HostCall], seen: Sequence[int], firsts: dict[int, int]) -> np.ndarray:
         """The token rows of the calls if any layer saw as many; else as many unknown rows as most layers saw."""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from moedesk.core.batch import LayerRoutes
 from moedesk.core.columns import RouteFlag
+from moedesk.probe.adapter import ABSENT
+from moedesk.probe.binding import Binding
 from moedesk.probe.reduction import LayerGroup
-from moedesk.probe.scout import Binding
 
 
 @dataclass(frozen=True)
@@ -65,27 +66,61 @@ class Block:
         """Return (L, N) ``RouteFlag`` bits."""
         flags = np.zeros(self.ids.shape[:2], np.uint8)
         if self.ids.size and self.ids.min() < 0:
-            flags[(self.ids < 0).any(-1)] |= np.uint8(RouteFlag.DROPPED)
+            flags[self._lost()] |= np.uint8(RouteFlag.DROPPED)
+            flags[self._absent()] = np.uint8(RouteFlag.ABSENT)
         for column in (self.weights, self.entropy):
             if column is not None and not np.isfinite(column).all():
                 broken = ~np.isfinite(column)
                 flags[broken.any(-1) if broken.ndim == 3 else broken] |= np.uint8(RouteFlag.NONFINITE)
         return flags
 
+    def _lost(self) -> npt.NDArray[np.bool_]:
+        """(L, N) rows that lost an expert; where experts choose, rows that none of them chose."""
+        empty = self.ids < 0
+        chosen_by_expert = self.bindings[0].layer.selection == "expert choice"
+        return np.logical_and.reduce(empty, axis=-1) if chosen_by_expert else np.logical_or.reduce(empty, axis=-1)
+
+    def _absent(self) -> npt.NDArray[np.bool_]:
+        """(L, N) rows that a layer did not see."""
+        return np.logical_or.reduce(self.ids == ABSENT, axis=-1)
+
+    def _seen(self) -> "Block":
+        """The same, as a capture has rows that a layer did not see: -1 and NaN."""
+        if not self.ids.size or self.ids.min() > ABSENT:
+            return self
+        absent = self._absent()
+        columns = (self.weights, self.entropy, self.margin, self.logits)
+        return Block(
+            self.bindings,
+            np.maximum(self.ids, -1),
+            *(
+                None if c is None else np.where(absent[..., None] if c.ndim == 3 else absent, np.float32(np.nan), c)
+                for c in columns
+            ),
+        )
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> "Block":
+        """Return the same with some of its layers, (L,)."""
+        columns = (self.ids, self.weights, self.entropy, self.margin, self.logits)
+        bindings = tuple(binding for binding, keep in zip(self.bindings, kept, strict=True) if keep)
+        ids, *others = (None if column is None else column[kept] for column in columns)
+        assert ids is not None
+        return Block(bindings, ids, *others)
+
     def routes(self, places: Sequence[int], counts: npt.NDArray[np.int64]) -> Iterator[LayerRoutes]:
         """Yield what each layer did; its arrays are views."""
-        flags = self.flags()
+        flags, seen = self.flags(), self._seen()
         unknown = np.full(self.rows, np.nan, np.float32)
         for i, place in enumerate(places):
             yield LayerRoutes(
                 place,
                 counts[i],
-                self.ids[i],
-                None if self.weights is None else self.weights[i],
-                unknown if self.entropy is None else self.entropy[i],
-                unknown if self.margin is None else self.margin[i],
+                seen.ids[i],
+                None if seen.weights is None else seen.weights[i],
+                unknown if seen.entropy is None else seen.entropy[i],
+                unknown if seen.margin is None else seen.margin[i],
                 flags[i],
-                None if self.logits is None else self.logits[i],
+                None if seen.logits is None else seen.logits[i],
             )
 
 

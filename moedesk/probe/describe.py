@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 from moedesk.probe.discovery import parent_path
-from moedesk.probe.scout import is_shared
+from moedesk.probe.parts import is_shared
 
 
 def describe_model(model: nn.Module, layers: Sequence[LayerInfo], tokenizer: Any = None) -> ModelInfo:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from moedesk.core.errors import MoedeskError, NoMoELayersError
+from moedesk.probe.adapter import Adapter
+from moedesk.probe.registry import claim, declared
 
 _CHOICE = re.compile(r"expert|index|indices|idx|ids|top_?k")
 _WEIGHT = re.compile(r"weight|prob|score|gate|gating")
@@ -28,6 +30,8 @@ class Candidate:
         Path of the module above them that is called with the tokens (``input_ids`` or ``inputs_embeds``).
     stream : str
         Name of that token stream.
+    adapter : Adapter or None
+        What reads it; None for the generic rule.
     """
 
     path: str
@@ -36,6 +40,7 @@ class Candidate:
     block: nn.Module
     stack_path: str
     stream: str
+    adapter: Adapter | None = None
 
 
 def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
@@ -52,24 +57,34 @@ def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
         )
     modules = dict(model.named_modules())
     stacks = {path for path, module in modules.items() if takes_tokens(module)}
+    claimed = claim(modules)
     found = {path for path, module in modules.items() if path and takes_routing(module)}
     found -= {path for path in found if any(other.startswith(path + ".") for other in found)}  # wrappers (PEFT)
+    found -= {path for path in found if any(inside(path, block) for block in claimed)}
     two_streams = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
     candidates = []
-    for path in found:
-        block_path = parent_path(path)
+    for path in (*found, *claimed):
+        adapter = claimed.get(path)
+        block_path = path if adapter is not None else parent_path(path)
         stack = block_path
         while stack and stack not in stacks:
             stack = parent_path(stack)
-        stream = _stream(path, two_streams)
-        candidates.append(Candidate(path, modules[path], block_path, modules[block_path], stack, stream))
+        if adapter is not None:
+            path = ".".join(filter(None, (block_path, adapter.experts)))
+        stream = (adapter and adapter.stream) or _stream(path, two_streams)
+        candidates.append(Candidate(path, modules[path], block_path, modules[block_path], stack, stream, adapter))
     if not candidates:
         raise NoMoELayersError(
             f"{type(model).__name__} has no Mixture-of-Experts layer: no module's forward takes token rows, expert ids and "
-            "weights; use a model with routed experts"
+            f"weights; use a model with routed experts{_unused()}"
         )
     order = {path: place for place, path in enumerate(modules)}
     return tuple(sorted(candidates, key=lambda candidate: order[candidate.path]))
+
+
+def inside(path: str, block_path: str) -> bool:
+    """Whether a module is in another one, or is it."""
+    return not block_path or path == block_path or path.startswith(block_path + ".")
 
 
 def choose(candidates: Sequence[Candidate], layers: LayerChoice) -> tuple[Candidate, ...]:
@@ -90,6 +105,11 @@ def choose(candidates: Sequence[Candidate], layers: LayerChoice) -> tuple[Candid
     if not chosen:
         raise MoedeskError(f"layers= chooses none of the model's MoE layers; it has {_hint(candidates)}")
     return tuple(candidate for candidate in candidates if candidate in chosen)
+
+
+def _unused() -> str:
+    names = ", ".join(repr(adapter.name) for adapter in declared())
+    return f", or moedesk.adapter(...) for your own; of those declared ({names}) none fits a module" if names else ""
 
 
 def _find(candidates: Sequence[Candidate], name: int | str) -> Candidate:

@@ -10,14 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from moedesk.probe.adapted_hooks import AdaptedHooks
+from moedesk.probe.adapted_scout import AdaptedScout
 from moedesk.probe.batch import RecordedPass
+from moedesk.probe.binding import Binding, FirstCall
 from moedesk.probe.calls import Call, CallReader
 from moedesk.probe.cost import Cost
 from moedesk.probe.courier import Courier
 from moedesk.probe.discovery import Candidate, takes_tokens
 from moedesk.probe.layer_hooks import LayerHooks
+from moedesk.probe.lookout import NO_NAMES, Lookout
+from moedesk.probe.notice import notice
 from moedesk.probe.room import Room
-from moedesk.probe.scout import NO_NAMES, Binding, FirstCall, Scout
+from moedesk.probe.scout import Scout
 from moedesk.probe.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
 
 
@@ -90,8 +95,10 @@ class Hooks:
         self._current = Current(settled=not midway)
         self._changing = threading.Lock()
         self._detached = False
+        self.refused = 0
+        """MoE layers that could not be read, or no longer."""
         self._found: list[Binding] = []
-        self._handles: list[RemovableHandle | LayerHooks] = []
+        self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks] = []
         self._passes = self._steps = 0
         self._caches = _uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
@@ -99,7 +106,7 @@ class Hooks:
             opened, closed = cost.timed(self._opener(path)), cost.timed(self._closer(path))
             self._handles.append(module.register_forward_pre_hook(opened, with_kwargs=True))
             self._handles.append(module.register_forward_hook(closed, always_call=True))
-        self._scouts = [Scout(candidate, self._bind, self._awake, cost) for candidate in candidates]
+        self._scouts = [self._scout(candidate) for candidate in candidates]
 
     @property
     def outside(self) -> int:
@@ -239,7 +246,34 @@ class Hooks:
     def _awake(self) -> bool:
         return self._running is not None and not recomputing()
 
-    def _bind(self, scout: Scout, first: FirstCall) -> None:
+    def _scout(self, candidate: Candidate) -> Lookout:
+        if candidate.adapter is None:
+            return Scout(candidate, self._bind, self._awake, self._cost)
+        return AdaptedScout(candidate, self._bind, self._refuse, self._awake, self._cost)
+
+    def _hook(self, binding: Binding) -> LayerHooks | AdaptedHooks:
+        with_logits = not self._wanted.counts_only
+        if binding.adapter is None:
+            return LayerHooks(binding, self._current, with_logits, self._cost)
+        path = binding.layer.path
+        return AdaptedHooks(
+            binding, self._current, with_logits, self._cost, lambda line: self._leave_out(path, line, " from here on")
+        )
+
+    def _refuse(self, scout: Lookout, line: str) -> None:
+        """Go on without a layer that can't be read."""
+        with self._changing:
+            if scout in self._scouts:
+                self._scouts.remove(scout)
+        self._leave_out(scout.candidate.block_path, line)
+
+    def _leave_out(self, path: str, line: str, when: str = "") -> None:
+        self.refused += 1
+        text = f"{path or 'the model'} is left out{when}: {line}"
+        self._courier.note(text)
+        notice(text)
+
+    def _bind(self, scout: Lookout, first: FirstCall) -> None:
         """Take a layer's first call into the pass, and hook the layer for the next ones."""
         binding = first.binding
         with self._changing:
@@ -248,7 +282,7 @@ class Hooks:
                 return
             self._scouts.remove(scout)
             self._found.append(binding)
-            self._handles.append(LayerHooks(binding, self._current, not self._wanted.counts_only, self._cost))
+            self._handles.append(self._hook(binding))
         tap.seen = True
         ids = small_ids(first.ids, binding.layer.experts)
         if tap.room is Room.COUNTS:

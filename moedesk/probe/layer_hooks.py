@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from moedesk.core.columns import expert_dtype
+from moedesk.probe.binding import Binding
 from moedesk.probe.cost import Cost
+from moedesk.probe.lookout import NO_NAMES
 from moedesk.probe.room import Room
 from moedesk.probe.routing import CallForm, read_routing
-from moedesk.probe.scout import NO_NAMES, Binding
 from moedesk.probe.tap import Current, Event, own, recomputing
 
 Integers = Callable[[Tensor], Tensor]

@@ -151,7 +151,9 @@ class Recording:
         lines = []
         waiting = [candidate.block_path for candidate in self.hooks.waiting]
         name = type(self.module).__name__
-        if not self.passes and not waiting:
+        if not self.passes and self.hooks.refused:
+            lines.append(f"nothing was recorded: no MoE layer of {name} could be read")
+        elif not self.passes and not waiting:
             lines.append(f"nothing was recorded: no MoE layer of {name} ran inside the with block")
         elif not self.passes:
             lines.append(

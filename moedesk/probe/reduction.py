@@ -10,8 +10,9 @@ from torch import Tensor
 
 from moedesk.core.columns import expert_dtype
 from moedesk.probe import small_reduction
+from moedesk.probe.binding import Binding
+from moedesk.probe.probabilities import to_logits
 from moedesk.probe.ranking import entropies, margins
-from moedesk.probe.scout import Binding, to_logits
 
 if TYPE_CHECKING:
     from moedesk.probe.tap import Event

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Routing:
+class ExpertsCall:
     """The arguments of one call of an experts module.
 
     Attributes
@@ -44,7 +44,7 @@ class Routing:
         return torch.where(taken.any(-1), taken.to(torch.int8).argmax(-1), -1)
 
 
-def read_routing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Routing | None:
+def read_routing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExpertsCall | None:
     """Return the routing in a call's arguments, or None if it is not an experts module's call.
 
     Names and order differ between families, shapes don't: token rows, ids and weights of the same shape, or a one-hot mask.
@@ -63,7 +63,7 @@ def read_routing(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Routing | No
             continue
         for weights in others:
             if weights.is_floating_point() and weights.shape == choice.shape[:2]:
-                return Routing(hidden, choice, weights)
+                return ExpertsCall(hidden, choice, weights)
     return None
 
 
@@ -96,7 +96,7 @@ class CallForm:
         self._top_k = choice.shape[1]
 
     @classmethod
-    def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any], routing: Routing) -> Self | None:
+    def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any], routing: ExpertsCall) -> Self | None:
         """Return the form of a call in which ``routing`` was read; None for a mask, which has to be worked out each time."""
         if routing.one_hot:
             return None

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from moedesk.core.columns import expert_dtype
+from moedesk.probe.binding import Binding
 from moedesk.probe.reduction import LayerGroup, reduce
 from moedesk.probe.room import Room
-from moedesk.probe.scout import Binding
 
 HELD_BYTES = 4 << 20
 """Held of a pass before it is reduced: all layers at once in decoding, which saves launches; a few in a long prefill."""

@@ -8,12 +8,12 @@ from torch import nn
 from moedesk.core.live import Counters
 from moedesk.core.model import LayerInfo, ModelInfo
 from moedesk.probe.batch import BatchMaker, RecordedPass
+from moedesk.probe.binding import Binding
 from moedesk.probe.cost import Cost
 from moedesk.probe.courier import Courier, Sink
 from moedesk.probe.describe import describe_model
 from moedesk.probe.discovery import Candidate
 from moedesk.probe.hooks import Hooks, Wanted
-from moedesk.probe.scout import Binding
 from moedesk.probe.tokens import token_kinds
 
 

@@ -1,0 +1,105 @@
+"""The hook of an MoE layer that an adapter reads: reads, copies, and returns; a layer that stops fitting is left out by name."""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import Any
+
+from torch import Tensor, nn
+
+from moedesk.core.columns import expert_dtype
+from moedesk.core.errors import MoedeskError
+from moedesk.probe.adapter import ABSENT, Routing
+from moedesk.probe.binding import Binding
+from moedesk.probe.cost import Cost
+from moedesk.probe.lookout import NO_NAMES
+from moedesk.probe.room import Room
+from moedesk.probe.tap import Current, Event, own, recomputing, small_integers
+
+
+class AdaptedHooks:
+    """The hook of one layer, until it is removed or a call can't be read.
+
+    Parameters
+    ----------
+    binding : Binding
+        One with an adapter.
+    current : Current
+        Says whether a pass is under way.
+    with_logits : bool
+        Whether logits are taken.
+    cost : Cost
+        Takes the time in the hook.
+    refuse : function
+        Told why a call could not be read, in one line; no more calls are read then.
+    """
+
+    def __init__(
+        self, binding: Binding, current: Current, with_logits: bool, cost: Cost, refuse: Callable[[str], None]
+    ) -> None:
+        assert binding.adapter is not None
+        self._binding, self._adapter = binding, binding.adapter
+        self._current, self._cost = current, cost
+        self._with_logits = with_logits
+        self._refuse = refuse
+        layer = binding.layer
+        itemsize = expert_dtype(layer.experts).itemsize
+        self._integers = small_integers(layer.experts)
+        self._row_bytes = layer.top_k * (itemsize + 4) + 4 * layer.experts * with_logits
+        hooked = binding.hooked
+        if self._adapter.when == "before":
+            self._handle = hooked.register_forward_pre_hook(self._before, with_kwargs=True)
+        else:
+            self._handle = hooked.register_forward_hook(self._after, with_kwargs=True)
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._handle.remove()
+
+    def _before(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
+        self._take(module, args, kwargs, None)
+
+    def _after(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        self._take(module, args, rest[0] if len(rest) > 1 else NO_NAMES, rest[-1])
+
+    def _take(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        tap = self._current.tap
+        if tap is None:
+            self._current.stray()
+            return
+        began = perf_counter_ns()
+        if recomputing():
+            return
+        tap.seen = True
+        if tap.room is Room.NOTHING:
+            return
+        try:
+            routing = self._adapter.routing(module, args, kwargs, output)
+            if routing is not None and routing.ids.numel():
+                self._check(routing)
+                tap.add(self._event(routing, tap.room), routing.ids.shape[0] * self._row_bytes)
+        except MoedeskError as error:
+            self.remove()
+            self._refuse(f"adapter {self._adapter.name!r}: {error}")
+        self._cost.hook_ns += perf_counter_ns() - began
+
+    def _check(self, routing: Routing) -> None:
+        """Whether it still has the shapes of the first call; ids out of range are found on the host."""
+        layer, slots = self._binding.layer, routing.ids.shape[-1]
+        if slots != layer.top_k:
+            raise MoedeskError(f"its ids have {slots} slots a token, before it were {layer.top_k}")
+        if routing.logits is not None and routing.logits.shape[-1] != layer.experts:
+            raise MoedeskError(
+                f"its logits have {routing.logits.shape[-1]} columns, but there are {layer.experts} experts"
+            )
+
+    def _event(self, routing: Routing, room: Room) -> Event:
+        ids = self.narrow(routing.ids)
+        if room is not Room.EVERYTHING:
+            return Event(self._binding, ids)
+        logits = None if routing.logits is None or not self._with_logits else routing.logits.clone()
+        bias = None if logits is None or self._binding.bias is None else own(getattr(*self._binding.bias))
+        return Event(self._binding, ids, routing.weights.clone(), logits, bias)
+
+    def narrow(self, ids: Tensor) -> Tensor:
+        """A copy in small integers; E stands for any id above, so that a wrong one can't turn into a right one."""
+        return ids.clamp(ABSENT, self._binding.layer.experts).to(self._integers)
