@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moedesk.capture.open import open_capture as open
+    from moedesk.analysis.opened import open_to_analyse as open
     from moedesk.core.errors import MoedeskError
     from moedesk.probe.adapter import Adapter, Routing
     from moedesk.probe.attach import attach
@@ -22,7 +22,7 @@ _PUBLIC = {
     "Routing": "moedesk.probe.adapter:Routing",
     "adapter": "moedesk.probe.declare:adapter",
     "attach": "moedesk.probe.attach:attach",
-    "open": "moedesk.capture.open:open_capture",
+    "open": "moedesk.analysis.opened:open_to_analyse",
     "record": "moedesk.probe.record:record",
     "MoedeskError": "moedesk.core.errors:MoedeskError",
     # What %load_ext and %unload_ext moedesk look for.

@@ -3,6 +3,7 @@
 import os
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 
@@ -11,9 +12,11 @@ from moedesk.capture.reader import Capture
 from moedesk.capture.schema import FORMAT, VERSION
 from moedesk.core.errors import CaptureError
 
+Kind = TypeVar("Kind", bound=Capture)
+
 
 def open_capture(path: str | PathLike[str]) -> Capture:
-    """Open a capture for reading; public as ``moedesk.open``.
+    """Open a capture for reading.
 
     A capture whose writer was killed, or is still running, opens with what was committed: ``complete`` is False and
     ``notes`` says so.
@@ -23,12 +26,17 @@ def open_capture(path: str | PathLike[str]) -> Capture:
     CaptureError
         If there is no such file, it can't be read, or it isn't a capture of a version known here.
     """
+    return open_as(path, Capture)
+
+
+def open_as(path: str | PathLike[str], kind: type[Kind]) -> Kind:
+    """Open a capture as an object of class ``kind``; else the same."""
     path = Path(path)
     _check_file(path)
     file = open_hdf5(path)
     try:
         _check_capture(file, path)
-        return Capture(file, path)
+        return kind(file, path)
     except CaptureError:
         file.close()
         raise

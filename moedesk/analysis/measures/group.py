@@ -1,0 +1,54 @@
+"""Which rows belong together: all of them, those of a pass, of a rank, or of a label."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.store import Store
+
+By = Literal["layer", "pass", "domain", "rank"]
+BY: tuple[By, ...] = get_args(By)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Names of groups, and the group of every pass.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Empty text for the only group there is.
+    of_pass : (passes,) int64 array or None
+        Place in ``names``, -1 for none; None: all in the first.
+    """
+
+    names: tuple[str, ...]
+    of_pass: npt.NDArray[np.int64] | None = None
+
+    def split(self, passes: npt.NDArray[np.integer]) -> list[tuple[int, npt.NDArray[np.bool_] | None]]:
+        """Return for rows of these passes each group that is there, and which rows are its; None for all."""
+        if self.of_pass is None:
+            return [(0, None)]
+        groups = self.of_pass[passes]
+        return [(int(group), groups == group) for group in np.unique(groups) if group >= 0]
+
+
+def groups_of(store: Store, by: By) -> Groups:
+    """Return the groups of a capture.
+
+    Raises
+    ------
+    MoedeskError
+        If the capture has nothing to group by.
+    """
+    if by == "layer":
+        return Groups(("",))
+    if by == "pass":
+        return Groups(tuple(map(str, range(store.n_passes))), np.arange(store.n_passes))
+    if by == "rank":
+        ranks, places = np.unique(store.read_passes()["rank"], return_inverse=True)
+        return Groups(tuple(map(str, ranks.tolist())), places.astype(np.int64))
+    raise MoedeskError(f"{store.name} has no labels to group by; label passes with rec.label('python') when recording")
