@@ -142,9 +142,9 @@ def takes_routing(module: nn.Module) -> bool:
 
 
 def takes_tokens(module: nn.Module) -> bool:
-    """Whether a module's forward takes a batch of token ids or of their embeddings."""
+    """Whether a module's forward takes a batch of token ids or of their embeddings, and no hidden states before them."""
     names = _arguments(module)
-    return "input_ids" in names or "inputs_embeds" in names
+    return bool(names) and names[0] != "hidden_states" and ("input_ids" in names or "inputs_embeds" in names)
 
 
 def _arguments(module: nn.Module) -> list[str]:

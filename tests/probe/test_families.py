@@ -133,52 +133,6 @@ def test_margin_and_entropy_by_brute_force(family: Any, name: str) -> None:
             assert not routes.flags.any()
 
 
-@pytest.mark.parametrize(
-    ("name", "layers", "score", "shared", "post_scale"),
-    [
-        ("olmoe", 2, "softmax", 0, 1.0),
-        ("mixtral", 2, "softmax", 0, 1.0),
-        ("qwen3_moe", 2, "softmax", 0, 1.0),
-        ("deepseek_v3", 2, "sigmoid+bias, 2 of 4 groups", 1, 1.0),
-        ("gpt_oss", 2, "logits", 0, 1.0),
-        ("qwen2_moe", 2, "softmax", 1, 1.0),
-        ("jamba", 2, "softmax", 0, 1.0),
-        ("granitemoe", 2, "logits", 0, 1.0),
-        ("glm4_moe", 1, "sigmoid+bias, 2 of 4 groups", 1, 1.0),
-        ("ernie4_5_moe", 2, "softmax+bias", 2, 1.0),
-        ("minimax", 2, "softmax", 0, 1.0),
-        ("phimoe", 2, "logits", 0, 1.0),
-        ("minimax_m2", 2, "sigmoid+bias", 0, 1.0),
-        ("lfm2_moe", 1, "sigmoid+bias", 0, 1.0),
-        ("cohere2_moe", 2, "logits", 1, 0.5),
-        ("beam", 1, "sigmoid+bias, 2 of 4 groups", 0, 2.5),
-        ("gemma4_text", 2, "softmax", 0, float("nan")),
-        ("dbrx", 2, "softmax", 0, 1.0),
-    ],
-)
-def test_the_generic_rule_reads_many_families(
-    family: Any, name: str, layers: int, score: str, shared: int, post_scale: float
-) -> None:
-    model = family(name)
-    ids = some_ids()
-    with torch.no_grad():
-        plain = model(ids).logits
-    recording, gathered = gather(model)
-    with torch.no_grad(), recording:
-        first, second = model(ids).logits, model(ids).logits
-    assert torch.equal(plain, first)
-    assert torch.equal(plain, second)
-    assert [(layer.experts, layer.top_k, layer.shared) for layer in gathered.model.layers] == [(8, 2, shared)] * layers
-    assert {layer.score for layer in gathered.model.layers} == {score}
-    np.testing.assert_equal([layer.post_scale for layer in gathered.model.layers], [post_scale] * layers)
-    for place in range(layers):
-        one, two = gathered.routes(place, 0), gathered.routes(place, 1)
-        assert one.counts.sum() == ids.numel() * 2
-        assert (one.margin > 0).all()
-        for column in ("experts", "weights", "entropy", "margin", "flags"):
-            np.testing.assert_allclose(getattr(one, column), getattr(two, column), rtol=1e-5, err_msg=column)
-
-
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm", "batched_mm"])
 def test_every_experts_implementation_is_read_alike(family: Any, implementation: str) -> None:
     model, ids = family("qwen3_moe"), some_ids()

@@ -1,0 +1,136 @@
+"""Every MoE family: what moedesk recorded, against what the model's experts were called with, its own outputs, and a replay."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.families import FAMILIES
+from tests.support.families.observed import Observed, doubled, flat, observe
+from tests.support.families.rules import published_choice
+
+EVERY = pytest.mark.parametrize("name", FAMILIES)
+
+
+@cache
+def observed(name: str) -> Observed:
+    return observe(FAMILIES[name])
+
+
+@EVERY
+def test_every_layer_that_ran_is_known_for_what_it_is(name: str) -> None:
+    run = observed(name)
+    found, expected = run.gathered.model.layers, run.family.layers
+    assert sorted(layer.experts_path for layer in found) == sorted(seen.path for seen in run.seen)
+    columns = ("experts", "top_k", "shared", "score", "stream")
+    for column in columns:
+        assert [getattr(layer, column) for layer in found] == [getattr(layer, column) for layer in expected], column
+    assert not run.gathered.notes
+
+
+@EVERY
+def test_ids_and_weights_are_those_that_the_experts_received(name: str) -> None:
+    run = observed(name)
+    for layer in run.gathered.model.layers:
+        seen = next(seen for seen in run.seen if seen.path == layer.experts_path)
+        for turn in range(2):
+            routes = run.gathered.routes(layer.place, turn)
+            np.testing.assert_array_equal(routes.experts, seen.ids)
+            np.testing.assert_array_equal(routes.weights, flat(seen.weights))
+            counts = torch.bincount(seen.ids[seen.ids >= 0], minlength=layer.experts)
+            np.testing.assert_array_equal(routes.counts, counts)
+            assert not routes.flags[(seen.ids >= 0).all(-1)].any()
+
+
+@EVERY
+def test_the_model_runs_as_without_hooks(name: str) -> None:
+    run = observed(name)
+    assert torch.equal(run.outputs[0], run.output)
+    assert torch.equal(run.outputs[1], run.output)
+
+
+@EVERY
+def test_logits_are_the_models_own(name: str) -> None:
+    run = observed(name)
+    expected = [layer.own_logits for layer in run.family.layers]
+    if run.own_logits is None:
+        assert not any(expected)
+        return
+    assert len(run.own_logits) == sum(expected)
+    layers = [layer for layer, own in zip(run.gathered.model.layers, expected, strict=True) if own]
+    for layer, own in zip(layers, run.own_logits, strict=True):
+        own = own.float()
+        if name in ("gemma4", "diffusion_gemma"):  # what they call logits are probabilities
+            own = own.log()
+        for turn in range(2):
+            np.testing.assert_allclose(run.gathered.routes(layer.place, turn).logits, own.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@EVERY
+def test_the_experts_output_is_rebuilt_from_captured_ids_and_weights(name: str) -> None:
+    """Every slot alone through the model's own experts, with weight one, times the captured weight."""
+    run = observed(name)
+    for layer in run.gathered.model.layers:
+        seen = next(seen for seen in run.seen if seen.path == layer.experts_path)
+        routes = run.gathered.routes(layer.place, 1)
+        ids, weights = torch.tensor(routes.experts).long(), torch.tensor(routes.weights)
+        rebuilt = torch.zeros_like(seen.output)
+        for slot in range(layer.top_k):
+            alone = torch.zeros_like(weights)
+            alone[:, slot] = 1
+            rebuilt += weights[:, slot : slot + 1] * seen.run(ids, alone)
+        torch.testing.assert_close(rebuilt, seen.output, rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+def test_the_score_chooses_what_was_chosen(name: str) -> None:
+    """The published rule, written again here, on the captured logits."""
+    run = observed(name)
+    for layer in run.gathered.model.layers:
+        routes = run.gathered.routes(layer.place, 1)
+        block = run.model.get_submodule(layer.path)
+        scores, chosen = published_choice(layer, routes.logits, block)
+        kept = (routes.experts >= 0).all(1)
+        np.testing.assert_array_equal(np.sort(routes.experts[kept]), np.sort(chosen[kept]))
+        best = -np.sort(-scores, axis=1)
+        margin = best[:, layer.top_k - 1] - best[:, layer.top_k]
+        np.testing.assert_allclose(routes.margin[kept], margin[kept], rtol=1e-3, atol=1e-5)
+
+
+@EVERY
+def test_the_factor_behind_the_experts_is_what_doubling_them_adds(name: str) -> None:
+    run = observed(name)
+    for layer, expected in zip(run.gathered.model.layers, run.family.layers, strict=True):
+        np.testing.assert_equal(layer.post_scale, expected.post_scale)
+        seen = next(seen for seen in run.seen if seen.path == layer.experts_path)
+        before = run.block_output(layer.path)
+        with doubled(seen.module):
+            after = run.block_output(layer.path)
+        added = (after - before).reshape(-1, after.shape[-1])
+        if np.isnan(layer.post_scale):
+            assert added.norm() > 0
+            if added.shape == seen.output.shape:
+                factor = (added * seen.output).sum() / (seen.output**2).sum()
+                assert (added - factor * seen.output).norm() > 0.1 * added.norm()
+        else:
+            torch.testing.assert_close(added, layer.post_scale * seen.output, rtol=1e-3, atol=1e-4)
+
+
+@EVERY
+def test_a_row_is_its_token(name: str) -> None:
+    """Nothing comes after the last token of a sequence, so in a causal model a change of it changes its own row only."""
+    run = observed(name)
+    for stream in run.gathered.model.streams:
+        given = {"encoder": "input_ids", "decoder": "decoder_input_ids"}.get(stream, "input_ids")
+        rows = run.gathered.batches[0].tokens[stream]
+        if given in run.arguments:
+            np.testing.assert_array_equal(rows["token_id"], run.arguments[given].flatten())
+        np.testing.assert_array_equal(rows["sequence"], np.repeat(np.arange(2), run.ids.shape[1]))
+    last = run.ids.shape[1] - 1
+    for layer in run.gathered.model.layers:
+        one, two = run.gathered.routes(layer.place, 1), run.gathered.routes(layer.place, 2)
+        changed = np.flatnonzero(~np.isclose(one.logits, two.logits, rtol=1e-3, atol=1e-4).all(1))
+        reached = {"token": [last], "sequence": range(last + 1), "batch": range(len(rows))}[run.family.reach]
+        assert last in changed
+        assert set(changed.tolist()) <= set(reached), layer.path
