@@ -82,6 +82,7 @@ class BatchMaker:
         recorded.transfer.wait()
         calls = [_arrive(call) for call in recorded.calls]
         blocks = self._sound(blocks_of([group for piece in recorded.pieces for group in piece.groups()]))
+        blocks = [_in_their_rows(block, calls) for block in blocks]
         firsts: dict[int, int] = {}
         rows: dict[str, np.ndarray] = {}
         unknown = False
@@ -167,10 +168,21 @@ _COUNTS_ONLY, _FAILED = int(PassFlag.COUNTS_ONLY), int(PassFlag.FAILED)
 _TOKENS_UNKNOWN = int(PassFlag.TOKENS_UNKNOWN)
 
 
+def _in_their_rows(block: Block, calls: Sequence[HostCall]) -> Block:
+    """A block that saw only some rows of its stream, with all of them."""
+    candidate = block.bindings[0].candidate
+    marks = [call.marks for call in calls if call.path == candidate.stack_path and call.marks is not None]
+    if candidate.pool is None or not marks:
+        return block
+    rows = (np.concatenate([part.reshape(-1) for part in marks]) != 0) == candidate.pool.marked
+    return block.scattered(rows) if np.count_nonzero(rows) == block.rows < len(rows) else block
+
+
 def _arrive(call: Call) -> HostCall:
     past = call.past if isinstance(call.past, int) else int(call.past.max())
     ids, positions, padding = (None if t is None else numpy_of(t) for t in (call.ids, call.positions, call.padding))
     return HostCall(
         call.path, call.batch, call.length, past, ids, positions, padding,
         call.cache, call.source, call.output, call.caching, call.labelled,
+        None if call.marks is None else numpy_of(call.marks),
     )  # fmt: skip

@@ -60,7 +60,8 @@ class Binding:
     def kind(self) -> object:
         """The same object for layers whose routing can be stacked and reduced together."""
         layer = self.layer
-        return _kind(self.rule, self.probabilities, layer.experts, layer.stream, layer.selection, self.adapter is None)
+        pool, generic = self.candidate.pool, self.adapter is None
+        return _kind(self.rule, self.probabilities, layer.experts, layer.stream, layer.selection, generic, pool)
 
     def placed(self, place: int) -> "Binding":
         """Return the same with the layer's place."""

@@ -99,6 +99,18 @@ class Block:
             ),
         )
 
+    def scattered(self, rows: npt.NDArray[np.bool_]) -> "Block":
+        """Return the same for as many rows as ``rows`` has, of which the layers saw those where it is true."""
+        ids = np.full((len(self.ids), len(rows), self.ids.shape[2]), ABSENT, self.ids.dtype)
+        ids[:, rows] = self.ids
+        others = []
+        for column in (self.weights, self.entropy, self.margin, self.logits):
+            wide = None if column is None else np.full((len(column), len(rows), *column.shape[2:]), np.nan, np.float32)
+            if wide is not None:
+                wide[:, rows] = column
+            others.append(wide)
+        return Block(self.bindings, ids, *others)
+
     def only(self, kept: npt.NDArray[np.bool_]) -> "Block":
         """Return the same with some of its layers, (L,)."""
         columns = (self.ids, self.weights, self.entropy, self.margin, self.logits)

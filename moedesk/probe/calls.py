@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moedesk.probe.pools import ARGUMENTS
+
 Copier = Callable[[Tensor], Tensor]
 """Takes a tensor that the caller may change later; returns one that will hold its values on the host."""
 
@@ -62,6 +64,8 @@ class Call:
         Whether a KV cache was asked for or given; None if the call doesn't say.
     labelled : bool
         Whether labels were given.
+    marks : (batch, length) int tensor or None
+        What tells the rows of ``pools`` apart.
     """
 
     path: str
@@ -76,6 +80,7 @@ class Call:
     output: int = -1
     caching: bool | None = None
     labelled: bool = False
+    marks: Tensor | None = None
 
 
 class CallReader:
@@ -108,6 +113,7 @@ class CallReader:
             call.source = self.identities.find(given.get("encoder_hidden_states"))
             call.positions = _positions(given.get("position_ids"), call, copy)
             call.padding = _padding(given.get("attention_mask"), call, copy)
+            call.marks = _marks(given, call, copy)
         return call, ids
 
     def finish(self, call: Call, output: Any, encoder: bool) -> None:
@@ -177,6 +183,14 @@ def _padding(mask: Any, call: Call, copy: Copier) -> Tensor | None:
     past = call.past if isinstance(call.past, int) else mask.shape[1] - call.length
     first = past if past + call.length <= mask.shape[1] else mask.shape[1] - call.length
     return copy(mask[:, first : first + call.length] == 0)
+
+
+def _marks(given: Mapping[str, Any], call: Call, copy: Copier) -> Tensor | None:
+    for name in ARGUMENTS:
+        marks = given.get(name)
+        if isinstance(marks, Tensor) and marks.shape == (call.batch, call.length):
+            return copy(marks)
+    return None
 
 
 def _masked_diagonal(mask: Tensor, call: Call) -> Tensor:

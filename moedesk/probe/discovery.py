@@ -9,6 +9,7 @@ from torch import nn
 
 from moedesk.core.errors import MoedeskError, NoMoELayersError
 from moedesk.probe.adapter import Adapter
+from moedesk.probe.pools import POOLS, Pool
 from moedesk.probe.registry import claim, declared
 
 _CHOICE = re.compile(r"expert|index|indices|idx|ids|top_?k")
@@ -32,6 +33,10 @@ class Candidate:
         Name of that token stream.
     adapter : Adapter or None
         What reads it; None for the generic rule.
+    around : Module or None
+        What holds the block.
+    pool : Pool or None
+        Which rows of its stream the block sees; None for all.
     """
 
     path: str
@@ -41,6 +46,8 @@ class Candidate:
     stack_path: str
     stream: str
     adapter: Adapter | None = None
+    around: nn.Module | None = None
+    pool: Pool | None = None
 
 
 def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
@@ -71,8 +78,10 @@ def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
             stack = parent_path(stack)
         if adapter is not None:
             path = ".".join(filter(None, (block_path, adapter.experts)))
-        stream = (adapter and adapter.stream) or _stream(path, two_streams)
-        candidates.append(Candidate(path, modules[path], block_path, modules[block_path], stack, stream, adapter))
+        block, around = modules[block_path], modules[parent_path(block_path)] if block_path else None
+        pool = POOLS.get((type(block).__name__, block_path.rpartition(".")[2]))
+        stream = (adapter and adapter.stream) or _stream(stack if pool else path, two_streams)
+        candidates.append(Candidate(path, modules[path], block_path, block, stack, stream, adapter, around, pool))
     if not candidates:
         raise NoMoELayersError(
             f"{type(model).__name__} has no Mixture-of-Experts layer: no module's forward takes token rows, expert ids and "
@@ -161,6 +170,8 @@ def _stream(path: str, two_streams: bool) -> str:
         return "vision"
     if any("audio" in part for part in parts):
         return "audio"
+    if any(part.startswith(("mtp", "nextn", "draft")) for part in parts):
+        return "draft"
     if two_streams:
         return "encoder" if "encoder" in parts else "decoder"
     return "main"

@@ -16,8 +16,12 @@ def is_shared(name: str) -> bool:
     return bool(_SHARED.search(name)) and not name.endswith("gate")
 
 
-def shared_experts(block: nn.Module) -> int:
-    """Return how many shared experts a block has, by its child modules and its configuration."""
+def shared_experts(block: nn.Module, around: nn.Module | None = None) -> int:
+    """Return how many shared experts a block has, by its child modules and its configuration, or those of what holds it."""
+    return _shared_in(block) or (0 if around is None else _shared_in(around))
+
+
+def _shared_in(block: nn.Module) -> int:
     for name, child in block.named_children():
         if not is_shared(name) or not any(True for _ in child.parameters()):
             continue
@@ -53,6 +57,20 @@ def count_experts(experts: nn.Module) -> int:
             if isinstance(value, int):
                 return value
     return sum(1 for _ in experts.children())
+
+
+def identity_experts(experts: nn.Module) -> int:
+    """Return how many experts, the last ones, return their input (LongCat-Flash's zero-computation experts)."""
+    number = getattr(experts, "zero_expert_num", 0)
+    return number if isinstance(number, int) else 0
+
+
+def looks_up(router: nn.Module, top_k: int) -> bool:
+    """Whether a router holds a table of expert ids for each token id (DeepSeek-V4's first layers)."""
+    return any(
+        table.ndim == 2 and table.shape[1] == top_k and not table.is_floating_point()
+        for table in router.buffers(recurse=False)
+    )
 
 
 def bias_sources(candidate: Candidate, experts: int) -> dict[str, tuple[nn.Module, str]]:

@@ -12,7 +12,15 @@ from moedesk.probe.binding import Binding, FirstCall
 from moedesk.probe.cost import Cost
 from moedesk.probe.discovery import Candidate
 from moedesk.probe.lookout import NO_NAMES, Lookout
-from moedesk.probe.parts import bias_sources, count_experts, first_tensor, is_shared, shared_experts
+from moedesk.probe.parts import (
+    bias_sources,
+    count_experts,
+    first_tensor,
+    identity_experts,
+    is_shared,
+    looks_up,
+    shared_experts,
+)
 from moedesk.probe.probabilities import are_probabilities, to_logits
 from moedesk.probe.ranking import Evidence, RankingObserver, Rule, fit_rule
 from moedesk.probe.routing import ExpertsCall, read_routing
@@ -187,22 +195,27 @@ class Scout(Lookout):
             count = int(routing.choice.shape[-1])
         rows = routing.hidden.shape[0]
         experts = self._samples.pop(candidate.path, None)
+        if block_output is not None and block_output.ndim == 1 and rows:
+            block_output = block_output.unflatten(0, (rows, -1))
         block = sample_rows(block_output, rows) if block_output is not None else None
         scale = float("nan")
         if experts is not None and block is not None and experts.shape == block.shape:
             others = [sample for sample in self._samples.values() if sample.shape == experts.shape]
             scale = measure_scale(experts, block, others, routing.hidden.dtype)
+        hashed = rule is None and router is not None and looks_up(router[1], routing.top_k)
         return LayerInfo(
             path=candidate.block_path,
             block=type(candidate.block).__name__,
             experts=count,
             top_k=routing.top_k,
-            shared=shared_experts(candidate.block),
-            score=rule.label if rule else "unknown",
+            shared=shared_experts(candidate.block, candidate.around),
+            score=rule.label if rule else "hash" if hashed else "unknown",
             stream=candidate.stream,
             post_scale=scale,
             router_path=router[0] if router else "",
             experts_path=candidate.path,
+            selection="hash" if hashed else "token choice",
+            identity=identity_experts(candidate.experts),
         )
 
 

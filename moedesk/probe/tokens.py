@@ -28,6 +28,7 @@ class HostCall:
     output: int
     caching: bool | None
     labelled: bool
+    marks: np.ndarray | None = None
 
 
 class Sequences:

@@ -10,7 +10,13 @@ SIGMOID = Layer(score="sigmoid+bias")
 BIASED = (
     Family("afmoe", (Layer(score="sigmoid+bias", shared=2),)),
     Family(
-        "deepseek_v4", (Layer(score="sqrt(softplus)+bias", shared=1),) * 2, {"mlp_layer_types": ["hash_moe", "moe"]}
+        "deepseek_v4",
+        (
+            Layer(score="hash", selection="hash", shared=1, own_logits=False),
+            Layer(score="sqrt(softplus)+bias", shared=1),
+        ),
+        {"mlp_layer_types": ["hash_moe", "moe"]},
+        note="its first layers look the experts of a token id up; their logits only weigh",
     ),
     Family("ernie4_5_moe", (Layer(score="softmax+bias", shared=2),) * 2, {"moe_layer_start_index": 0}),
     Family(
@@ -61,7 +67,7 @@ BIASED = (
     Family("lfm2_moe", (SIGMOID,), {"num_dense_layers": 1, "layer_types": ATTENTION}),
     Family(
         "longcat_flash",
-        (Layer(score="softmax+bias", experts=12, top_k=3),) * 2,
+        (Layer(score="softmax+bias", experts=12, top_k=3, identity=4),) * 2,
         {"num_layers": 2, "ffn_hidden_size": 48, "expert_ffn_hidden_size": 24, "zero_expert_num": 4, "moe_topk": 3},
     ),
     Family("minimax_m2", (SIGMOID,) * 2),

@@ -33,7 +33,7 @@ class Layer:
 
     Attributes
     ----------
-    experts, top_k, shared, score, stream, post_scale, selection, adapter
+    experts, top_k, shared, score, stream, post_scale, selection, identity, adapter
         As in ``LayerInfo``.
     own_logits : bool
         Whether the model returns this layer's logits as ``router_logits``.
@@ -46,6 +46,7 @@ class Layer:
     stream: str = "main"
     post_scale: float = 1.0
     selection: str = "token choice"
+    identity: int = 0
     adapter: str = ""
     own_logits: bool = True
 
