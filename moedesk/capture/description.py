@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
+from moedesk.core.verification import Verification
 
 T = TypeVar("T", LayerInfo, ModuleInfo)
 UNKNOWN = "unknown model"
@@ -22,6 +23,8 @@ def write_model(file: h5py.File, model: ModelInfo) -> None:
         del file["model"]
     info = {name: getattr(model, name) for name in _SCALARS}
     info["config"], info["versions"] = dict(model.config), dict(model.versions)
+    if model.verification is not None:
+        info["verification"] = model.verification.to_json()
     text = json.dumps(info, default=str, ensure_ascii=False, indent=1)
     file.create_dataset("model/info", data=np.frombuffer(text.encode("utf-8", "replace"), np.uint8), track_times=False)
     _write_rows(file, "model/layers", model.layers, LayerInfo)
@@ -36,6 +39,7 @@ def read_model(file: h5py.File) -> ModelInfo:
     return ModelInfo(
         layers=_read_rows(file["model/layers"], LayerInfo),
         modules=_read_rows(file["model/modules"], ModuleInfo),
+        verification=Verification.from_json(info.get("verification")),
         **{name: info[name] for name in _SCALARS if name in info},
     )
 

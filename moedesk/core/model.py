@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import nan
 
 from moedesk.core.errors import MoedeskError
+from moedesk.core.verification import Verification
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class ModelInfo:
         Name of the tokenizer, empty without one.
     versions : mapping
         Packages and versions it ran on.
+    verification : Verification or None
+        What the exactness self-test found; None if it was never run.
     """
 
     name: str
@@ -128,6 +131,7 @@ class ModelInfo:
     config: Mapping[str, object] = field(default_factory=dict)
     tokenizer: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    verification: Verification | None = None
 
     def layer(self, layer: "LayerInfo | str | int") -> LayerInfo:
         """Find a layer by itself, its path, or its place in ``layers`` (negative counts from the end).

@@ -7,6 +7,7 @@ from math import inf, nan
 from typing import Any, TypeVar
 
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
+from moedesk.core.verification import Verification
 from moedesk.link.protocol import LinkError
 
 T = TypeVar("T", LayerInfo, ModuleInfo)
@@ -22,6 +23,7 @@ def model_to_json(model: ModelInfo) -> bytes:
     content: dict[str, Any] = {name: getattr(model, name) for name in _SCALARS}
     content["config"], content["versions"] = dict(model.config), dict(model.versions)
     content["layers"], content["modules"] = _columns(model.layers, LayerInfo), _columns(model.modules, ModuleInfo)
+    content["verification"] = None if model.verification is None else model.verification.to_json()
     return json.dumps(content, default=str, ensure_ascii=False).encode("utf-8", "replace")
 
 
@@ -40,7 +42,8 @@ def model_from_json(text: bytes) -> ModelInfo:
         if not all(isinstance(value, _SCALARS[name]) for name, value in scalars.items()):
             raise TypeError
         layers, modules = _rows(content["layers"], LayerInfo), _rows(content["modules"], ModuleInfo)
-        return ModelInfo(layers=layers, modules=modules, **scalars)
+        verification = Verification.from_json(content.get("verification"))
+        return ModelInfo(layers=layers, modules=modules, verification=verification, **scalars)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise LinkError("a model's description that is none") from None
 

@@ -4,16 +4,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.picture import Picture
-
-if TYPE_CHECKING:
-    import torch
+from moedesk.probe.text_batch import encode, input_device, pad_id, padded
 
 SHOWN = 4
 """Texts of a batch that a repr shows."""
@@ -145,11 +143,11 @@ def run(
     texts = list(texts) if isinstance(texts, Iterable) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise MoedeskError('moe.run takes a text, or a list of texts: moe.run("def add(a, b):")')
-    prompts = [_encode(tokenizer, text, chat) for text in texts]
+    prompts = [encode(tokenizer, text, chat) for text in texts]
     two_stacks = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-    pad = _pad_id(model, tokenizer)
-    ids, mask = _padded(prompts, pad, left=not two_stacks)
-    device = _input_device(model)
+    pad = pad_id(model, tokenizer)
+    ids, mask = padded(prompts, pad, left=not two_stacks)
+    device = input_device(model)
     inputs = {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
     options = dict(options or {})
     started = time.perf_counter()
@@ -175,49 +173,6 @@ def run(
         new,
         seconds,
     )
-
-
-def _input_device(model: Any) -> "torch.device":
-    """Where token ids go: to the embedding, wherever the rest of the model lies."""
-    import torch
-
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-    owner = embedding if embedding is not None else model
-    return next((parameter.device for parameter in owner.parameters()), torch.device("cpu"))
-
-
-def _encode(tokenizer: Any, text: str, chat: bool) -> npt.NDArray[np.int64]:
-    if chat:
-        if not getattr(tokenizer, "chat_template", None):
-            raise MoedeskError("this tokenizer has no chat template; leave chat=True out")
-        said = [{"role": "user", "content": text}]
-        text = tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
-    ids = np.array(tokenizer(text, add_special_tokens=not chat).input_ids, np.int64)
-    if not len(ids):
-        raise MoedeskError(f"{text!r} has no tokens; give the model something to read")
-    return ids
-
-
-def _pad_id(model: Any, tokenizer: Any) -> int:
-    """What fills shorter rows; masked, so any id will do where a model has none."""
-    generation = getattr(model, "generation_config", None)
-    for owner, name in ((tokenizer, "pad_token_id"), (generation, "pad_token_id"), (tokenizer, "eos_token_id")):
-        value = getattr(owner, name, None)
-        if isinstance(value, int):
-            return value
-    return 0
-
-
-def _padded(
-    rows: Sequence[npt.NDArray[np.int64]], pad: int, left: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Ids and attention mask, (rows, longest). A decoder goes on at the right end, so it is padded on the left."""
-    longest = max(len(row) for row in rows)
-    ids, mask = np.full((len(rows), longest), pad, np.int64), np.zeros((len(rows), longest), np.int64)
-    for place, row in enumerate(rows):
-        span = slice(longest - len(row), None) if left else slice(len(row))
-        ids[place, span], mask[place, span] = row, 1
-    return ids, mask
 
 
 def _end_ids(given: Any) -> list[int]:

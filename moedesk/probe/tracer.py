@@ -74,6 +74,11 @@ class Tracer:
         """What ran, what was left out, what it cost."""
         return self.courier.counters
 
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """The layers found so far, in the order of their places."""
+        return tuple(self._bindings)
+
     def describe(self) -> None:
         """Tell the sink what is known of the model now."""
         self._describe([binding.layer for binding in self._bindings])
