@@ -1,6 +1,7 @@
 """Someone who has only docs/capture-format.md reads the same as ``moedesk.open``."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import moedesk
 from moedesk.capture.schema import LEVELS, ROUTE_ROWS, VERSION
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, RouteFlag, TokenKind
+from moedesk.core.verification import Check, Verdict, Verification
 from tests.support.killed import kill_once
 from tests.support.routing import Plain, random_batch, random_model
 
@@ -31,7 +33,8 @@ def run(page: str, snippet: int, path: Path, names: dict[str, object] | None = N
 
 @pytest.mark.parametrize("compress", [True, False])
 def test_a_finished_capture(tmp_path: Path, page: str, compress: bool) -> None:
-    plain = Plain(random_model(1, 16, 2))
+    tested = Verification("RandomForTests", checks=(Check("outputs", Verdict.VERIFIED, "same bits"),))
+    plain = Plain(replace(random_model(1, 16, 2), verification=tested))
     plain.grow(2, 200, 3, "main")
     path = tmp_path / "a.h5"
     with CaptureWriter(path, lambda ids: [f"⟪{i}⟫".encode() for i in ids], compress=compress) as writer:
@@ -50,6 +53,7 @@ def test_a_finished_capture(tmp_path: Path, page: str, compress: bool) -> None:
         np.testing.assert_array_equal(found["counts"], plain.counts(1).sum(axis=0))
         i, j = capture.token_span(3, 4)
         np.testing.assert_array_equal(found["routing_of_pass_3"], capture.experts(1, i, j))
+        assert found["verification"] == capture.model.verification.to_json() == tested.to_json()
         assert str(found["words"]).replace("?", "⟨-1⟩") == capture.text(0, 100)
     found["file"].close()  # type: ignore[attr-defined]
 

@@ -1,5 +1,6 @@
 """What goes into a capture comes out again, compared with plain numpy arrays kept beside it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ from moedesk.capture.reader import Capture
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import CaptureError
 from moedesk.core.model import LayerInfo, ModelInfo
+from moedesk.core.verification import Check, LayerVerification, Verdict, Verification
 from tests.support.routing import Plain, random_batch, random_model, random_modules
 
 COLUMNS = ("experts", "weights", "entropy", "margin", "flags")
@@ -271,3 +273,32 @@ def test_no_variable_length_data_and_only_standard_filters(tmp_path: Path) -> No
     for name, dtype in kinds:
         assert dtype.kind in "biufS", name
         assert h5py.check_vlen_dtype(dtype) is None, name
+
+
+def test_what_a_self_test_found_may_come_while_passes_are_written(tmp_path: Path) -> None:
+    checks = (Check("replay", Verdict.VERIFIED, "Σ w·E(x)", 1e-7, 4e-6), Check("logits", Verdict.NOT_CHECKED, "none"))
+    tested = Verification("M", "2026", "2 rows", 0.5, checks, (LayerVerification("a", "a.experts", checks),), ("note",))
+    plain = Plain(random_model(2, 16, 2))
+    path = tmp_path / "a.h5"
+    with CaptureWriter(path) as writer:
+        live = writer.live()
+        writer.describe(plain.model)
+        for number in range(8):
+            if number == 5:
+                writer.describe(replace(plain.model, verification=tested))
+            writer.append(plain.add(random_batch((19, number), plain.model, 700)))
+        writer.flush()
+        live.publish()
+        assert live.model.verification == tested
+        live.close()
+    with moedesk.open(path) as capture:
+        assert capture.model == replace(plain.model, verification=tested)
+        assert_same(capture, plain)
+
+
+def test_a_model_that_was_never_tested(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with CaptureWriter(path) as writer:
+        writer.describe(random_model())
+    with moedesk.open(path) as capture:
+        assert capture.model.verification is None

@@ -7,6 +7,7 @@ from math import isnan
 import pytest
 
 from moedesk.core.model import ModelInfo
+from moedesk.core.verification import Check, LayerVerification, Verdict, Verification
 from moedesk.link.model_json import model_from_json, model_to_json
 from moedesk.link.protocol import LinkError
 from tests.support.routing import random_model, random_modules
@@ -15,7 +16,10 @@ from tests.support.routing import random_model, random_modules
 def full_model() -> ModelInfo:
     model = random_model(3)
     layers = (replace(model.layers[0], post_scale=2.5), *model.layers[1:])
+    checks = (Check("replay", Verdict.FAILED, "ü", 1e-3, 2e-6), Check("counts", Verdict.NOT_CHECKED))
+    tested = Verification("M", layers=(LayerVerification("a", "a.experts", checks),))
     config = {"a": [1, 2.5, None, {"b": "ü"}], "n": 3}
+    model = replace(model, verification=tested)
     return replace(
         model, layers=layers, modules=random_modules(4), config=config, versions={"torch": "2"}, parameters=1 << 40
     )
@@ -39,6 +43,8 @@ def test_another_version() -> None:
     content["layers"]["news"] = [1, 2, 3]
     del content["layers"]["router_path"], content["tokenizer"]
     assert model_from_json(json.dumps(content).encode()) == full_model()
+    del content["verification"]
+    assert model_from_json(json.dumps(content).encode()) == replace(full_model(), verification=None)
 
 
 @pytest.mark.parametrize(
