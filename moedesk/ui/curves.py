@@ -10,6 +10,7 @@ from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
 from moedesk.ui.curves_plot import Curve, Plot
+from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.waterfall_axes import LEFT_WIDTH
 from moedesk.ui.waterfall_scene import Scene
 
@@ -58,7 +59,9 @@ class CurvesView(QWidget):
         self._scene = scene
         self.curves: tuple[Curve, ...] = ()
         self._pointer: QPointF | None = None
+        self._texts = StaticTexts()
         self.setMouseTracking(True)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setMinimumHeight(60)
         self.setAccessibleName("Curves of balance")
 
@@ -97,9 +100,10 @@ class CurvesView(QWidget):
         """Draw every plot."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), self._scene.theme.color("surface"))
+        self._texts.set_font(self.font())
         plots = self.plots()
         for plot in plots:
-            plot.paint(painter, self.fontMetrics())
+            plot.paint(painter, self.fontMetrics(), self._texts)
         self._shade(painter)
         painter.setPen(self._scene.theme.color("text"))
         for plot in plots:

@@ -6,11 +6,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pyqtgraph.functions as fn
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QLineF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPen, QPolygonF
 
 from moedesk.analysis.ring import ColumnRing
 from moedesk.ui.curves_scale import bounds, ticks
+from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.waterfall_axes import LEFT_WIDTH
 from moedesk.ui.waterfall_scene import Scene
 
@@ -91,8 +92,9 @@ class Plot:
         return (view.width - (view.right - middles) * view.per_pass) / self.ratio + LEFT_WIDTH
 
     def worst(self, values: npt.NDArray[np.float32]) -> int:
-        """Return the layer that is least even."""
-        return int(np.nanargmax(values) if self.curve.high_is_worse else np.nanargmin(values))
+        """Return the layer that is least even, of those that have a value."""
+        keys = values if self.curve.high_is_worse else -values
+        return int(np.where(np.isfinite(keys), keys, -np.inf).argmax())
 
     @property
     def title(self) -> str:
@@ -107,7 +109,8 @@ class Plot:
         worst = self.worst(newest)
         parts = [f"{newest[worst]:.2f}"]
         if len(newest) > 1:
-            parts = [f"median {np.median(newest[known]):.2f}", f"least even: L{worst} {newest[worst]:.2f}"]
+            median = float(self.ring["band"][self.curve.place, 1, column % self.ring.capacity])
+            parts = [f"median {median:.2f}", f"least even: L{worst} {newest[worst]:.2f}"]
         marked = self.scene.marked
         if marked is not None and marked[0] < len(newest) and marked[0] != worst and known[marked[0]]:
             parts.append(f"L{marked[0]} {newest[marked[0]]:.2f}")
@@ -116,9 +119,9 @@ class Plot:
         passes = f"pass {start:,}" if stop - start == 1 else f"passes {start:,}–{stop - 1:,}"
         return f"{self.curve.title}   {passes}: {' · '.join(parts)}"
 
-    def paint(self, painter: QPainter, metrics: QFontMetrics) -> None:
+    def paint(self, painter: QPainter, metrics: QFontMetrics, texts: StaticTexts) -> None:
         """Draw axis and lines."""
-        self._axis(painter, metrics)
+        self._axis(painter, metrics, texts)
         painter.save()
         painter.setClipRect(self.area.adjusted(0, -1, 0, 1))
         theme, marked = self.scene.theme, self.scene.marked
@@ -134,16 +137,16 @@ class Plot:
             self._line(painter, marked[0], theme.color("text"))
         painter.restore()
 
-    def _axis(self, painter: QPainter, metrics: QFontMetrics) -> None:
+    def _axis(self, painter: QPainter, metrics: QFontMetrics, texts: StaticTexts) -> None:
         theme, line, area = self.scene.theme, metrics.height(), self.area
-        for value in ticks(*self.ends, int(area.height() / (line + 4)) + 1):
-            y = float(self.y(np.array(value)))
-            painter.setPen(theme.color("grid"))
-            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
-            painter.setPen(theme.color("muted"))
+        values = ticks(*self.ends, int(area.height() / (line + 4)) + 1)
+        heights = self.y(np.array(values)).tolist()
+        painter.setPen(theme.color("grid"))
+        painter.drawLines([QLineF(area.left(), y, area.right(), y) for y in heights])
+        painter.setPen(theme.color("muted"))
+        for value, y in zip(values, heights, strict=True):
             top = min(max(y - line / 2, area.top() - 2), area.bottom() - line + 3)  # clear of the titles
-            text = f"{value:g}"
-            painter.drawText(QPointF(LEFT_WIDTH - 6 - metrics.horizontalAdvance(text), top + metrics.ascent()), text)
+            texts.draw(painter, LEFT_WIDTH - 6, top, f"{value:g}", side=1)
 
     def _paint_band(self, painter: QPainter) -> None:
         covered = np.isfinite(self.band[0])

@@ -1,22 +1,39 @@
 """A line of text that ends in … where there is no room for it; all of it is in the tooltip."""
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QAccessible, QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 
 class ElidedLabel(QLabel):
-    """A label of one line that may become narrower than its text."""
+    """A label of one line that may become narrower than its text.
+
+    Its size does not depend on the text. ``QLabel.setText`` would have the whole window laid out anew all the same, so the text is
+    kept here, and Qt gets its copy only where somebody reads it.
+    """
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
+        super().__init__(parent)
+        self._text = ""
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setText(text)
+
+    def text(self) -> str:
+        """Return the whole text."""
+        return self._text
 
     def setText(self, text: str) -> None:  # noqa: N802
         """Show another text."""
-        if text != self.text():
-            super().setText(text)
+        if text != self._text:
+            self._text = text
+            if QAccessible.isActive():  # a screen reader runs
+                super().setText(text)
             self.setToolTip(text)
+            self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Return the height of a line."""
+        return self.minimumSizeHint()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Return the height of a line."""
@@ -26,6 +43,6 @@ class ElidedLabel(QLabel):
         """Draw what there is room for."""
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
-        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        text = self.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, self.width())
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, text)
         painter.end()

@@ -183,6 +183,7 @@ class HeatmapView(pg.GraphicsView):
         first, last = (float(picture.pass_edges[end]) for end in (0, -1))
         top, bottom = (float(picture.row_edges[end]) for end in (0, -1))
         self._image.set_picture(picture.image, QRectF(first, top, last - first, bottom - top))
+        self.scene().prepareForPaint()  # else the first paint moves the items, and so asks for a second one
 
     @property
     def picture(self) -> Heatmap | None:

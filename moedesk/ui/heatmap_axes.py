@@ -4,12 +4,13 @@ from math import ceil
 
 import pyqtgraph as pg
 from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent, MouseDragEvent
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QPainter, QPolygonF
 from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
 from moedesk.ui.heatmap_brush import Brush
 from moedesk.ui.heatmap_rows import HeatmapRows
+from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.theme import LIGHT, Theme
 
 LEFT_WIDTH = 66
@@ -143,6 +144,7 @@ class PassAxis(pg.GraphicsWidget):
         self.cursor: int | None = None
         self.marked: int | None = None
         self.theme: Theme = LIGHT
+        self._texts = StaticTexts()
         self.setFixedHeight(BOTTOM_HEIGHT)
         self.setFlag(self.GraphicsItemFlag.ItemClipsToShape)
         self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again
@@ -206,23 +208,20 @@ class PassAxis(pg.GraphicsWidget):
         metrics = QFontMetrics(painter.font())
         widest = metrics.horizontalAdvance(f"{self.passes:,}") + 18
         step = tick_step(width / max(right - left, 1e-9), widest)
-        title = "pass"
+        title, texts, scale = "pass", self._texts, width / max(right - left, 1e-9)
+        texts.set_font(painter.font())
         room = metrics.horizontalAdvance(title) + 10
-        for number in range(max(ceil(left / step), 0) * step, min(int(right) + 1, self.passes), step):
-            x = self._x(number + 0.5)
-            painter.setPen(self.theme.color("border"))
-            painter.drawLine(QPointF(x, STRIP), QPointF(x, STRIP + 3))
-            text = f"{number:,}"
-            half = metrics.horizontalAdvance(text) / 2
-            if x - half < 0 or x + half > width - room:
-                continue
-            painter.setPen(self.theme.color("muted"))
-            box = QRectF(x - half - 2, STRIP + 3, 2 * half + 4, metrics.height())
-            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+        numbers = range(max(ceil(left / step), 0) * step, min(int(right) + 1, self.passes), step)
+        places = [(number, (number + 0.5 - left) * scale) for number in numbers]
+        painter.setPen(self.theme.color("border"))
+        painter.drawLines([QLineF(x, STRIP, x, STRIP + 3) for _, x in places])
         painter.setPen(self.theme.color("muted"))
-        painter.drawText(
-            QRectF(width - room, STRIP + 3, room - 2, metrics.height()), Qt.AlignmentFlag.AlignRight, title
-        )
+        for number, x in places:
+            text = f"{number:,}"
+            half = texts.get(text)[1] / 2
+            if x - half >= 0 and x + half <= width - room:
+                texts.draw(painter, x, STRIP + 3, text, side=0.5)
+        texts.draw(painter, width - 2, STRIP + 3, title, side=1)
 
     def _arrow(self, painter: QPainter, x: float, role: str) -> None:
         painter.setPen(Qt.PenStyle.NoPen)

@@ -47,6 +47,7 @@ class LiveBar(QWidget):
         self._session = session
         self._theme: Theme = LIGHT
         self._drawn: tuple[bool, bool, Theme] | None = None
+        self._shown: tuple[object, ...] | None = None
         self._seen = 0  # passes that had arrived when last looked
         self._arrived = 0  # passes since the display stands still
         self.record = self._button("Record", self.toggle_recording, checkable=True)
@@ -88,10 +89,32 @@ class LiveBar(QWidget):
     def refresh(self) -> None:
         """Take over the state of the session's live side."""
         live = self._session.live
-        self.setVisible(live is not None)
+        if self.isHidden() != (live is None):
+            self.setVisible(live is not None)
         if live is None:
             return
         self._count(live)
+        shown = self._showing(live)
+        if shown != self._shown:
+            self._show(live)
+            self._shown = self._showing(live)
+
+    def _showing(self, live: Live) -> tuple[object, ...]:
+        """Return all that ``_show`` depends on, and what a click may have changed."""
+        buttons = (self.record, self.pause, self.follow, self.preserve)
+        return (
+            live.attached and not live.ended,
+            live.recording,
+            live.paused,
+            live.follow,
+            live.preserve,
+            self._state(live),
+            left_out(live),
+            why_left_out(live),
+            *(button.isChecked() for button in buttons),
+        )
+
+    def _show(self, live: Live) -> None:
         attached = live.attached and not live.ended
         self.record.setEnabled(attached)
         self.record.setChecked(live.recording and attached)

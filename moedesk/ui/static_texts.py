@@ -1,7 +1,7 @@
 """Texts laid out once, for views that draw the same words again and again."""
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QFont, QFontMetricsF, QStaticText, QTransform
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QStaticText, QTransform
 
 LIMIT = 4000
 
@@ -18,6 +18,11 @@ class StaticTexts:
         if font != self._font:
             self._font = QFont(font)
             self._known.clear()
+
+    def draw(self, painter: QPainter, x: float, top: float, text: str, side: float = 0.0) -> None:
+        """Draw a text with its left end at ``x``, or with ``side`` 0.5 its middle, or with 1 its right end."""
+        static, width = self.get(text)
+        painter.drawStaticText(QPointF(round(x - side * width), round(top)), static)
 
     def get(self, text: str) -> tuple[QStaticText, float]:
         """Return a text to draw and its width in pixels."""

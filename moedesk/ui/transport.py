@@ -4,13 +4,15 @@ import time
 
 import numpy as np
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSlider, QToolButton, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSlider, QToolButton, QWidget
 
 from moedesk.core.columns import Phase
 from moedesk.session.replay import PASSES_PER_SECOND, SPEEDS, Replay
 from moedesk.session.session import Session
+from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.icons import icon
 from moedesk.ui.theme import LIGHT, Theme
+from moedesk.ui.throttle import Throttle
 from moedesk.ui.ticker import Ticker
 
 _BUTTONS = (
@@ -21,6 +23,7 @@ _BUTTONS = (
     ("last", "To the last pass (Ctrl+End)"),
     ("stop", "Leave the replay: show all passes (Shift+F8)"),
 )
+PERIOD = 200  # milliseconds between two looks at how many passes a running model has made
 
 
 def describe(record: np.void, passes: int) -> str:
@@ -45,6 +48,8 @@ class Transport(QWidget):
         self._disconnect = ticker.add(self._tick)
         self._disconnect_session = lambda: None
         self._described: int | None = None
+        self._drawn: tuple[bool, Theme] | None = None
+        self._growing = Throttle(self._show, PERIOD, self)
         self.buttons = {name: self._button(name, tip) for name, tip in _BUTTONS}
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Replay position")
@@ -56,8 +61,7 @@ class Transport(QWidget):
         for speed in SPEEDS:
             self.speed.addItem(f"{speed:g}×", speed)
         self.speed.currentIndexChanged.connect(self._speed_chosen)
-        self.label = QLabel()
-        self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.label = ElidedLabel()
         self._lay_out()
         self.set_session(None)
 
@@ -177,7 +181,10 @@ class Transport(QWidget):
             if self.isEnabled() != self.ready:
                 self.setEnabled(self.ready)  # the first passes of a live session
             self._ticker.wake()
-            self._show()
+            if name == "store":
+                self._growing.ask()
+            else:
+                self._show()
 
     def _tick(self) -> bool:
         if self._replay is None or not self._replay.playing:
@@ -188,7 +195,8 @@ class Transport(QWidget):
         return goes_on
 
     def _show(self) -> None:
-        self.buttons["play"].setIcon(icon("pause" if self.playing else "play", self._theme))
+        self._growing.done()
+        self._draw()
         cursor = None
         if self._replay is not None:
             cursor = self._replay.session.cursor
@@ -200,18 +208,25 @@ class Transport(QWidget):
         self.buttons["stop"].setEnabled(cursor is not None)
         self._describe(cursor)
 
+    def _draw(self) -> None:
+        """Draw the sign of the button that plays and pauses."""
+        drawn = self.playing, self._theme
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self.buttons["play"].setIcon(icon("pause" if self.playing else "play", self._theme))
+
     def _describe(self, cursor: int | None) -> None:
         self._described = cursor
         if self._replay is None or not self.ready:
-            self._say("nothing to replay")
+            self.label.setText("nothing to replay")
             return
         session = self._replay.session
         passes = session.store.n_passes
         if cursor is None:
             session.jobs.cancel("transport")
-            self._say(f"all {passes:,} passes · press play (F8) to replay them")
+            self.label.setText(f"all {passes:,} passes · press play (F8) to replay them")
             return
-        self._say(f"pass {cursor:,} of {passes:,}")
+        self.label.setText(f"pass {cursor:,} of {passes:,}")
         session.jobs.latest(
             "transport",
             lambda _: session.store.read_passes(cursor, cursor + 1)[0],
@@ -220,8 +235,4 @@ class Transport(QWidget):
 
     def _described_pass(self, session: Session, record: np.void) -> None:
         if self._replay is not None and self._replay.session is session and self._described == int(record["id"]):
-            self._say(describe(record, session.store.n_passes))
-
-    def _say(self, text: str) -> None:
-        self.label.setText(text)
-        self.label.setToolTip(text)
+            self.label.setText(describe(record, session.store.n_passes))

@@ -64,6 +64,7 @@ class WaterfallView(QWidget):
         self.follow = True
         self._drag: _Drag | None = None
         self._held = False
+        self._model: ModelInfo | None = None
         if opengl:
             from moedesk.ui.waterfall_opengl import OpenGLCanvas  # only where it is used
 
@@ -103,11 +104,14 @@ class WaterfallView(QWidget):
 
     def set_extent(self, model: ModelInfo, end: int) -> None:
         """Say which rows and how many passes there are; following, the newest stays at the right edge."""
-        rows = HeatmapRows.of(model)
         view = self.scene.viewport
-        if rows != self.scene.rows:
-            self.scene.rows = rows
-            view = replace(view, rows=(0, max(len(rows), 1)))
+        if model is not self._model:
+            self._model = model
+            rows = HeatmapRows.of(model)
+            if rows != self.scene.rows:
+                self.scene.rows = rows
+                view = replace(view, rows=(0, max(len(rows), 1)))
+                self.row_axis.update()
         if 0 < self.scene.end < end:
             view = view.whole()
         self.scene.end = end
@@ -115,6 +119,7 @@ class WaterfallView(QWidget):
 
     def set_ring(self, ring: ColumnRing, frame: Frame, model: ModelInfo) -> None:
         """Show another ring."""
+        self.row_axis.update()
         self.scene.ring, self.scene.passes = ring, frame.passes
         self.scene.row_edges = frame.row_edges(offsets_of(model))
         self.canvas.renew()
@@ -139,6 +144,8 @@ class WaterfallView(QWidget):
         before = self.scene.marked, self.scene.marked_pass
         self.scene.marked = None if layer is None else (layer, expert)
         self.scene.marked_pass = pass_id
+        if before[0] != self.scene.marked:
+            self.row_axis.update()
         if before != (self.scene.marked, self.scene.marked_pass):
             self._redraw()
 
@@ -161,6 +168,7 @@ class WaterfallView(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self.scene.theme = theme
+        self.row_axis.update()
         self.canvas.renew()
         self.release()
 
@@ -222,8 +230,8 @@ class WaterfallView(QWidget):
 
     def _redraw(self) -> None:
         if not self._held:
-            for part in (self.canvas, self.row_axis, self.pass_strip):
-                part.update()
+            self.canvas.update()
+            self.pass_strip.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Fill the margins."""

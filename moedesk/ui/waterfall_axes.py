@@ -2,12 +2,13 @@
 
 from math import ceil
 
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPolygonF
 from PySide6.QtWidgets import QWidget
 
 from moedesk.ui.heatmap_axes import tick_step
 from moedesk.ui.heatmap_brush import Brush
+from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.waterfall_scene import Scene
 
 LEFT_WIDTH = 66
@@ -23,6 +24,7 @@ class RowAxis(QWidget):
         super().__init__(parent)
         self._scene = scene
         self.setFixedWidth(LEFT_WIDTH)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw as many numbers as there is room for."""
@@ -119,7 +121,9 @@ class PassStrip(QWidget):
         super().__init__(parent)
         self._scene = scene
         self._drag: Brush | None = None
+        self._texts = StaticTexts()
         self.setFixedHeight(BOTTOM_HEIGHT)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setToolTip("Drag here to look at some passes only; drag an end to move it; double-click to see all again")
         self.setCursor(Qt.CursorShape.SizeHorCursor)
 
@@ -174,20 +178,19 @@ class PassStrip(QWidget):
 
     def _numbers(self, painter: QPainter) -> None:
         theme, metrics, end = self._scene.theme, self.fontMetrics(), self._scene.end
+        texts, border, muted = self._texts, theme.color("border"), theme.color("muted")
+        texts.set_font(self.font())
         room = metrics.horizontalAdvance("pass") + 8
         per_pass = self._scene.viewport.per_pass / self.devicePixelRatioF()
         step = tick_step(per_pass, metrics.horizontalAdvance(f"{end:,}") + 18)
-        # Drawn at a point: within a rectangle Qt lays a text out anew each time, at five times the cost.
-        for number in range(max(ceil(self._pass_at(0) / step), 0) * step, end, step):
-            x, text = self._x(number + 0.5), f"{number:,}"
-            if x > self.width():
-                break
-            painter.setPen(theme.color("border"))
-            painter.drawLine(QPointF(x, STRIP), QPointF(x, STRIP + 3))
-            half = metrics.horizontalAdvance(text) / 2
+        first, last = max(ceil(self._pass_at(0) / step), 0) * step, min(int(self._pass_at(self.width())) + 1, end)
+        places = [(number, self._x(number + 0.5)) for number in range(first, last, step)]
+        painter.setPen(border)
+        painter.drawLines([QLineF(x, STRIP, x, STRIP + 3) for _, x in places])
+        painter.setPen(muted)
+        for number, x in places:
+            text = f"{number:,}"
+            half = texts.get(text)[1] / 2
             if x - half >= 0 and x + half <= self.width() - room:
-                painter.setPen(theme.color("muted"))
-                painter.drawText(QPointF(x - half, STRIP + 3 + metrics.ascent()), text)
-        painter.setPen(theme.color("muted"))
-        box = QRectF(self.width() - room, STRIP + 3, room - 2, metrics.height())
-        painter.drawText(box, Qt.AlignmentFlag.AlignRight, "pass")
+                texts.draw(painter, x, STRIP + 3, text, side=0.5)
+        texts.draw(painter, self.width() - 2, STRIP + 3, "pass", side=1)

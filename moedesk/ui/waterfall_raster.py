@@ -1,6 +1,7 @@
 """A waterfall drawn in raster: the ring's pixels in colour, painted as two blits."""
 
 import numpy as np
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
@@ -17,6 +18,7 @@ class RasterCanvas(QWidget):
         self._image = QImage()
         self._lut = np.zeros(256, np.uint32)
         self.setMouseTracking(True)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
 
     def renew(self) -> None:
         """Take over another ring, or other colours."""

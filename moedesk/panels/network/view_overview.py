@@ -107,7 +107,8 @@ class Overview(QWidget):
             self.heatmap.set_marks(selected.layer, selected.expert, selected.pass_id)
         if changed & {"store", "window"}:
             self.heatmap.set_brush(session.window)
-            self.brush_button.setVisible(session.window is not None)
+            if self.brush_button.isHidden() != (session.window is None):
+                self.brush_button.setVisible(session.window is not None)
             if session.window is not None:
                 self.brush_button.setText(f"{passes_text(session.window)}  ✕")
         if changed & {"store", "cursor"}:

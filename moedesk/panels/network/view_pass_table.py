@@ -38,12 +38,18 @@ class PassTable(QAbstractTableModel):
     -------
     missing
         Some rows that are being looked at must be read.
+
+    Attributes
+    ----------
+    version : int
+        Grows when what was read of a pass may say something else.
     """
 
     missing = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.version = 0
         self._numbers: Numbers = range(0)
         self._matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
         self._read: dict[int, _Read] = {}  # by pass
@@ -70,7 +76,9 @@ class PassTable(QAbstractTableModel):
             Whether ``numbers`` are in order of time.
         """
         before, was_rising = self._numbers, self._rising
-        self._matches = matches
+        if matches is not self._matches:
+            self._matches = matches
+            self.version += 1
         if rising and was_rising and _continues(numbers, before):
             if len(numbers) > len(before):
                 self.beginInsertRows(QModelIndex(), len(before), len(numbers) - 1)
@@ -102,6 +110,7 @@ class PassTable(QAbstractTableModel):
     def set_time(self, origin: int, first: int, last: int) -> None:
         """Say when the capture, and what is in view, starts and ends (ns)."""
         if origin != self._origin:
+            self.version += 1
             for read in self._read.values():
                 read.texts.clear()
         self._origin, self._time = origin, (first, max(last, first + 1))
@@ -148,6 +157,7 @@ class PassTable(QAbstractTableModel):
         """Read everything anew: other columns are shown."""
         self._read.clear()
         self._wanted.clear()
+        self.version += 1
 
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008
         """Return the number of passes shown."""

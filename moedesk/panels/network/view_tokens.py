@@ -57,7 +57,7 @@ class TokensTab(QWidget):
         self._listed = -1  # layers in the box
         self._asked: _Asked | None = None
         self._shown: Question | None = None
-        self._page = PacedQuestion(session, "network.tokens", self, rest=0.08)
+        self._page = PacedQuestion(session, "network.tokens", self, rest=0.2)
         self.layer_box = QComboBox()
         self.color_box = QComboBox()
         self.scope_box = QComboBox()
@@ -225,7 +225,9 @@ class TokensTab(QWidget):
         by = self.color_box.currentData()
         self.text.set_marks(by, expert, selected.token)
         page = self.text.page
-        self.shares.setVisible(by == "expert" and page is not None and bool(len(page)))
+        has_shares = by == "expert" and page is not None and bool(len(page))
+        if self.shares.isHidden() == has_shares:
+            self.shares.setVisible(has_shares)
         if page is not None:
             self.shares.set_shares(shares(page), expert)
         self.note.setText(self._note(page, by, expert))
