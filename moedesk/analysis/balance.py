@@ -1,5 +1,7 @@
 """How evenly layers are loaded over time: ``analysis.load``'s metrics for many columns at once."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from math import log
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy.typing as npt
 
 BALANCE = ("cv", "maxvio", "entropy_normalized")
 """Keys of ``analysis.load.METRICS``, in the order of ``balance``."""
+_AT_ONCE = 1 << 18  # counts: few enough for the caches
 
 Sums = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 
@@ -21,20 +24,35 @@ def balance(sums: Sums, offsets: npt.NDArray[np.integer]) -> npt.NDArray[np.floa
     offsets : (L + 1,)
         Layer l has the columns ``offsets[l]`` to ``offsets[l + 1]``.
     """
-    layers = len(offsets) - 1
-    result = np.full((3, layers, len(sums)), np.nan, np.float32)
-    for layer in range(layers):
-        counts = sums[:, offsets[layer] : offsets[layer + 1]].astype(np.float64)
-        experts = counts.shape[1]
-        total = counts.sum(1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = total / experts
-            result[0, layer] = counts.std(1) / mean
-            result[1, layer] = counts.max(1) / mean - 1
-            if experts > 1:
-                logs = counts * np.log(np.maximum(counts, 1e-300))  # 0·ln 0 = 0
-                result[2, layer] = (np.log(total) - logs.sum(1) / total) / log(experts)
+    experts = np.diff(offsets)
+    result = np.full((3, len(experts), len(sums)), np.nan, np.float32)
+    for first, last in _alike(experts, len(sums)):
+        counts = sums[:, offsets[first] : offsets[last]].astype(np.float64)
+        result[:, first:last] = _evenness(counts.reshape(len(sums), last - first, int(experts[first])))
     return result
+
+
+def _alike(experts: npt.NDArray[np.integer], columns: int) -> Iterator[tuple[int, int]]:
+    """Yield layers first…last (end excluded) with as many experts each, as many layers as are worked on at once."""
+    ends = np.flatnonzero(np.diff(experts)) + 1
+    for start, stop in pairwise([0, *ends.tolist(), len(experts)]):
+        step = max(1, _AT_ONCE // max(1, columns * int(experts[start])))
+        for first in range(start, stop, step):
+            yield first, min(first + step, stop)
+
+
+def _evenness(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (3, L, N) of (N, L, E) counts."""
+    experts, total = counts.shape[2], counts.sum(2)
+    result = np.full((3, *total.shape), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / experts
+        result[0] = counts.std(2) / mean
+        result[1] = counts.max(2) / mean - 1
+        if experts > 1:
+            logs = counts * np.log(np.maximum(counts, 1e-300))  # 0·ln 0 = 0
+            result[2] = (np.log(total) - logs.sum(2) / total) / log(experts)
+    return result.transpose(0, 2, 1)
 
 
 def band(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

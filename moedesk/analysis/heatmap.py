@@ -1,6 +1,7 @@
 """The layer×expert load over passes as a picture no larger than the screen shows it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -232,6 +233,18 @@ def _place(edges: npt.NDArray[np.int64], value: int) -> int | None:
 
 def _row_edges(offsets: npt.NDArray[np.int64], start: int, stop: int, rows_px: int) -> npt.NDArray[np.int64]:
     """Return the edges of at most rows_px groups of experts; a group is of one layer unless there are more layers than rows."""
+    return _known_row_edges(offsets.tobytes(), start, stop, rows_px)
+
+
+@lru_cache(maxsize=16)
+def _known_row_edges(data: bytes, start: int, stop: int, rows_px: int) -> npt.NDArray[np.int64]:
+    """Return the edges for (L + 1,) int64 offsets as bytes: a live picture asks for the same ones again and again."""
+    edges = _find_row_edges(np.frombuffer(data, np.int64), start, stop, rows_px)
+    edges.flags.writeable = False
+    return edges
+
+
+def _find_row_edges(offsets: npt.NDArray[np.int64], start: int, stop: int, rows_px: int) -> npt.NDArray[np.int64]:
     inner = offsets[(offsets > start) & (offsets < stop)]
     edges = np.unique(np.concatenate(([start], inner, [stop]))).astype(np.int64)
     if len(edges) - 1 > rows_px:

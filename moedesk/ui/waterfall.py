@@ -96,8 +96,7 @@ class WaterfallView(QWidget):
         before = self.scene.viewport
         if viewport != before:
             self.scene.viewport = viewport
-            self.canvas.update()
-            self.pass_strip.update()
+            self._redraw()
             if (viewport.rows, viewport.height) != (before.rows, before.height):  # it costs as much as the picture
                 self.row_axis.update()
             self.view_changed.emit()
