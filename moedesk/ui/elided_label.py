@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 class ElidedLabel(QLabel):
     """A label of one line that may become narrower than its text.
 
-    Its size does not depend on the text. ``QLabel.setText`` would have the whole window laid out anew all the same, so the text is
-    kept here, and Qt gets its copy only where somebody reads it.
+    Its size does not depend on the text. ``QLabel.setText`` would have the whole window laid out anew, so the text is
+    kept here, and Qt gets a copy only where somebody reads it.
     """
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:

@@ -6,7 +6,7 @@ from PySide6.QtCore import QObject, QTimer
 
 
 class Throttle(QObject):
-    """Calls a function at once when asked, then at most once a period; of what is asked meanwhile, the last call makes up for all.
+    """Calls a function at once when asked, then at most once a period; the last call makes up for those asked for meanwhile.
 
     Parameters
     ----------
