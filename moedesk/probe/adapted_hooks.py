@@ -43,13 +43,12 @@ class AdaptedHooks:
         self._refuse = refuse
         layer = binding.layer
         itemsize = expert_dtype(layer.experts).itemsize
-        self._integers = small_integers(layer.experts)
         self._row_bytes = layer.top_k * (itemsize + 4) + 4 * layer.experts * with_logits
         hooked = binding.hooked
         if self._adapter.when == "before":
             self._handle = hooked.register_forward_pre_hook(self._before, with_kwargs=True)
         else:
-            self._handle = hooked.register_forward_hook(self._after, with_kwargs=True)
+            self._handle = hooked.register_forward_hook(self._after, with_kwargs=True, prepend=True)
 
     def remove(self) -> None:
         """Take the hook off."""
@@ -93,13 +92,14 @@ class AdaptedHooks:
             )
 
     def _event(self, routing: Routing, room: Room) -> Event:
-        ids = self.narrow(routing.ids)
+        ids = narrow(routing.ids, self._binding.layer.experts)
         if room is not Room.EVERYTHING:
             return Event(self._binding, ids)
         logits = None if routing.logits is None or not self._with_logits else routing.logits.clone()
         bias = None if logits is None or self._binding.bias is None else own(getattr(*self._binding.bias))
         return Event(self._binding, ids, routing.weights.clone(), logits, bias)
 
-    def narrow(self, ids: Tensor) -> Tensor:
-        """A copy in small integers; E stands for any id above, so that a wrong one can't turn into a right one."""
-        return ids.clamp(ABSENT, self._binding.layer.experts).to(self._integers)
+
+def narrow(ids: Tensor, experts: int) -> Tensor:
+    """Return a copy in small integers; E stands for any id above, so that a wrong one can't turn into a right one."""
+    return ids.clamp(ABSENT, experts).to(small_integers(experts))

@@ -58,7 +58,7 @@ class AdaptedScout(Lookout):
         if self._adapter.when == "before":
             add(hooked.register_forward_pre_hook(timed(self._before), with_kwargs=True))
         else:
-            add(hooked.register_forward_hook(timed(self._after), with_kwargs=True))
+            add(hooked.register_forward_hook(timed(self._after), with_kwargs=True, prepend=True))
         add(candidate.block.register_forward_hook(timed(self._leave_block), always_call=True))
 
     def _enter_block(self, module: nn.Module, args: Any) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -10,6 +10,9 @@ from moedesk.core.model import LayerInfo
 from moedesk.probe.adapter import Adapter
 from moedesk.probe.discovery import Candidate
 from moedesk.probe.ranking import Rule
+
+if TYPE_CHECKING:
+    from moedesk.probe.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Binding:
         What the router ranks by.
     bias : (Module, str) or None
         Where the rule's bias is read, live.
+    plan : Plan or None
+        Where a block whose routing passes through no module calculates it.
     """
 
     layer: LayerInfo
@@ -39,6 +44,7 @@ class Binding:
     probabilities: bool = False
     rule: Rule | None = None
     bias: tuple[nn.Module, str] | None = None
+    plan: "Plan | None" = None
 
     @property
     def adapter(self) -> Adapter | None:

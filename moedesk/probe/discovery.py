@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -14,6 +14,8 @@ from moedesk.probe.registry import claim, declared
 
 _CHOICE = re.compile(r"expert|index|indices|idx|ids|top_?k")
 _WEIGHT = re.compile(r"weight|prob|score|gate|gating")
+
+_EXPERT = re.compile(r"expert|moe|mixture", re.IGNORECASE)
 
 LayerChoice = Sequence[int | str] | Callable[[str], bool] | None
 """Which layers to record: places, paths, or a function of the path; None for all."""
@@ -49,6 +51,12 @@ class Candidate:
     around: nn.Module | None = None
     pool: Pool | None = None
 
+    @property
+    def watched(self) -> bool:
+        """Whether its experts are modules, one each, and nothing says how its routing is read."""
+        adapter = self.adapter
+        return adapter is not None and adapter.read is None and bool(adapter.experts) and _is_list(self.experts)
+
 
 def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
     """Return every module of the tree that may hold the routed experts of an MoE layer, in the order of the tree.
@@ -68,6 +76,9 @@ def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
     found = {path for path, module in modules.items() if path and takes_routing(module)}
     found -= {path for path in found if any(other.startswith(path + ".") for other in found)}  # wrappers (PEFT)
     found -= {path for path in found if any(inside(path, block) for block in claimed)}
+    for path, own in _hand_written(modules).items():
+        if not any(inside(path, block) for block in claimed) and not any(inside(other, path) for other in found):
+            claimed[path] = own
     two_streams = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
     candidates = []
     for path in (*found, *claimed):
@@ -114,6 +125,41 @@ def choose(candidates: Sequence[Candidate], layers: LayerChoice) -> tuple[Candid
     if not chosen:
         raise MoedeskError(f"layers= chooses none of the model's MoE layers; it has {_hint(candidates)}")
     return tuple(candidate for candidate in candidates if candidate in chosen)
+
+
+def _hand_written(modules: Mapping[str, nn.Module]) -> dict[str, Adapter]:
+    """Blocks with a module for each expert beside something that has a column for each: they are watched."""
+    found: dict[str, Adapter] = {}
+    for path, module in modules.items():
+        held_by, _, name = path.rpartition(".")
+        if not path or not _is_list(module) or not _speaks_of_experts(name, module, modules[held_by]):
+            continue
+        while _is_list(modules[held_by]) or (len(list(modules[held_by].children())) == 1 and held_by):
+            held_by = parent_path(held_by)  # a module that holds the list and nothing else
+        below = path.removeprefix(f"{held_by}.") if held_by else path
+        if held_by not in found and _has_gate(modules[held_by], module):
+            found[held_by] = Adapter("watched block", (type(modules[held_by]),), experts=below)
+    return found
+
+
+def _is_list(module: nn.Module) -> bool:
+    """Whether a module holds modules that are alike, two at least."""
+    children = list(module.children())
+    if not isinstance(module, nn.ModuleList | nn.ModuleDict):
+        return len(children) == 1 and isinstance(children[0], nn.ModuleList | nn.ModuleDict) and _is_list(children[0])
+    return len(children) > 1 and len({type(child) for child in children}) == 1
+
+
+def _speaks_of_experts(name: str, experts: nn.Module, holder: nn.Module) -> bool:
+    first = next(iter(experts.children()))
+    return any(_EXPERT.search(text) for text in (name, type(first).__name__, type(holder).__name__))
+
+
+def _has_gate(block: nn.Module, experts: nn.Module) -> bool:
+    """Whether something in a block, beside its experts, has a row or a column for each of them."""
+    number, inner = len(list(experts.children())), set(experts.modules())
+    own = (parameter for module in block.modules() if module not in inner for parameter in module.parameters(False))
+    return any(parameter.ndim == 2 and number in parameter.shape for parameter in own)
 
 
 def _unused() -> str:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from moedesk.probe.notice import notice
 from moedesk.probe.room import Room
 from moedesk.probe.scout import Scout
 from moedesk.probe.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
+from moedesk.probe.watched_hooks import WatchedHooks
+from moedesk.probe.watched_scout import WatchedScout
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Hooks:
         self.refused = 0
         """MoE layers that could not be read, or no longer."""
         self._found: list[Binding] = []
-        self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks] = []
+        self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks] = []
         self._passes = self._steps = 0
         self._caches = _uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
@@ -223,6 +226,9 @@ class Hooks:
         recorded.t1_ns = recorded.t0_ns + time.perf_counter_ns() - running.started
         for scout in tuple(self._scouts):
             scout.rest()
+        for handle in self._handles:
+            if isinstance(handle, WatchedHooks):
+                handle.rest()
         if not tap.seen:
             return
         tap.finish()
@@ -249,29 +255,33 @@ class Hooks:
     def _scout(self, candidate: Candidate) -> Lookout:
         if candidate.adapter is None:
             return Scout(candidate, self._bind, self._awake, self._cost)
-        return AdaptedScout(candidate, self._bind, self._refuse, self._awake, self._cost)
+        kind = WatchedScout if candidate.watched else AdaptedScout
+        return kind(candidate, self._bind, self._refuse, self._awake, self._cost)
 
-    def _hook(self, binding: Binding) -> LayerHooks | AdaptedHooks:
+    def _hook(self, binding: Binding) -> LayerHooks | AdaptedHooks | WatchedHooks:
         with_logits = not self._wanted.counts_only
         if binding.adapter is None:
             return LayerHooks(binding, self._current, with_logits, self._cost)
-        path = binding.layer.path
-        return AdaptedHooks(
-            binding, self._current, with_logits, self._cost, lambda line: self._leave_out(path, line, " from here on")
-        )
+        refuse = partial(self._leave_out, binding.layer.path, " from here on")
+        if binding.plan is not None:
+            note = partial(self._note, binding.layer.path)
+            return WatchedHooks(binding, self._current, with_logits, self._cost, note, refuse)
+        return AdaptedHooks(binding, self._current, with_logits, self._cost, refuse)
 
     def _refuse(self, scout: Lookout, line: str) -> None:
         """Go on without a layer that can't be read."""
         with self._changing:
             if scout in self._scouts:
                 self._scouts.remove(scout)
-        self._leave_out(scout.candidate.block_path, line)
+        self._leave_out(scout.candidate.block_path, "", line)
 
-    def _leave_out(self, path: str, line: str, when: str = "") -> None:
+    def _leave_out(self, path: str, when: str, line: str) -> None:
         self.refused += 1
-        text = f"{path or 'the model'} is left out{when}: {line}"
-        self._courier.note(text)
+        self._courier.note(text := f"{path or 'the model'} is left out{when}: {line}")
         notice(text)
+
+    def _note(self, path: str, line: str) -> None:
+        self._courier.note(f"{path or 'the model'}: {line}")
 
     def _bind(self, scout: Lookout, first: FirstCall) -> None:
         """Take a layer's first call into the pass, and hook the layer for the next ones."""

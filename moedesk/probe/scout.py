@@ -72,7 +72,7 @@ class Scout(Lookout):
                 add(module.register_forward_hook(timed(self._watcher(path))))
         add(candidate.experts.register_forward_pre_hook(timed(self._enter_experts), with_kwargs=True))
         add(candidate.experts.register_forward_hook(timed(self._leave_experts)))
-        add(candidate.block.register_forward_hook(timed(self._leave_block), always_call=True))
+        add(candidate.block.register_forward_hook(timed(self._leave_block), always_call=True, prepend=True))
 
     def _enter_block(self, module: nn.Module, args: Any) -> None:
         if not self._leaving() and self._awake():
