@@ -1,0 +1,140 @@
+"""The routing difference of two captures, summed up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from moedesk.analysis.chunks import Ticket
+from moedesk.analysis.diff.gather import StreamDiff, gather
+from moedesk.analysis.diff.layer_diff import LayerDiff
+from moedesk.analysis.diff.verdict import PRECISION, Judgement, coarser, judge
+from moedesk.core.errors import MoedeskError
+from moedesk.core.store import Store
+
+
+@dataclass(frozen=True)
+class RoutingDiff:
+    """How capture B routes the tokens that it shares with capture A.
+
+    Attributes
+    ----------
+    name_a, name_b : str
+    streams : tuple of StreamDiff
+    judgement : Judgement
+    """
+
+    name_a: str
+    name_b: str
+    streams: tuple[StreamDiff, ...]
+    judgement: Judgement
+
+    @property
+    def layers(self) -> list[LayerDiff]:
+        """What differs at each layer, in the model's order."""
+        return sorted((layer for stream in self.streams for layer in stream.layers), key=lambda one: one.layer.place)
+
+    @property
+    def tokens_aligned(self) -> int:
+        """Tokens that both captures have, padding left out."""
+        return sum(len(stream.alignment.a) for stream in self.streams)
+
+    @property
+    def flip_rate(self) -> float:
+        """Share of decisions (token × layer) whose set of experts differs."""
+        tokens = sum(layer.tokens for layer in self.layers)
+        return sum(layer.flips for layer in self.layers) / tokens if tokens else float("nan")
+
+    @property
+    def token_flip_rate(self) -> float:
+        """Share of tokens that have another set of experts at any layer."""
+        flipped = sum(int(np.count_nonzero(stream.flipped)) for stream in self.streams)
+        return flipped / self.tokens_aligned if self.tokens_aligned else float("nan")
+
+    @property
+    def weight_tv(self) -> float:
+        """Mean over decisions of ½ Σ_e |w_A − w_B|."""
+        tokens = sum(layer.tokens for layer in self.layers)
+        return sum(layer.tv for layer in self.layers) / tokens if tokens else float("nan")
+
+    @property
+    def first_divergent(self) -> dict[str, int]:
+        """Tokens whose first flip is at a layer, by its path."""
+        return {
+            layer.layer.path: int(number)
+            for stream in self.streams
+            for layer, number in zip(stream.layers, stream.first_divergent, strict=True)
+        }
+
+    @property
+    def left_out(self) -> str:
+        """What could not be compared, in one line; empty if nothing."""
+        only_a = sum(stream.alignment.only_a for stream in self.streams)
+        only_b = sum(stream.alignment.only_b for stream in self.streams)
+        edited = sum(stream.alignment.edited for stream in self.streams)
+        parts = []
+        if only_a or only_b:
+            parts.append(f"{only_a:,} tokens are only in A and {only_b:,} only in B")
+        if edited:
+            parts.append(f"the text of {edited:,} sequences was edited; what both have is compared")
+        return "; ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values; fields stay as they are, unknown numbers are null."""
+        return {
+            "verdict": self.judgement.verdict,
+            "reason": self.judgement.reason,
+            "evidence": [_plain(one) for one in self.judgement.to_json()],
+            "a": self.name_a,
+            "b": self.name_b,
+            "tokens_aligned": self.tokens_aligned,
+            "left_out": self.left_out,
+            **_plain(
+                {"flip_rate": self.flip_rate, "token_flip_rate": self.token_flip_rate, "weight_tv": self.weight_tv}
+            ),
+            "layers": [_plain(_layer(layer)) for layer in self.layers],
+            "first_divergent": self.first_divergent,
+        }
+
+
+def diff(a: Store, b: Store, precision: str | None = None, ticket: Ticket | None = None) -> RoutingDiff:
+    """Compare the routing of two captures.
+
+    Parameters
+    ----------
+    precision : str or None
+        What they computed in, a key of ``verdict.PRECISION``; None for the coarser of the models' dtypes.
+
+    Raises
+    ------
+    MoedeskError
+        If they have no layer or token in common, layers with other numbers of experts, or the precision is unknown.
+    """
+    if precision is not None and precision not in PRECISION:
+        raise MoedeskError(f"no precision {precision!r}; there are {', '.join(PRECISION)}")
+    streams = tuple(gather(a, b, ticket))
+    layers = sorted((layer for stream in streams for layer in stream.layers), key=lambda one: one.layer.place)
+    return RoutingDiff(a.name, b.name, streams, judge(layers, precision or coarser(a.model.dtype, b.model.dtype)))
+
+
+def _layer(layer: LayerDiff) -> dict[str, Any]:
+    return {
+        "path": layer.layer.path,
+        "tokens": layer.tokens,
+        "flips": layer.flips,
+        "flip_rate": layer.flip_rate,
+        "slot_mismatch": layer.slot_mismatch,
+        "saturation": 1 - layer.slot_mismatch,
+        "jaccard": layer.jaccard / layer.tokens if layer.tokens else float("nan"),
+        "median_margin_at_flip": layer.median_margin_at_flip,
+        "weight_tv": layer.weight_tv,
+        "agreed_weight_error": layer.agreed_weight_error,
+        "load_tv": layer.load_tv,
+        "load_difference": (layer.counts_b - layer.counts_a).tolist(),
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(one, float) and not isfinite(one) else one for name, one in values.items()}
