@@ -39,7 +39,7 @@ class LayerInfo:
         Name of the adapter that reads it; empty for the generic rule.
     selection : str
         ``token choice``; ``expert choice`` (each expert picks its tokens); ``soft`` (every token goes to all experts, by weight);
-        ``hash`` (a table of token ids).
+        ``hash`` (a table of token ids); ``given`` (the caller says which).
     identity : int
         How many of the experts, the last ones, return their input unchanged.
     """

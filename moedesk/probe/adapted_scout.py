@@ -15,7 +15,7 @@ from moedesk.probe.discovery import Candidate
 from moedesk.probe.lookout import NO_NAMES, Lookout
 from moedesk.probe.parts import bias_sources, count_experts, shared_experts
 from moedesk.probe.probabilities import are_probabilities, to_logits
-from moedesk.probe.ranking import Evidence, RankingObserver, Rule, fit_rule
+from moedesk.probe.ranking import Evidence, RankingObserver, Rule, declared_rule, fit_rule
 from moedesk.probe.router_output import find_form
 
 
@@ -133,7 +133,9 @@ class AdaptedScout(Lookout):
         sources = bias_sources(self.candidate, logits.shape[-1])
         biases = {name: getattr(module, attribute) for name, (module, attribute) in sources.items()}
         fitted = fit_rule(Evidence(logits, ids, self._observer, biases))
-        return (None, None) if fitted is None else (fitted[0], sources.get(fitted[1]))
+        if fitted is None:
+            return declared_rule(self._adapter.score or "", logits, ids), None
+        return fitted[0], sources.get(fitted[1])
 
 
 def count(candidate: Candidate, adapter: Adapter) -> int | None:
@@ -171,4 +173,5 @@ def describe(candidate: Candidate, adapter: Adapter, experts: int, slots: int, r
         adapter=adapter.name,
         selection=adapter.selection,
         identity=resolve(adapter.identity, block) or 0,
+        post_scale=adapter.post_scale(block) if callable(adapter.post_scale) else adapter.post_scale,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any, Literal
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 from moedesk.core.errors import MoedeskError
 
-Selection = Literal["token choice", "expert choice", "soft", "hash"]
-"""Who picks: each token its experts, each expert its tokens, nobody (all experts, by weight), or a table of token ids."""
+Selection = Literal["token choice", "expert choice", "soft", "hash", "given"]
+"""Who picks: a token its experts, an expert its tokens, nobody (all experts, by weight), a table of token ids, the caller."""
 
 ABSENT = -2
 """Id in every slot of a row that the layer did not see; -1 is a slot that was dropped, or that expert choice left unused."""
@@ -82,6 +83,12 @@ class Adapter:
         What the router ranks by; if left out, found out by watching it.
     stream : str, optional
         Token stream of the layer; if left out, by its path.
+    post_scale : float or function
+        Factor that is applied after the experts, or a function that takes the block and returns it; NaN if it isn't known.
+    note : str
+        What has to be known of such a layer; said in every capture that has one.
+    refused : str
+        Why such a block can't be read, and what to do; a model that has one is then not attached.
     """
 
     name: str
@@ -100,6 +107,9 @@ class Adapter:
     selection: Selection = "token choice"
     score: str | None = None
     stream: str | None = None
+    post_scale: float | Callable[[Any], float] = nan
+    note: str = ""
+    refused: str = ""
 
     def matches(self, path: str, module: nn.Module) -> bool:
         """Return whether a module is one of its blocks."""

@@ -10,7 +10,7 @@ from moedesk.core.columns import PASS, TOKEN, PassFlag, TokenKind
 from moedesk.probe.block import Block, blocks_of, numpy_of
 from moedesk.probe.calls import Call
 from moedesk.probe.tap import Piece, Transfer
-from moedesk.probe.tokens import HostCall, Sequences, find_phase, token_rows, unknown_rows
+from moedesk.probe.tokens import STREAM_KINDS, HostCall, Sequences, find_phase, token_rows, unknown_rows
 
 
 @dataclass
@@ -90,7 +90,7 @@ class BatchMaker:
             members = [block for block in blocks if block.stream == stream]
             stacks = {binding.candidate.stack_path for block in members for binding in block.bindings}
             seen = [block.rows for block in members for _ in block.bindings]
-            rows[stream] = self._stream_rows([call for call in calls if call.path in stacks], seen, firsts)
+            rows[stream] = self._stream_rows(stream, [call for call in calls if call.path in stacks], seen, firsts)
             unknown |= bool((rows[stream]["token_id"] == -1).any())
         routes = [routes for block in blocks for routes in self._routes(block, rows[block.stream], recorded.full)]
         header = self._header(recorded, calls, rows, unknown)
@@ -118,16 +118,18 @@ class BatchMaker:
                 sound.append(block.only(~wrong))
         return sound
 
-    def _stream_rows(self, calls: Sequence[HostCall], seen: Sequence[int], firsts: dict[int, int]) -> np.ndarray:
+    def _stream_rows(
+        self, stream: str, calls: Sequence[HostCall], seen: Sequence[int], firsts: dict[int, int]
+    ) -> np.ndarray:
         """The token rows of the calls if any layer saw as many; else as many unknown rows as most layers saw."""
         total = sum(call.batch * call.length for call in calls)
-        if total and total in seen:
+        if stream not in STREAM_KINDS and total and total in seen:
             parts = []
             for call in calls:
                 first = firsts.setdefault(id(call), self._sequences.first(call))
                 parts.append(token_rows(call, first, self.kinds))
             return np.concatenate(parts)
-        return unknown_rows(max(set(seen), key=seen.count))
+        return unknown_rows(max(set(seen), key=seen.count), STREAM_KINDS.get(stream, TokenKind.TEXT))
 
     def _routes(self, block: Block, tokens: np.ndarray, full: bool) -> Iterator[LayerRoutes]:
         places = [self.places[binding.candidate.path] for binding in block.bindings]

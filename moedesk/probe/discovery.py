@@ -73,6 +73,7 @@ def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
     modules = dict(model.named_modules())
     stacks = {path for path, module in modules.items() if takes_tokens(module)}
     claimed = claim(modules)
+    _refuse(claimed, modules)
     found = {path for path, module in modules.items() if path and takes_routing(module)}
     found -= {path for path in found if any(other.startswith(path + ".") for other in found)}  # wrappers (PEFT)
     found -= {path for path in found if any(inside(path, block) for block in claimed)}
@@ -100,6 +101,13 @@ def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
         )
     order = {path: place for place, path in enumerate(modules)}
     return tuple(sorted(candidates, key=lambda candidate: order[candidate.path]))
+
+
+def _refuse(claimed: Mapping[str, Adapter], modules: Mapping[str, nn.Module]) -> None:
+    for path, adapter in claimed.items():
+        if adapter.refused:
+            kind = type(modules[path]).__name__
+            raise MoedeskError(f"{path or 'the model'} ({kind}) can't be read: {adapter.refused}")
 
 
 def inside(path: str, block_path: str) -> bool:

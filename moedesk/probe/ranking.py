@@ -199,6 +199,12 @@ def fit_rule(evidence: Evidence) -> tuple[Rule, str] | None:
     return None
 
 
+def declared_rule(transform: str, logits: Tensor, ids: Tensor) -> Rule | None:
+    """Return the rule that ranks by a transform of the logits alone, if there is one by this name and it gives this choice."""
+    rule = Rule(transform)
+    return rule if transform in TRANSFORMS and _chooses(rule.scores(logits.float(), None), ids) else None
+
+
 def _rules(evidence: Evidence) -> Iterator[tuple[Rule, str]]:
     """The formulas to try, the likely ones first."""
     added = {tensor.data_ptr() for tensor in evidence.observer.added}

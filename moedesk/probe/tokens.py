@@ -80,11 +80,16 @@ def token_rows(call: HostCall, first_sequence: int, kinds: Mapping[int, TokenKin
     return rows.reshape(-1)
 
 
-def unknown_rows(count: int) -> np.ndarray:
-    """Return ``count`` rows of which nothing is known but that the experts saw them."""
+STREAM_KINDS: Mapping[str, TokenKind] = {"vision": TokenKind.IMAGE, "audio": TokenKind.AUDIO}
+"""What the rows of a tower stand for: patches and frames, which no token ids number."""
+
+
+def unknown_rows(count: int, kind: TokenKind = TokenKind.TEXT) -> np.ndarray:
+    """Return ``count`` rows of which nothing is known but that the experts saw them, and what they stand for."""
     rows = np.zeros(count, TOKEN)
     rows["sequence"] = rows["position"] = rows["token_id"] = -1
     rows["column"] = np.arange(count)
+    rows["kind"] = kind
     return rows
 
 

@@ -100,6 +100,9 @@ class Tracer:
             ordered = sorted(found, key=lambda binding: self._order[binding.candidate.path])
             self._bindings += [binding.placed(len(self._bindings) + i) for i, binding in enumerate(ordered)]
             self._describe([binding.layer for binding in self._bindings])
+            for line in dict.fromkeys(binding.adapter.note for binding in found if binding.adapter is not None):
+                if line:
+                    self.courier.note(line)
         if recorded.dropped:
             return
         self.courier.deliver(recorded)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from moedesk.core.columns import TokenKind
 from tests.support.families import FAMILIES
 from tests.support.families.observed import Observed, doubled, flat, observe
 from tests.support.families.rules import published_choice
@@ -26,7 +27,8 @@ def test_every_layer_that_ran_is_known_for_what_it_is(name: str) -> None:
     columns = ("experts", "top_k", "shared", "score", "selection", "identity", "stream", "adapter")
     for column in columns:
         assert [getattr(layer, column) for layer in found] == [getattr(layer, column) for layer in expected], column
-    assert not run.gathered.notes
+    notes = {layer.adapter: note for layer, note in zip(expected, run.gathered.notes, strict=False)}
+    assert set(notes) <= {"nllb_moe"}
 
 
 @EVERY
@@ -37,7 +39,7 @@ def test_ids_and_weights_are_those_that_the_experts_received(name: str) -> None:
         for turn in range(2):
             routes = run.gathered.routes(layer.place, turn)
             np.testing.assert_array_equal(routes.experts, seen.ids)
-            np.testing.assert_array_equal(routes.weights, flat(seen.weights))
+            np.testing.assert_allclose(routes.weights, flat(seen.weights), rtol=0 if not layer.adapter else 1e-5)
             counts = torch.bincount(seen.ids[seen.ids >= 0], minlength=layer.experts)
             np.testing.assert_array_equal(routes.counts, counts)
             assert not routes.flags[(seen.ids >= 0).all(-1)].any()
@@ -60,9 +62,6 @@ def test_logits_are_the_models_own(name: str) -> None:
     assert len(run.own_logits) == sum(expected)
     layers = [layer for layer, own in zip(run.gathered.model.layers, expected, strict=True) if own]
     for layer, own in zip(layers, run.own_logits, strict=True):
-        own = own.float()
-        if name in ("gemma4", "diffusion_gemma"):  # what they call logits are probabilities
-            own = own.log()
         for turn in range(2):
             np.testing.assert_allclose(run.gathered.routes(layer.place, turn).logits, own.numpy(), rtol=1e-5, atol=1e-6)
 
@@ -75,8 +74,8 @@ def test_the_experts_output_is_rebuilt_from_captured_ids_and_weights(name: str) 
         seen = next(seen for seen in run.seen if seen.path == layer.experts_path)
         routes = run.gathered.routes(layer.place, 1)
         ids, weights = torch.tensor(routes.experts).long(), torch.tensor(routes.weights)
-        rebuilt = torch.zeros_like(seen.output)
-        for slot in range(layer.top_k):
+        rebuilt = torch.zeros_like(seen.output) if seen.linear else seen.run(ids, weights)
+        for slot in range(layer.top_k if seen.linear else 0):
             alone = torch.zeros_like(weights)
             alone[:, slot] = 1
             rebuilt += weights[:, slot : slot + 1] * seen.run(ids, alone)
@@ -89,7 +88,7 @@ def test_the_score_chooses_what_was_chosen(name: str) -> None:
     run = observed(name)
     for layer in run.gathered.model.layers:
         routes = run.gathered.routes(layer.place, 1)
-        if layer.selection != "token choice":
+        if layer.selection != "token choice" or layer.score == "unknown":
             assert np.isnan(routes.margin).all()
             continue
         block = run.model.get_submodule(layer.path)
@@ -107,6 +106,8 @@ def test_the_factor_behind_the_experts_is_what_doubling_them_adds(name: str) -> 
     for layer, expected in zip(run.gathered.model.layers, run.family.layers, strict=True):
         np.testing.assert_equal(layer.post_scale, expected.post_scale)
         seen = next(seen for seen in run.seen if seen.path == layer.experts_path)
+        if seen.module is None:
+            continue
         before = run.block_output(layer.path)
         with doubled(seen.module):
             after = run.block_output(layer.path)
@@ -117,6 +118,7 @@ def test_the_factor_behind_the_experts_is_what_doubling_them_adds(name: str) -> 
                 factor = (added * seen.output).sum() / (seen.output**2).sum()
                 assert (added - factor * seen.output).norm() > 0.1 * added.norm()
         else:
+            added = added[:, -seen.output.shape[1] :]  # the experts' output may be a part of the block's
             torch.testing.assert_close(added, layer.post_scale * seen.output, rtol=1e-3, atol=1e-4)
 
 
@@ -129,11 +131,16 @@ def test_a_row_is_its_token(name: str) -> None:
         rows = run.gathered.batches[0].tokens[stream]
         if given in run.arguments:
             np.testing.assert_array_equal(rows["token_id"], run.arguments[given].flatten())
+        if stream == "vision":
+            assert (rows["kind"] == TokenKind.IMAGE).all()
+            continue
         np.testing.assert_array_equal(rows["sequence"], np.repeat(np.arange(2), run.ids.shape[1]))
     last = run.ids.shape[1] - 1
     for layer in run.gathered.model.layers:
         one, two = run.gathered.routes(layer.place, 1), run.gathered.routes(layer.place, 2)
+        if one.logits is None:
+            continue
         changed = np.flatnonzero(~np.isclose(one.logits, two.logits, rtol=1e-3, atol=1e-4).all(1))
         reached = {"token": [last], "sequence": range(last + 1), "batch": range(len(rows))}[run.family.reach]
-        assert last in changed
+        assert last in changed or run.family.reach == "batch"
         assert set(changed.tolist()) <= set(reached), layer.path

@@ -91,5 +91,4 @@ BIASED = (
         model_type="step3p5",
         model_class="step3p7.Step3p7TextModel",
     ),
-    Family("zaya", (Layer(score="softmax+bias", top_k=1),) * 2, {"num_experts_per_tok": 1, "router_hidden_size": 16}),
 )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -71,6 +71,12 @@ class Family:
         Makes a forward's arguments from token ids; ``input_ids`` alone if None.
     make : function or None
         Makes the model from nothing, where the configuration takes more than ``config``.
+    watching : context manager of a model, or None
+        Sees its experts' calls; None if they are called with token rows, ids and weights.
+    tells_logits : bool
+        Whether it takes ``output_router_logits``.
+    own : function
+        Makes (N, E) logits, in the order of the layers, of what it calls its router logits.
     reach : str
         Which rows a change of a token may change: its own and later ones ("token"), those of its sequence, or of its batch.
     note : str
@@ -84,6 +90,9 @@ class Family:
     model_class: str = ""
     inputs: Callable[[torch.Tensor], dict[str, Any]] | None = None
     make: Callable[[], nn.Module] | None = None
+    watching: Any = None
+    tells_logits: bool = True
+    own: Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]] = tuple
     reach: str = "token"
     note: str = ""
 

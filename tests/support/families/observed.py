@@ -12,43 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from tests.support.families.family import Family, some_ids
+from tests.support.families.seen import Seen
 from tests.support.gathered import Gathered, gather
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One call of an experts module, as the tests' hooks saw it.
-
-    Attributes
-    ----------
-    path : str
-        Of the module.
-    call : BoundArguments
-        What it was called with.
-    places : (str, str)
-        Names of ids and weights in there.
-    ids, weights : (N, k) tensors
-        -1 and 0 where a slot was dropped.
-    output : (N, H) float tensor
-    """
-
-    path: str
-    module: nn.Module
-    call: inspect.BoundArguments
-    places: tuple[str, str]
-    ids: Tensor
-    weights: Tensor
-    output: Tensor
-
-    def run(self, ids: Tensor, weights: Tensor) -> Tensor:
-        """(N, H) output of the model's own experts for other (N, k) ids and weights on the same rows."""
-        choice, given = (self.call.arguments[name] for name in self.places)
-        if choice.ndim == 3:
-            ids = one_hot(ids.clamp(min=0), choice.shape[-1]) * (ids >= 0).unsqueeze(-1)
-        changed = dict(zip(self.places, (ids.to(choice.dtype), weights.to(given.dtype)), strict=True))
-        call = inspect.BoundArguments(self.call.signature, {**self.call.arguments, **changed})
-        with torch.no_grad():
-            return self.module(*call.args, **call.kwargs).reshape(self.output.shape)
 
 
 def read_call(path: str, module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Seen:
@@ -56,11 +21,21 @@ def read_call(path: str, module: nn.Module, args: Any, kwargs: Any, output: Tens
     call = inspect.signature(module.forward).bind(*args, **kwargs)
     _, first, second = list(call.arguments)[:3]
     places = (second, first) if call.arguments[first].is_floating_point() else (first, second)
-    ids, weights = (call.arguments[name].detach().clone() for name in places)
+    choice, given = (call.arguments[name] for name in places)
+
+    def run(ids: Tensor, weights: Tensor) -> Tensor:
+        if choice.ndim == 3:
+            ids = one_hot(ids.clamp(min=0), choice.shape[-1]) * (ids >= 0).unsqueeze(-1)
+        changed = dict(zip(places, (ids.to(choice.dtype), weights.to(given.dtype)), strict=True))
+        other = inspect.BoundArguments(call.signature, {**call.arguments, **changed})
+        with torch.no_grad():
+            return module(*other.args, **other.kwargs).reshape(len(ids), -1)
+
+    ids, weights = choice.detach().clone(), given.detach().clone()
     if ids.ndim == 3:
         ids = torch.where(ids.sum(-1) > 0, ids.argmax(-1), -1)
         weights = weights * (ids >= 0)
-    return Seen(path, module, call, places, ids, weights, output.detach().reshape(len(ids), -1).clone())
+    return Seen(path, module, ids, weights, output.detach().reshape(len(ids), -1).clone(), run)
 
 
 @contextmanager
@@ -134,15 +109,15 @@ def observe(family: Family) -> Observed:
     other = ids.clone()
     other[0, -1] = 3 + (ids[0, -1] + 40) % 90
     with torch.no_grad():
-        with watching(model) as seen:
+        with (family.watching or watching)(model) as seen:
             output = first_tensor(model(**arguments))
-        own = model(**arguments, output_router_logits=True)
+        own = model(**arguments, output_router_logits=True) if family.tells_logits else None
         recording, gathered = gather(model, logits=True)
         with recording:
             given = (arguments, arguments, family.arguments(other))
             outputs = [first_tensor(model(**each)) for each in given]
     logits = getattr(own, "router_logits", None)
-    own_logits = tuple(each.reshape(-1, each.shape[-1]) for each in logits) if logits else None
+    own_logits = tuple(each.reshape(-1, each.shape[-1]) for each in family.own(logits)) if logits else None
     return Observed(family, model, ids, arguments, seen, output, outputs, own_logits, gathered)
 
 
@@ -151,7 +126,7 @@ def first_tensor(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
     values = output.values() if isinstance(output, dict) else output
-    return next(value for value in values if isinstance(value, Tensor))
+    return next(first_tensor(value) for value in values if isinstance(value, Tensor | tuple | list))
 
 
 def flat(array: Any) -> np.ndarray:

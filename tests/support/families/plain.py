@@ -1,5 +1,6 @@
 """Families whose router takes the k best of its scores, and nothing else comes in between."""
 
+from collections.abc import Sequence
 from math import nan
 
 import torch
@@ -26,6 +27,11 @@ def dbrx() -> nn.Module:
     return from_config(config)
 
 
+def logarithms(probabilities: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """What is called router logits are probabilities."""
+    return [each.log() for each in probabilities]
+
+
 def embedded(ids: torch.Tensor) -> dict[str, torch.Tensor]:
     """Token rows for a model that has no embedding of its own."""
     table = torch.randn(101, 32, generator=torch.Generator().manual_seed(2))
@@ -47,6 +53,7 @@ PLAIN = (
         (Layer(post_scale=nan),) * 2,
         {"enable_moe_block": True, "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 101},
         model_type="gemma4_text",
+        own=logarithms,
         note=f"its router_logits are probabilities; {POST_NORM}",
     ),
     Family("gpt_oss", (Layer(score="logits"),) * 2),
