@@ -6,6 +6,7 @@ metric is NaN.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import log, nan
 
 import numpy as np
@@ -59,7 +60,7 @@ class LayerLoad:
     layer: LayerInfo
     counts: Counts
 
-    @property
+    @cached_property
     def slots(self) -> int:
         """Slots in all."""
         return int(self.counts.sum())

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QRect
+from PySide6.QtGui import QImage, QRegion
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.elements.view import ElementsPanel
 from moedesk.panels.elements.view_tree_model import LOAD
+from moedesk.ui.style_sheet import style_sheet
+from moedesk.ui.theme import DARK, LIGHT, Theme
 from tests.support.live_stage import LiveStage
 from tests.support.memory_store import MemoryStore, memory_store
 from tests.support.published_store import PublishedStore
@@ -127,3 +131,26 @@ def test_without_a_model_it_says_how_to_attach_one(qtbot: QtBot, whole: MemorySt
         stage.settle()
         stage.until(lambda: stage.panel.outline.model.outline is not None)
         assert "Choose a module" in stage.panel.details.empty.text()
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_loads_drawn_alone_look_like_those_drawn_with_the_tree(stage: LiveStage, theme: Theme) -> None:
+    tree = stage.panel.outline.tree
+    stage.panel.setStyleSheet(style_sheet(theme))
+    tree.setPalette(theme.palette)
+    stage.panel.set_theme(theme)
+    stage.panel.outline.expand_to("expert")
+    stage.session.select(Selection(Kind.EXPERT, layer=0, expert=2))
+    grow(stage, 30)
+    column = QRect(tree.columnViewportPosition(LOAD), 0, tree.columnWidth(LOAD), tree.viewport().height())
+
+    def drawn(area: QRect) -> QImage:
+        image = QImage(tree.viewport().size(), QImage.Format.Format_RGB32)
+        tree.viewport().render(image, area.topLeft(), QRegion(area))
+        return image.copy(column)
+
+    alone, with_tree = drawn(column), drawn(tree.viewport().rect())
+    assert (
+        len({with_tree.pixel(x, y) for x in range(column.width()) for y in range(column.height())}) > 2
+    )  # there is text
+    assert alone == with_tree

@@ -14,6 +14,7 @@ from moedesk.panels.elements.view_breadcrumbs import Breadcrumbs
 from moedesk.panels.elements.view_button import flat_button
 from moedesk.panels.elements.view_node import NodeDelegate
 from moedesk.panels.elements.view_search import SearchField
+from moedesk.panels.elements.view_tree import ModuleTree
 from moedesk.panels.elements.view_tree_model import DEVICE, DTYPE, LOAD, NAME, PARAMETERS, TreeModel
 from moedesk.ui.icons import icon
 from moedesk.ui.theme import Theme
@@ -37,7 +38,7 @@ class OutlineView(QWidget):
         self._add_actions = add_actions
         self._following = False
         self.model = TreeModel(self)
-        self.tree = QTreeView()
+        self.tree = ModuleTree()
         self.delegate = NodeDelegate(self.tree)
         self.search = SearchField()
         self.breadcrumbs = Breadcrumbs()
@@ -104,8 +105,7 @@ class OutlineView(QWidget):
     def set_loads(self, loads: list[LayerLoad]) -> None:
         """Fill the Load column."""
         self.model.set_loads(loads)
-        left, width = self.tree.columnViewportPosition(LOAD), self.tree.columnWidth(LOAD)
-        self.tree.viewport().update(left, 0, width, self.tree.viewport().height())
+        self.tree.update_loads()
 
     def show_node(self, node: int) -> None:
         """Expand to a node and make it current, without announcing it; -1 for none."""
@@ -139,7 +139,7 @@ class OutlineView(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
-        self.delegate.theme = theme
+        self.delegate.theme = self.tree.theme = theme
         self.search.set_theme(theme)
         self.expand.setIcon(icon("layer", theme))
         self.tree.viewport().update()

@@ -40,6 +40,11 @@ class TreeModel(QAbstractItemModel):
         """Take over the load of every layer; the view repaints what it shows of it."""
         self._loads = loads
 
+    def load_text(self, node: int) -> str:
+        """Return the load of an expert's node ÷ uniform share, as a text; empty for other nodes, and while it isn't known."""
+        assert self.outline is not None
+        return ratio_text(self._load(node), self.outline.expert[node])
+
     def index_of(self, node: int, column: int = NAME) -> QModelIndex:
         """Return the index of a node; an invalid one for -1."""
         if self.outline is None or not 0 <= node < len(self.outline):
@@ -110,7 +115,7 @@ class TreeModel(QAbstractItemModel):
                 count = parameters(self.outline, node)
                 return short_count(count) if count else ""
             case 2:  # LOAD
-                return ratio_text(self._load(node), self.outline.expert[node])
+                return self.load_text(node)
             case 3:  # DTYPE
                 return module.dtype
         return module.device
