@@ -15,6 +15,7 @@ from moedesk.session.panel import panel_specs
 from moedesk.session.settings import Settings
 from moedesk.ui import opengl
 from moedesk.ui.crash_log import CrashLog
+from moedesk.ui.pauses import share_lock, spare_loaded
 from moedesk.ui.window import Window
 
 FIRST_PICTURE = "MOEDESK_EXIT_AFTER_FIRST_PICTURE"
@@ -72,8 +73,7 @@ def run(
         The exit code.
     """
     application = make_application()
-    # The link's, the writer's and the worker's threads give the interpreter's lock up to the GUI's ten times as soon as usual.
-    sys.setswitchinterval(0.0005)
+    share_lock()
     settings = Settings()
     window = make_window(settings, mode=opengl_mode, theme=theme)
     log = CrashLog(window.messages.show_message)
@@ -119,6 +119,7 @@ def when_settled(window: Window, then: Callable[[], None]) -> QTimer:
 
 
 def _after_first_picture(window: Window, probe: opengl.Probe | None) -> None:
+    spare_loaded()
     window.live.warm_up([dock.spec for dock in window.workspace.docks.values() if dock.spec.scope == "desk"])
     if probe is not None and opengl.is_stale(window.settings):
         probe.start()

@@ -15,6 +15,7 @@ from moedesk.session.session import Session
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.message_bar import MessageBar
 from moedesk.ui.open_files import OpenFiles
+from moedesk.ui.pauses import spare_loaded
 from moedesk.ui.ticker import Ticker
 
 if TYPE_CHECKING:  # they bring Jupyter with them, which a window without a kernel does without
@@ -113,7 +114,7 @@ class LiveSide:
                 ticket.check()
                 load_view(spec)
 
-        self.jobs.latest("warm_up", work, lambda _: None)
+        self.jobs.latest("warm_up", work, lambda _: spare_loaded())
 
     def shut_down(self) -> None:
         """End kernels and jobs; waits for them."""

@@ -56,8 +56,10 @@ class Bench:
         from moedesk.session.feed import Feed
         from moedesk.session.settings import Settings
         from moedesk.ui.app import make_application, make_window
+        from moedesk.ui.pauses import share_lock
 
         self.application = make_application()
+        share_lock()
         self.window = make_window(Settings(), mode="off")
         self.window.resize(1600, 900)
         self.window.show()
@@ -87,6 +89,9 @@ class Bench:
 
     def run(self, what: str, amount: float) -> None:
         self.spin(20, lambda: self.window.files.current is not None and self.window.files.current.store.n_passes > 10)
+        from moedesk.ui.pauses import spare_loaded
+
+        spare_loaded()
         self.session = self.window.files.current
         {"latency": self.latency, "loop": self.loop, "soak": self.soak}[what](amount)
         self.client.close()
