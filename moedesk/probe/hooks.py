@@ -154,6 +154,7 @@ class Hooks:
         running = running or self._begin()
         copy = running.tap.transfer.copy if path in self._stacks and running.tap.room else None
         call, ids = self._reader.read(path, module, args, kwargs, copy)
+        running.tap.expect(call.batch * call.length)
         if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
             given = (outer for _, _, outer in reversed(running.open) if outer is not None)
             ids = next((outer for outer in given if tuple(outer.shape) == (call.batch, call.length)), None)
@@ -232,6 +233,11 @@ class Hooks:
         if not tap.seen:
             return
         tap.finish()
+        for source in dict.fromkeys(tap.spoiled):
+            path = source.binding.layer.path
+            self._courier.note(
+                f"{path} changes its routing after its experts got it: one pass was dropped because of that"
+            )
         recorded.failed = failed
         recorded.shed, recorded.dropped = recorded.full and tap.room is Room.COUNTS, tap.room is Room.NOTHING
         recorded.full = tap.room is Room.EVERYTHING

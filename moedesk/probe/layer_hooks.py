@@ -1,4 +1,4 @@
-"""The two hooks of an MoE layer that is known: one before its experts, one after its router. They copy and return.
+"""The two hooks of an MoE layer that is known: one before its experts, one after its router. They hold or copy, and return.
 
 They run for every layer of every pass, so they are closures, they time themselves, and they do nothing that can wait.
 """
@@ -12,15 +12,13 @@ from torch import Tensor, nn
 from moedesk.core.columns import expert_dtype
 from moedesk.probe.binding import Binding
 from moedesk.probe.cost import Cost
+from moedesk.probe.held import FEW, Source
 from moedesk.probe.lookout import NO_NAMES
 from moedesk.probe.room import Room
 from moedesk.probe.routing import CallForm, read_routing
-from moedesk.probe.tap import Current, Event, own, recomputing
+from moedesk.probe.tap import Current, Event, Tap, own, recomputing
 
 Integers = Callable[[Tensor], Tensor]
-
-FEW = 64
-"""Rows up to which ids on the host are copied as they are; to convert them here costs the model more than it saves."""
 
 _SMALL: dict[int, Integers] = {1: Tensor.char, 2: Tensor.short, 4: Tensor.int}
 """Conversions to integers of so many bytes; twice as fast as ``Tensor.to``."""
@@ -41,10 +39,10 @@ class LayerHooks:
     """
 
     def __init__(self, binding: Binding, current: Current, with_logits: bool, cost: Cost) -> None:
-        experts, router = binding.candidate.experts, binding.router
-        self._handles = [experts.register_forward_pre_hook(_before_experts(binding, current, cost), with_kwargs=True)]
+        experts, router, source = binding.candidate.experts, binding.router, Source(binding)
+        self._handles = [experts.register_forward_pre_hook(_before_experts(source, current, cost), with_kwargs=True)]
         if router is not None and with_logits:
-            self._handles.append(router.register_forward_hook(_after_router(binding, current, cost)))
+            self._handles.append(router.register_forward_hook(_after_router(source, current, cost)))
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -52,15 +50,13 @@ class LayerHooks:
             handle.remove()
 
 
-def _before_experts(binding: Binding, current: Current, cost: Cost) -> Callable[..., None]:
-    layer, path = binding.layer, binding.candidate.path
-    small = expert_dtype(layer.experts).itemsize
-    ids_bytes = layer.top_k * small
-    row_bytes = ids_bytes + 4 * layer.top_k + 4 * layer.experts * (binding.router is not None)
-    form: CallForm | None = None
+def _before_experts(source: Source, current: Current, cost: Cost) -> Callable[..., None]:
+    path = source.binding.candidate.path
+    copier = _Copier(source)
+    length, ids_at, weights_at = 0, 0, 0
 
     def entered(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] = NO_NAMES) -> None:
-        nonlocal form
+        nonlocal length, ids_at, weights_at
         tap = current.tap
         if tap is None:
             current.stray()
@@ -69,34 +65,62 @@ def _before_experts(binding: Binding, current: Current, cost: Cost) -> Callable[
         if recomputing():
             return
         tap.seen = True
-        if tap.room is Room.NOTHING:
-            return
+        held = tap.held
+        if held is not None and source.trusted and len(args) == length:
+            ids, weights = args[ids_at], args[weights_at]
+            try:
+                held.append((source, ids, ids._version, weights, weights._version, tap.logits.pop(path, None)))
+                cost.hook_ns += perf_counter_ns() - began
+                return
+            except (RuntimeError, AttributeError):  # tensors made in inference mode, or other things
+                pass
+        if tap.room is not Room.NOTHING:
+            form = copier.take(tap, args, kwargs)
+            if form is not None and form.positions is not None:
+                length, (ids_at, weights_at) = len(args), form.positions
+        cost.hook_ns += perf_counter_ns() - began
+
+    return entered
+
+
+class _Copier:
+    """Copies what a layer's experts are called with."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        layer = source.binding.layer
+        self._small = expert_dtype(layer.experts).itemsize
+        self._ids_bytes = layer.top_k * self._small
+        self._row_bytes = self._ids_bytes + 4 * layer.top_k + 4 * layer.experts * (source.binding.router is not None)
+        self._form: CallForm | None = None
+
+    def take(self, tap: Tap, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CallForm | None:
+        """Put a copy into the tap; return the form of the call."""
+        form, binding = self._form, self._source.binding
         found = form.read(args, kwargs) if form is not None else None
         if found is None:
             routing = read_routing(args, kwargs)
             if routing is None:
-                return
-            form = CallForm.of(args, kwargs, routing)
+                return None
+            self._form = CallForm.of(args, kwargs, routing)
             ids = routing.ids()
             choice, weights = ids, routing.weights
             if routing.one_hot:
                 weights = weights.detach().masked_fill(ids < 0, 0)
         else:
             choice, weights = found
-        few = choice.shape[0] <= FEW and choice.is_cpu
-        ids = choice.clone() if few or choice.itemsize == small else _SMALL[small](choice)
+        few = choice.shape[0] <= FEW and choice.is_cpu  # to convert them here costs the model more than it saves
+        ids = choice.clone() if few or choice.itemsize == self._small else _SMALL[self._small](choice)
         if tap.room is Room.EVERYTHING:
-            logits, bias = tap.logits.pop(path, (None, None))
-            weights = weights.detach().clone() if weights.requires_grad else weights.clone()
-            tap.add(Event(binding, ids, weights, logits, bias), choice.shape[0] * row_bytes)
+            logits, bias = tap.owned_logits(self._source)
+            tap.add(Event(binding, ids, own(weights), logits, bias), choice.shape[0] * self._row_bytes)
         else:
-            tap.add(Event(binding, ids), choice.shape[0] * ids_bytes)
-        cost.hook_ns += perf_counter_ns() - began
-
-    return entered
+            tap.add(Event(binding, ids), choice.shape[0] * self._ids_bytes)
+        return self._form if choice.is_cpu else None
 
 
-def _after_router(binding: Binding, current: Current, cost: Cost) -> Callable[..., None]:
+def _after_router(source: Source, current: Current, cost: Cost) -> Callable[..., None]:
+    binding = source.binding
     path, place = binding.candidate.path, binding.logits_at
 
     def routed(module: nn.Module, args: Any, output: Any) -> None:
@@ -104,12 +128,19 @@ def _after_router(binding: Binding, current: Current, cost: Cost) -> Callable[..
         if tap is None:
             return
         began = perf_counter_ns()
-        if tap.room is not Room.EVERYTHING or recomputing():
+        if tap.room is not Room.EVERYTHING:
             return
         logits = output[place] if place >= 0 else output
-        if isinstance(logits, Tensor):
-            logits = logits.detach().clone() if logits.requires_grad else logits.clone()
-            tap.logits[path] = logits, None if binding.bias is None else own(getattr(*binding.bias))
+        bias = None if binding.bias is None else getattr(*binding.bias)
+        if tap.held is not None and source.trusted:
+            try:
+                tap.logits[path] = logits, logits._version, bias, -1 if bias is None else bias._version
+                cost.hook_ns += perf_counter_ns() - began
+                return
+            except (RuntimeError, AttributeError):
+                pass
+        if isinstance(logits, Tensor) and not recomputing():
+            tap.logits[path] = own(logits), -1, None if bias is None else own(bias), -1
         cost.hook_ns += perf_counter_ns() - began
 
     return routed

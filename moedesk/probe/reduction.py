@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,11 +10,9 @@ from torch import Tensor
 from moedesk.core.columns import expert_dtype
 from moedesk.probe import small_reduction
 from moedesk.probe.binding import Binding
+from moedesk.probe.event import Event, Stack, alike
 from moedesk.probe.probabilities import to_logits
 from moedesk.probe.ranking import entropies, margins
-
-if TYPE_CHECKING:
-    from moedesk.probe.tap import Event
 
 _INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32}
 
@@ -53,35 +50,16 @@ class LayerGroup:
 
 
 @torch.inference_mode()
-def reduce(events: Iterable["Event"], keep_logits: bool) -> list[LayerGroup]:
+def reduce(events: Iterable[Event | Stack], keep_logits: bool) -> list[LayerGroup]:
     """Return the events in groups."""
-    return [_reduce(alike, keep_logits) for alike in _alike(events)]
+    return [_reduce(group, keep_logits) for group in alike(events)]
 
 
-def _alike(events: Iterable["Event"]) -> list[list["Event"]]:
-    """Events that can be stacked."""
-    groups: dict[tuple[object, ...], list[Event]] = {}
-    for event in events:
-        weights = None if event.weights is None else event.weights.dtype
-        logits = None if event.logits is None else (event.logits.shape, event.logits.dtype)
-        key = (
-            event.binding.kind,
-            event.ids.shape,
-            event.ids.device,
-            event.ids.dtype,
-            weights,
-            logits,
-            event.bias is None,
-        )
-        groups.setdefault(key, []).append(event)
-    return list(groups.values())
-
-
-def _reduce(events: Sequence["Event"], keep_logits: bool) -> LayerGroup:
+def _reduce(group: Stack | Sequence[Event], keep_logits: bool) -> LayerGroup:
+    if _is_small(group):
+        return _reduce_small(group if isinstance(group, Stack) else Stack.of(group), keep_logits)
+    events = group.events() if isinstance(group, Stack) else group
     bindings = tuple(event.binding for event in events)
-    given = [event.logits for event in events if event.logits is not None]
-    if small_reduction.is_small([event.ids for event in events], given, bindings[0].rule):
-        return _reduce_small(bindings, events, given, keep_logits)
     ids = _stack([event.ids for event in events], _INTEGERS[expert_dtype(bindings[0].layer.experts).name])
     weights = [event.weights for event in events if event.weights is not None]
     if not weights:
@@ -101,26 +79,35 @@ def _reduce(events: Sequence["Event"], keep_logits: bool) -> LayerGroup:
     return LayerGroup(*columns, entropy, margin, values if keep_logits else None)
 
 
-def _reduce_small(
-    bindings: tuple[Binding, ...], events: Sequence["Event"], logits: Sequence[Tensor], keep_logits: bool
-) -> LayerGroup:
+def _is_small(group: Stack | Sequence[Event]) -> bool:
+    if isinstance(group, Stack):
+        binding, ids, logits, layers = group.bindings[0], group.ids, group.logits, 1
+    else:
+        (binding, ids, _, logits, _), layers = group[0], len(group)
+    largest = ids if logits is None else logits
+    return ids.is_cpu and largest.is_cpu and small_reduction.is_small(layers * largest.numel(), binding.rule)
+
+
+def _reduce_small(stack: Stack, keep_logits: bool) -> LayerGroup:
     """The same in NumPy; tensors around its arrays share their memory."""
-    rows, binding = events[0].ids.shape[0], bindings[0]
-    ids = np.array([event.ids.numpy() for event in events], expert_dtype(binding.layer.experts))
-    weights = [event.weights for event in events if event.weights is not None]
-    columns: list[np.ndarray | None] = [small_reduction.stack(weights, rows) if weights else None, None, None, None]
-    if weights and logits:
-        values = small_reduction.stack(logits, rows)
+    binding = stack.bindings[0]
+    ids = stack.ids.numpy().astype(expert_dtype(binding.layer.experts))
+    columns: list[np.ndarray | None] = [None, None, None, None]
+    if stack.weights is not None:
+        columns[0] = small_reduction.floats(stack.weights)
+    if stack.weights is not None and stack.logits is not None:
+        values = small_reduction.floats(stack.logits).reshape(*ids.shape[:2], -1)
         if binding.probabilities:
-            values = to_logits(torch.from_numpy(values)).numpy()
+            values = small_reduction.to_logits(values)
         columns[1], shares = small_reduction.entropies(values)
         if binding.rule is not None:
-            biases = [event.bias for event in events if event.bias is not None]
-            bias = small_reduction.stack(biases, 1) if biases else None
+            bias = None if stack.bias is None else small_reduction.floats(stack.bias)
             columns[2] = small_reduction.margins(small_reduction.scores(binding.rule, values, bias, shares), ids)
         columns[3] = values if keep_logits else None
     return LayerGroup(
-        bindings, torch.from_numpy(ids), *(None if column is None else torch.from_numpy(column) for column in columns)
+        stack.bindings,
+        torch.from_numpy(ids),
+        *(None if column is None else torch.from_numpy(column) for column in columns),
     )
 
 

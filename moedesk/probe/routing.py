@@ -95,6 +95,13 @@ class CallForm:
         self._ids, self._floats = choice.dtype, weights.dtype
         self._top_k = choice.shape[1]
 
+    @property
+    def positions(self) -> tuple[int, int] | None:
+        """Places of choice and weights, if both are given by position and nothing by name."""
+        if self._names or type(self._choice) is not int or type(self._weights) is not int:
+            return None
+        return self._choice, self._weights
+
     @classmethod
     def of(cls, args: Sequence[Any], kwargs: Mapping[str, Any], routing: ExpertsCall) -> Self | None:
         """Return the form of a call in which ``routing`` was read; None for a mask, which has to be worked out each time."""

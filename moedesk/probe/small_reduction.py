@@ -4,8 +4,6 @@ PyTorch gives the lock away and takes it back in every operation. On the courier
 does the same all the time, wait for dozens of handovers a pass; together they cost ten times what the work itself does.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,22 +18,27 @@ Floats = npt.NDArray[np.float32]
 
 _KNOWN = {"softmax", "sigmoid", "logits"}
 _PLAIN = {torch.float32, torch.float16, torch.float64}
+_TINY = np.finfo(np.float32).tiny
 
 
-def is_small(ids: Sequence[Tensor], logits: Sequence[Tensor], rule: Rule | None) -> bool:
-    """Return whether a group of layers is better reduced here."""
-    first = logits[0] if logits else ids[0]
+def is_small(elements: int, rule: Rule | None) -> bool:
+    """Return whether layers with so many logits together are better reduced here."""
     known = rule is None or (rule.transform in _KNOWN and not rule.groups)
-    return ids[0].is_cpu and first.is_cpu and known and len(ids) * first.numel() <= SMALL
+    return known and elements <= SMALL
 
 
-def stack(tensors: Sequence[Tensor], rows: int) -> Floats:
-    """Return (L, N, …) float32 values of tensors on the host, each brought to ``rows`` rows."""
-    if tensors[0].dtype in _PLAIN:
-        values = np.array([tensor.numpy() for tensor in tensors], np.float32)
-    else:  # bfloat16 is unknown to NumPy
-        values = torch.stack(list(tensors)).float().numpy()
-    return values.reshape(len(tensors), rows, -1)
+def floats(tensor: Tensor) -> Floats:
+    """Return float32 values of a tensor on the host."""
+    if tensor.dtype not in _PLAIN:  # bfloat16 is unknown to NumPy
+        tensor = tensor.float()
+    values: Floats = tensor.numpy().astype(np.float32, copy=False)
+    return values
+
+
+def to_logits(probabilities: Floats) -> Floats:
+    """Return what ``probabilities.to_logits`` does: logits whose softmax they are."""
+    logits: Floats = np.log(np.maximum(probabilities, _TINY))
+    return logits
 
 
 def entropies(logits: Floats) -> tuple[Floats, Floats]:

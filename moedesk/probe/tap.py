@@ -1,13 +1,13 @@
 """What hooks take from the device: small copies, sent to the host without making the device wait."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from moedesk.core.columns import expert_dtype
-from moedesk.probe.binding import Binding
+from moedesk.probe.event import Event, Stack
+from moedesk.probe.held import FEW, HeldLogits, Hold, Source, copied
 from moedesk.probe.reduction import LayerGroup, reduce
 from moedesk.probe.room import Room
 
@@ -56,26 +56,6 @@ class Transfer:
             event.synchronize()
 
 
-class Event(NamedTuple):
-    """One layer's routing in one call of its experts: copies, on the device.
-
-    Attributes
-    ----------
-    binding : Binding
-    ids : (N, k) int8, int16 or int32 tensor
-    weights : (N, k) float tensor or None
-    logits : (…, E) float tensor of N rows, or None
-    bias : tensor of E floats, or None
-        What the router added to its scores, if it did.
-    """
-
-    binding: Binding
-    ids: Tensor
-    weights: Tensor | None = None
-    logits: Tensor | None = None
-    bias: Tensor | None = None
-
-
 class Piece:
     """Events of one pass, and what they are reduced to.
 
@@ -84,14 +64,14 @@ class Piece:
 
     Parameters
     ----------
-    events : sequence of Event
+    events : sequence of Event or Stack
     keep_logits : bool
         Whether the groups have logits too.
     nbytes : int
         What the events hold.
     """
 
-    def __init__(self, events: Sequence[Event], keep_logits: bool, nbytes: int) -> None:
+    def __init__(self, events: Sequence[Event | Stack], keep_logits: bool, nbytes: int) -> None:
         self.nbytes = nbytes
         self._events = events
         self._keep_logits = keep_logits
@@ -130,24 +110,72 @@ class Tap:
     transfer : Transfer
     pieces : list of Piece
     logits : dict
-        Logits and bias of layers whose router ran and whose experts didn't yet, by path.
+        Logits and bias of layers whose router ran and whose experts didn't yet, by path, each with its version, which is -1 for
+        a copy.
+    held : list of Hold or None
+        Takes what need not be copied at once; None in a long pass.
+    spoiled : list of Source
+        Layers whose tensors changed while they were held: the pass can't be used.
     """
 
-    __slots__ = ("_events", "_keep_logits", "_nbytes", "_passed_on", "logits", "pieces", "room", "seen", "transfer")
+    __slots__ = (
+        "_events", "_keep_logits", "_nbytes", "_passed_on", "held", "logits", "pieces", "room", "seen", "spoiled", "transfer",
+    )  # fmt: skip
 
     def __init__(self, room: Room, keep_logits: bool, passed_on: Callable[["Tap", Piece], None]) -> None:
         self.room = room
         self.seen = False
         self.transfer = Transfer()
         self.pieces: list[Piece] = []
-        self.logits: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self.logits: dict[str, HeldLogits] = {}
+        self.held: list[Hold] | None = None
+        self.spoiled: list[Source] = []
         self._keep_logits = keep_logits
         self._passed_on = passed_on
-        self._events: list[Event] = []
+        self._events: list[Event | Stack] = []
         self._nbytes = 0
+
+    def expect(self, rows: int) -> None:
+        """Hold what comes if it is of a short pass: one of few rows from its beginning, outside inference mode."""
+        if not 0 < rows <= FEW:
+            self._settle()
+            self.held = None
+        elif not self.seen and self.room is Room.EVERYTHING and not torch.is_inference_mode_enabled():
+            self.held = []
+
+    def owned_logits(self, source: Source) -> tuple[Tensor | None, Tensor | None]:
+        """Return copies of a layer's logits and bias, if its router ran."""
+        given = self.logits.pop(source.binding.candidate.path, None)
+        if given is None:
+            return None, None
+        logits, version, bias, bias_version = given
+        if version < 0:
+            return logits, bias
+        if logits._version != version or (bias is not None and bias._version != bias_version):
+            self._spoil([source])
+        return own(logits), None if bias is None else own(bias)
+
+    def _settle(self) -> None:
+        """Copy what is held."""
+        if not self.held:
+            return
+        held, self.held = self.held, []
+        stacks, changed = copied(held)
+        self._events += stacks
+        self._nbytes += sum(stack.nbytes + EVENT_BYTES for stack in stacks)
+        if changed:
+            self._spoil(changed)
+
+    def _spoil(self, sources: Sequence[Source]) -> None:
+        for source in sources:
+            source.trusted = False
+        self.spoiled += sources
+        self.room, self.held = Room.NOTHING, None
 
     def add(self, event: Event, nbytes: int) -> None:
         """Take one event that holds about so many bytes."""
+        if self.held:  # first what came first
+            self._settle()
         self._events.append(event)
         self._nbytes += nbytes + EVENT_BYTES
         if self._nbytes > HELD_BYTES:
@@ -163,6 +191,7 @@ class Tap:
 
     def finish(self) -> None:
         """Make a piece of the rest."""
+        self._settle()
         if self._events:
             self.flush()
         self.transfer.send()

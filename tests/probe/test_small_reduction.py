@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from moedesk.probe import ranking, small_reduction
+from moedesk.probe import probabilities, ranking, small_reduction
 from moedesk.probe.ranking import Rule
 
 LAYERS, ROWS, EXPERTS, K = 3, 5, 16, 4
@@ -59,17 +59,23 @@ def test_values_are_left_as_they_are() -> None:
     assert torch.equal(logits, before)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_stacking_gives_float32_of_the_same_values(dtype: torch.dtype) -> None:
-    tensors = [torch.randn(1, ROWS, K).to(dtype) for _ in range(LAYERS)]
-    stacked = small_reduction.stack(tensors, ROWS)
-    assert stacked.dtype == np.float32
-    np.testing.assert_array_equal(stacked, torch.cat(tensors).float().numpy())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_floats_are_the_same_values(dtype: torch.dtype) -> None:
+    tensor = torch.randn(LAYERS, ROWS, K).to(dtype)
+    values = small_reduction.floats(tensor)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, tensor.float().numpy())
+
+
+def test_logits_of_probabilities_are_those_of_the_large_one() -> None:
+    shares = torch.tensor([[0.5, 0.25, 0.25, 0.0]])
+    np.testing.assert_allclose(
+        small_reduction.to_logits(shares.numpy()), probabilities.to_logits(shares).numpy(), rtol=1e-6
+    )
 
 
 def test_long_passes_and_groups_are_left_to_the_large_one() -> None:
-    few, many = [torch.zeros(4, K, dtype=torch.int64)] * 2, [torch.zeros(4000, K, dtype=torch.int64)] * 2
-    assert small_reduction.is_small(few, [torch.zeros(4, EXPERTS)] * 2, Rule("softmax"))
-    assert not small_reduction.is_small(many, [torch.zeros(4000, EXPERTS)] * 2, Rule("softmax"))
-    assert not small_reduction.is_small(few, [torch.zeros(4, EXPERTS)] * 2, Rule("sigmoid", groups=4, kept=2))
-    assert not small_reduction.is_small(few, [torch.zeros(4, EXPERTS)] * 2, Rule("sqrt(softplus)"))
+    assert small_reduction.is_small(8 * EXPERTS, Rule("softmax"))
+    assert not small_reduction.is_small(8000 * EXPERTS, Rule("softmax"))
+    assert not small_reduction.is_small(8 * EXPERTS, Rule("sigmoid", groups=4, kept=2))
+    assert not small_reduction.is_small(8 * EXPERTS, Rule("sqrt(softplus)"))

@@ -1,0 +1,100 @@
+"""What hooks take: the routing of one layer in one call of its experts, or of alike layers together."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from moedesk.probe.binding import Binding
+
+
+class Event(NamedTuple):
+    """One layer's routing in one call of its experts: copies, on the device.
+
+    Attributes
+    ----------
+    binding : Binding
+    ids : (N, k) int8, int16 or int32 tensor
+    weights : (N, k) float tensor or None
+    logits : (…, E) float tensor of N rows, or None
+    bias : tensor of E floats, or None
+        What the router added to its scores, if it did.
+    """
+
+    binding: Binding
+    ids: Tensor
+    weights: Tensor | None = None
+    logits: Tensor | None = None
+    bias: Tensor | None = None
+
+
+class Stack(NamedTuple):
+    """Copies of what L alike layers did in one call each, N rows.
+
+    Attributes
+    ----------
+    bindings : tuple of Binding
+    ids : (L, N, k) int tensor
+    weights : (L, N, k) float tensor or None
+    logits : (L, N, E) float tensor or None
+    bias : (L, 1, E) float tensor or None
+    """
+
+    bindings: tuple[Binding, ...]
+    ids: Tensor
+    weights: Tensor | None = None
+    logits: Tensor | None = None
+    bias: Tensor | None = None
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> Self:
+        """Return events that are alike, stacked."""
+        columns: list[Tensor | None] = []
+        for column in list(zip(*events, strict=True))[1:]:
+            given = [tensor for tensor in column if tensor is not None]
+            columns.append(torch.stack(given) if given else None)
+        ids, weights, logits, bias = columns
+        assert ids is not None
+        if logits is not None and logits.ndim != 3:
+            logits = logits.reshape(*ids.shape[:2], -1)
+        if bias is not None:
+            bias = bias.reshape(len(bias), 1, -1)
+        return cls(tuple(event.binding for event in events), ids, weights, logits, bias)
+
+    @property
+    def nbytes(self) -> int:
+        """What its tensors take."""
+        return sum(tensor.nbytes for tensor in self[1:] if isinstance(tensor, Tensor))
+
+    def events(self) -> list[Event]:
+        """Return the same, layer by layer."""
+        columns = (
+            [None] * len(self.bindings) if column is None else column.unbind()
+            for column in (self.weights, self.logits, self.bias)
+        )
+        return [Event(*values) for values in zip(self.bindings, self.ids.unbind(), *columns, strict=True)]
+
+
+def alike(events: Iterable[Event | Stack]) -> "list[Stack | list[Event]]":
+    """Return events that can be stacked together, and those that are stacked, in order."""
+    groups: dict[tuple[object, ...], Stack | list[Event]] = {}
+    for event in events:
+        if isinstance(event, Stack):
+            groups[id(event),] = event
+            continue
+        weights = None if event.weights is None else event.weights.dtype
+        logits = None if event.logits is None else (event.logits.shape, event.logits.dtype)
+        key = (
+            event.binding.kind,
+            event.ids.shape,
+            event.ids.device,
+            event.ids.dtype,
+            weights,
+            logits,
+            event.bias is None,
+        )
+        group = groups.setdefault(key, [])
+        assert isinstance(group, list)
+        group.append(event)
+    return list(groups.values())

@@ -1,0 +1,91 @@
+"""The routing of a short pass, held while the pass runs and copied at its end, all layers in one go.
+
+A hook that copies takes 20 µs when the model has just filled the caches with its own code, however few bytes it copies; at the
+end of a pass the copies of all layers together take 50. A tensor that is held may change before it is copied. PyTorch counts
+changes (views share the counter of what they are views of), so that is noticed: the pass is dropped and counted, and the layer
+copied in its hooks from then on. The counter misses writes through ``tensor.data``, NumPy and other raw pointers, and inference
+tensors have none. So tensors are held only outside inference mode, and only for blocks, experts and routers of transformers
+itself, which write in no such way; for any other module, hooks copy.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from moedesk.probe.binding import Binding
+from moedesk.probe.event import Event, Stack
+
+FEW = 64
+"""Rows up to which a pass is short: what is held of it takes no room, and copying that no time."""
+
+_INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
+
+
+class Source:
+    """One layer's hooks.
+
+    Attributes
+    ----------
+    binding : Binding
+    trusted : bool
+        Whether what they are given may be held.
+    """
+
+    __slots__ = ("binding", "trusted")
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+        candidate, router = binding.candidate, binding.router
+        modules = [candidate.block, candidate.experts, *([] if router is None else [router])]
+        self.trusted = all(type(module).__module__.startswith("transformers.models.") for module in modules)
+
+
+HeldLogits = tuple[Tensor, int, Tensor | None, int]
+"""Logits and their version; the router's bias, if it has one, and its version."""
+
+Hold = tuple[Source, Tensor, int, Tensor, int, HeldLogits | None]
+"""What the hooks of one layer were given in one call: ids and weights, each with its version, and logits."""
+
+
+def copied(holds: Sequence[Hold]) -> tuple[list[Stack], list[Source]]:
+    """Return copies of what is held, layers that are alike together, and the layers whose tensors are not what they were."""
+    groups: dict[tuple[object, ...], list[Hold]] = {}
+    for hold in holds:
+        source, ids, _, _, _, logits = hold
+        groups.setdefault((source.binding.kind, ids.shape, logits is None), []).append(hold)
+    stacks, changed = [], []
+    with torch.no_grad():
+        for group in groups.values():
+            stack = _stacked(group)
+            if stack is None:
+                changed += [hold[0] for hold in group]
+            else:
+                stacks.append(stack)
+    return stacks, changed + [hold[0] for hold in holds if _has_changed(hold)]
+
+
+def _stacked(group: Sequence[Hold]) -> Stack | None:
+    """The copies of alike layers, or None if they are no routing."""
+    events = [
+        Event(source.binding, ids, weights, *((None, None) if held is None else (held[0], held[2])))
+        for source, ids, _, weights, _, held in group
+    ]
+    try:
+        stack = Stack.of(events)
+    except RuntimeError:  # they differ in shape
+        return None
+    ids, weights = stack.ids, stack.weights
+    assert weights is not None
+    is_routing = ids.ndim == 3 and ids.shape == weights.shape and ids.shape[2] == events[0].binding.layer.top_k
+    return stack if is_routing and ids.dtype in _INTEGERS and weights.is_floating_point() else None
+
+
+def _has_changed(hold: Hold) -> bool:
+    _, ids, ids_version, weights, weights_version, held = hold
+    if ids._version != ids_version or weights._version != weights_version:
+        return True
+    if held is None:
+        return False
+    logits, version, bias, bias_version = held
+    return logits._version != version or (bias is not None and bias._version != bias_version)
