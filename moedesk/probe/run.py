@@ -152,14 +152,14 @@ def run(
     options = dict(options or {})
     started = time.perf_counter()
     if not getattr(model, "can_generate", lambda: False)():
-        with torch.inference_mode():
+        with torch.no_grad():  # tensors of inference mode would have to be copied in the hooks
             model(**inputs, **options)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - started
         nothing = np.zeros(0, np.int64)
         return Run(tuple(texts), ("",) * len(texts), tuple(prompts), (nothing,) * len(texts), seconds)
-    with torch.inference_mode():
+    with torch.no_grad():
         output = model.generate(**inputs, **{"max_new_tokens": max_new_tokens, "pad_token_id": pad, **options})
         rows = (output if isinstance(output, torch.Tensor) else output.sequences).cpu().numpy()
     seconds = time.perf_counter() - started

@@ -59,6 +59,7 @@ class Scout(Lookout):
         self._routing: ExpertsCall | None = None
         self._kept: tuple[Tensor, Tensor] | None = None
         self._router: tuple[str, nn.Module, Any] | None = None
+        self._logits: tuple[int, Tensor | None] = -1, None
         self._inside = False
 
     def _attach(self) -> None:
@@ -106,6 +107,8 @@ class Scout(Lookout):
         self._routing = routing
         self._kept = routing.ids(), routing.weights.detach().to(torch.float32, copy=True)
         self._router = self._find_router(routing)
+        place, logits = _find_logits(self._router[2], routing) if self._router else (-1, None)
+        self._logits = place, None if logits is None else logits.clone()  # the block may write into them
 
     def _leave_experts(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._routing is None or not self._awake():
@@ -147,8 +150,8 @@ class Scout(Lookout):
         assert self._routing is not None
         assert self._kept is not None
         (ids, weights), routing, router = self._kept, self._routing, self._router
-        place, logits = _find_logits(router[2], routing) if router else (-1, None)
-        kept_logits = None if logits is None else logits.clone()
+        place, logits = self._logits
+        kept_logits = logits
         probabilities = logits is not None and are_probabilities(logits)
         if logits is not None and probabilities:
             logits = to_logits(logits)
