@@ -1,6 +1,6 @@
 """A ``RouteBatch`` as a message: layers that look alike are stacked, so that a pass is a few arrays however deep the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -16,6 +16,7 @@ from moedesk.link.protocol import LinkError
 _COLUMNS = ("experts", "weights", "entropy", "margin", "flags", "logits")
 _DIMENSIONS = {"experts": 3, "weights": 3, "entropy": 2, "margin": 2, "flags": 2, "logits": 3}
 _KINDS = {"experts": "i", "weights": "f", "entropy": "f", "margin": "f", "flags": "u", "logits": "f"}
+_SILENT = ("entropy", "margin", "flags")
 _columns = attrgetter(*_COLUMNS)
 _NO_TOKENS = np.empty(0, TOKEN)
 
@@ -31,7 +32,8 @@ def counts_of(batch: RouteBatch) -> RouteBatch:
 def encode_batch(stream: int, batch: RouteBatch) -> Frames:
     """Make frames of the routing of a pass; its arrays may change afterwards.
 
-    Expert counts go as the places and values that are not 0 where that is shorter: of a decoded token, few are.
+    Expert counts go as the places and values that are not 0 where that is shorter: of a decoded token, few are. Entropies and
+    margins that nobody knows, and flags that are not set, are not sent: of 49 bytes, 40 are left.
     """
     parts = [whole("header", np.asarray(batch.header))]
     parts += [whole(f"tokens.{number}", rows) for number, rows in enumerate(batch.tokens.values())]
@@ -47,9 +49,16 @@ def encode_batch(stream: int, batch: RouteBatch) -> Frames:
         else:
             parts.append(Part(f"{number}.counts", (len(layers), experts), (counts,)))
         for name, pieces in zip(_COLUMNS, zip(*map(_columns, layers), strict=True), strict=True):
-            if pieces[0] is not None:
+            if pieces[0] is not None and not (name in _SILENT and _is_silent(pieces)):
                 parts.append(Part(f"{number}.{name}", (len(pieces), *pieces[0].shape), pieces))
     return encode("batch", {"stream": stream, "streams": list(batch.tokens), "groups": groups}, parts)
+
+
+def _is_silent(pieces: Sequence[np.ndarray]) -> bool:
+    """Whether all values are what a missing column reads as: NaN, or flags that are 0."""
+    blank: Callable[[np.ndarray], np.ndarray] = np.isnan if pieces[0].dtype.kind == "f" else np.logical_not
+    some = {id(piece): piece for piece in pieces}.values()  # layers share what is unknown of all of them
+    return all(bool(blank(piece[:1]).all()) for piece in some) and all(bool(blank(piece).all()) for piece in some)
 
 
 def _look(layer: LayerRoutes) -> tuple[Any, ...]:

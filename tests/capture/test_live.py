@@ -1,5 +1,6 @@
 """A recording read while it goes on, against the plain arrays of what was handed to its writer."""
 
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import moedesk
-from moedesk.capture import column, pyramid, schema
+from moedesk.capture import column, file, pyramid, schema
 from moedesk.capture.live import LiveCapture
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.columns import PASS, SPAN
@@ -302,3 +303,45 @@ def test_append_waits_while_too_much_is_queued(tmp_path: Path) -> None:
     assert live.n_passes == 300
     live.close()
     assert max(seen) <= 100_000 + 7_000
+
+
+def test_what_is_old_leaves_the_systems_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is new is written back in steps, what is older than the part to be kept let go, and nothing else of it."""
+    monkeypatch.setattr(file, "WRITE_BACK_BYTES", 1 << 16)
+    monkeypatch.setattr(file, "CACHED_BYTES", 1 << 19)
+    advised: list[tuple[int, int]] = []
+
+    def advise(handle: int, first: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        assert os.fstat(handle).st_ino == path.stat().st_ino
+        advised.append((first, first + length))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise, raising=False)
+    monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
+    model, path = random_model(8, 64, 8), tmp_path / "a.h5"
+    with CaptureWriter(path, compress=False) as writer:
+        writer.describe(model)
+        for number in range(60):
+            writer.append(random_batch((number,), model, 2000))
+            writer.flush()
+        size = path.stat().st_size
+    times = np.zeros(size, int)
+    for first, last in advised:
+        times[first:last] += 1
+    assert size > 40 * (1 << 19)
+    ends = [last for _, last in advised]
+    assert (times[: max(ends) - (1 << 19)] == 2).all(), "once to be written, once to go"
+    assert (times[max(ends) - (1 << 19) : max(ends)] == 1).all()
+    assert size - max(ends) < 1 << 23
+
+
+def test_a_compressed_capture_is_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "WRITE_BACK_BYTES", 1)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: pytest.fail("it is read again"), raising=False)
+    model = random_model(8, 64, 8)
+    with CaptureWriter(tmp_path / "a.h5") as writer:
+        writer.describe(model)
+        for number in range(10):
+            writer.append(random_batch((number,), model, 2000))
+            writer.flush()
+        assert writer.stopped is None

@@ -89,6 +89,26 @@ def test_some_columns_missing_in_some_layers() -> None:
     assert_same(over_the_wire(replace(batch, layers=layers)), replace(batch, layers=layers))
 
 
+def test_what_says_nothing_is_not_sent() -> None:
+    batch = random_batch((2,), random_model(4), 500)
+    unknown, none = np.full(500, np.nan, np.float32), np.zeros(500, np.uint8)
+    silent = tuple(replace(layer, entropy=unknown, margin=unknown, flags=none) for layer in batch.layers)
+    arrived = over_the_wire(replace(batch, layers=silent))
+    assert_same(arrived, replace(batch, layers=silent))
+    assert {(layer.entropy, layer.margin, layer.flags) for layer in arrived.layers} == {(None, None, None)}
+
+
+@pytest.mark.parametrize(("place", "row"), [(0, 0), (3, 499), (1, 250)])
+def test_one_value_is_enough_to_send_a_column(place: int, row: int) -> None:
+    batch = random_batch((2,), random_model(4), 500)
+    for name, blank in (("entropy", np.nan), ("margin", np.nan), ("flags", 0)):
+        columns = [np.full_like(getattr(layer, name), blank) for layer in batch.layers]
+        columns[place][row] = 1
+        layers = [replace(layer, **{name: column}) for layer, column in zip(batch.layers, columns, strict=True)]
+        one = replace(batch, layers=tuple(layers))
+        assert_same(over_the_wire(one), one)
+
+
 def test_few_counts_go_short_and_all_arrive() -> None:
     counts = np.zeros(512, np.int64)
     counts[[3, 511]] = 1 << 40, -1
