@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from moedesk.probe.attach import attach
     from moedesk.probe.declare import adapter
     from moedesk.probe.record import record
+    from moedesk.probe.trainer_callback import TrainerCallback
 
 __version__ = "0.1.0"
-__all__ = ["Adapter", "MoedeskError", "Routing", "__version__", "adapter", "attach", "open", "record"]
+__all__ = [
+    "Adapter", "MoedeskError", "Routing", "TrainerCallback", "__version__", "adapter", "attach", "open", "record",
+]  # fmt: skip
 
 _PUBLIC = {
     "Adapter": "moedesk.probe.adapter:Adapter",
@@ -24,6 +27,7 @@ _PUBLIC = {
     "attach": "moedesk.probe.attach:attach",
     "open": "moedesk.analysis.opened:open_to_analyse",
     "record": "moedesk.probe.record:record",
+    "TrainerCallback": "moedesk.probe.trainer_callback:TrainerCallback",
     "MoedeskError": "moedesk.core.errors:MoedeskError",
     # What %load_ext and %unload_ext moedesk look for.
     "load_ipython_extension": "moedesk.probe.console:load_ipython_extension",

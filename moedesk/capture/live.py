@@ -172,3 +172,33 @@ class LiveCapture:
     def load_blocks(self, first: int, last: int, columns: int) -> LoadBlocks:
         """Return counts for at most about ``columns`` blocks that cover passes first…last."""
         return self.now.load_blocks(first, last, columns)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of training steps."""
+        return self.now.n_steps
+
+    @property
+    def steps(self) -> LazyRows:
+        """All training steps, dtype ``columns.STEP``, read where indexed."""
+        return self.now.steps
+
+    def read_steps(self, i: int = 0, j: int | None = None) -> np.ndarray:
+        """Return training steps i…j, dtype ``columns.STEP``."""
+        return self.now.read_steps(i, j)
+
+    def gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps, E) L2 norms of the gradient of each expert's parameters."""
+        return self.now.gradients(layer, i, j)
+
+    def output_norms(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps, E) mean L2 norms of each expert's output over its tokens."""
+        return self.now.output_norms(layer, i, j)
+
+    def router_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps,) L2 norms of the gradient of the router's parameters."""
+        return self.now.router_gradients(layer, i, j)
+
+    def shared_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps,) L2 norms of the gradient of the shared experts' parameters."""
+        return self.now.shared_gradients(layer, i, j)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from moedesk.capture.file import CaptureFile
 from moedesk.capture.pyramid import CountSums, Pyramid
 from moedesk.capture.recorded import Layout, RecordedContents, RecordedTexts
 from moedesk.capture.routes import RouteTable, Stream, group_layers
-from moedesk.capture.schema import NOTE_BYTES, NOTES, PASSES, State, block_columns
+from moedesk.capture.schema import NOTE_BYTES, NOTES, PASSES, STEPS, State, block_columns
 from moedesk.capture.vocabulary import VocabularyColumns
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import TOKEN, PassFlag
 from moedesk.core.model import LayerInfo, ModelInfo
+from moedesk.core.training import TrainingStep
 
 NO_TOKENS = np.empty(0, TOKEN)
 
@@ -29,6 +31,8 @@ class Recording:
         self.counts_only = False
         self.model: ModelInfo | None = None
         self._passes, self._notes = Column(PASSES), Column(NOTES)
+        self._steps = Column(STEPS)
+        self._step = _NO_STEP
         self._lines: list[str] = []
         self._vocabulary, self._texts = VocabularyColumns(), RecordedTexts()
         index = [Column(spec) for spec in block_columns()]
@@ -36,7 +40,9 @@ class Recording:
         self._streams: dict[str, Stream] = {}
         self._tables: list[RouteTable] = []
         self._committed = 0
-        self.file = CaptureFile(path, [self._passes, self._notes, *self._vocabulary.columns, *index], compress)
+        self.file = CaptureFile(
+            path, [self._passes, self._notes, self._steps, *self._vocabulary.columns, *index], compress
+        )
         self._layout = self._new_layout()
 
     def describe(self, model: ModelInfo) -> None:
@@ -57,11 +63,17 @@ class Recording:
             table.sums = self._pyramid.add_table(table.counts, len(layers), table.experts)
             self._tables.append(table)
             stream.tables.append(table)
+            if any(earlier.norms for earlier in self._tables):
+                table.lay_out_norms(self._steps.rows)
             columns += table.columns
         self.model = model
+        self._lay_out(columns)
+
+    def _lay_out(self, columns: Sequence[Column]) -> None:
+        assert self.model is not None
         places = {f"routes/{table.number}/layers": np.array(table.places, "<i4") for table in self._tables}
         self.commit()
-        self.file.extend(columns, model, places, self.passes)
+        self.file.extend(columns, self.model, places, self.passes)
         self._layout = self._new_layout()
 
     def _new_layout(self) -> Layout:
@@ -114,8 +126,34 @@ class Recording:
             rows += len(tokens)
         self._count(layers, rows, alone=not kept or any(layer.experts is None for layer in batch.layers))
         self._passes.append(header.reshape(1))
+        if header["step"] >= 0:
+            self._step = self._step.with_pass(int(header["step"]), number)
         for stream in self._streams.values():
             stream.whole = stream.tokens.rows
+
+    def append_step(self, step: TrainingStep) -> None:
+        """Append one training step, with the passes that have its number since the one before."""
+        self._check_step(step)
+        layers = {norms.layer: norms for norms in step.layers}
+        if layers and not any(table.norms for table in self._tables):
+            self._lay_out([column for table in self._tables for column in table.lay_out_norms(self._steps.rows)])
+        row = step.row.copy()
+        known = self._step.number == row["step"]
+        row["first_pass"], row["last_pass"] = (self._step.first, self._step.last) if known else (self.passes,) * 2
+        self._step = _NO_STEP
+        for table in self._tables:
+            table.append_norms(layers)
+        self._steps.append(row.reshape(1))
+
+    def _check_step(self, step: TrainingStep) -> None:
+        """Refuse a step that does not fit before any of it is written."""
+        layers = self.model.layers if self.model is not None else ()
+        for norms in step.layers:
+            if not 0 <= norms.layer < len(layers):
+                raise ValueError(f"a training step came with a layer {norms.layer} that was not described")
+            info, shapes = layers[norms.layer], (norms.gradients.shape, norms.outputs.shape)
+            if shapes != ((info.experts,), (info.experts,)):
+                raise ValueError(f"norms of {info.path} came as {shapes} instead of twice {(info.experts,)}")
 
     def _check(self, batch: RouteBatch) -> None:
         """Refuse a batch that does not fit before any of it is written."""
@@ -169,6 +207,21 @@ class Recording:
         """Write what is pending, with the last open block of counts."""
         self._pyramid.close_block()
         self.file.close(self._passes.rows, state)
+
+
+class _StepPasses(NamedTuple):
+    """The passes so far of the training step under way: first … last, end excluded."""
+
+    number: int
+    first: int
+    last: int
+
+    def with_pass(self, number: int, place: int) -> "_StepPasses":
+        """Return the same with one more pass, or another step that begins with it."""
+        return _StepPasses(number, self.first if number == self.number else place, place + 1)
+
+
+_NO_STEP = _StepPasses(-1, 0, 0)
 
 
 def _fits(layer: LayerRoutes, rows: int, experts: int, top_k: int) -> bool:

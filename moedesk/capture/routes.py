@@ -6,10 +6,11 @@ import numpy as np
 
 from moedesk.capture.column import Column
 from moedesk.capture.pyramid import CountSums
-from moedesk.capture.schema import count_columns, in_large_chunks, route_columns, stream_columns
+from moedesk.capture.schema import count_columns, in_large_chunks, norm_columns, route_columns, stream_columns
 from moedesk.core.batch import LayerRoutes
 from moedesk.core.columns import SPAN
 from moedesk.core.model import LayerInfo
+from moedesk.core.training import LayerNorms
 
 
 class Stream:
@@ -60,6 +61,7 @@ class RouteTable:
         specs = specs if compress else in_large_chunks(specs)
         self.routes = {spec.path.rsplit("/", 1)[1]: Column(spec, row) for spec in specs}
         self.counts: tuple[Column, ...] = ()
+        self.norms: dict[str, Column] = {}
         self.sums: CountSums | None = None
 
     def lay_out_counts(self, rows: Sequence[int]) -> None:
@@ -70,7 +72,20 @@ class RouteTable:
     @property
     def columns(self) -> tuple[Column, ...]:
         """What the file lays out."""
-        return (*self.routes.values(), *self.counts)
+        return (*self.routes.values(), *self.counts, *self.norms.values())
+
+    def lay_out_norms(self, row: int) -> tuple[Column, ...]:
+        """Make the columns of what is measured in training, starting at a training step."""
+        specs = norm_columns(str(self.number), len(self.layers), self.experts)
+        self.norms = {spec.path.rsplit("/", 1)[1]: Column(spec, row) for spec in specs}
+        return tuple(self.norms.values())
+
+    def append_norms(self, layers: Mapping[int, LayerNorms]) -> None:
+        """Append one training step; of a layer that is not there, nothing is known."""
+        here = [layers.get(place) for place in self.places]
+        for name, column in self.norms.items():
+            lanes = [None if norms is None else np.asarray(getattr(norms, name), np.float32)[None] for norms in here]
+            column.extend(lanes, 1)
 
     def append(self, layers: Mapping[int, LayerRoutes], rows: int) -> None:
         """Append the rows of one pass; a layer that did not run, or kept no ids, stays absent."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from moedesk.capture.contents import Contents, TableInfo
 from moedesk.capture.counts import CountReader
 from moedesk.capture.rows import LazyRows
-from moedesk.core.columns import PASS, TOKEN
+from moedesk.core.columns import PASS, STEP, TOKEN
 from moedesk.core.errors import CaptureError
 from moedesk.core.model import ModelInfo
 from moedesk.core.store import LayerLike, LoadBlocks
@@ -140,6 +140,46 @@ class Routing:
         """
         first, last = _range(first, last, self.n_passes)
         return self.count_reader.load_blocks(self.model, first, last, columns)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of training steps."""
+        return len(self.contents.column("steps")) if self.contents.has("steps") else 0
+
+    @property
+    def steps(self) -> LazyRows:
+        """All training steps, dtype ``columns.STEP``, read where indexed."""
+        return LazyRows(self.read_steps, self.n_steps, STEP)
+
+    def read_steps(self, i: int = 0, j: int | None = None) -> np.ndarray:
+        """Return training steps i…j, dtype ``columns.STEP``."""
+        i, j = _range(i, j, self.n_steps)
+        return self.contents.column("steps").read(i, j) if self.n_steps else np.empty(0, STEP)
+
+    def gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps, E) L2 norms of the gradient of each expert's parameters; NaN where they were not measured."""
+        return self._norms("gradients", layer, i, j)
+
+    def output_norms(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps, E) mean L2 norms of each expert's output over its tokens; NaN without any, or not measured."""
+        return self._norms("outputs", layer, i, j)
+
+    def router_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps,) L2 norms of the gradient of the router's parameters; NaN where they were not measured."""
+        return self._norms("router", layer, i, j)
+
+    def shared_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps,) L2 norms of the gradient of the shared experts' parameters; NaN without any, or not measured."""
+        return self._norms("shared", layer, i, j)
+
+    def _norms(self, name: str, layer: LayerLike, i: int, j: int | None) -> npt.NDArray[np.float32]:
+        table, lane = self._lane(layer)
+        i, j = _range(i, j, self.n_steps)
+        path = f"{table.path}/norms/{name}"
+        if self.contents.has(path):
+            return self.contents.column(path).read(i, j, lane)
+        width = (table.experts,) if name in ("gradients", "outputs") else ()
+        return np.full((j - i, *width), np.nan, np.float32)
 
     @cached_property
     def count_reader(self) -> CountReader:

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from moedesk.core.columns import PASS, SPAN, TOKEN, RouteFlag, expert_dtype
+from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, RouteFlag, expert_dtype
 
 FORMAT = "moedesk-capture"
 VERSION = 1
@@ -101,6 +101,7 @@ class ColumnSpec:
 
 PASSES = ColumnSpec("passes", PASS, rows=1024)
 NOTES = ColumnSpec("notes", np.dtype(f"S{NOTE_BYTES}"), rows=16)
+STEPS = ColumnSpec("steps", STEP, rows=256)
 VOCABULARY_IDS = ColumnSpec("vocabulary/ids", np.dtype("<i4"))
 VOCABULARY_ENDS = ColumnSpec("vocabulary/ends", np.dtype("<i8"))
 VOCABULARY_BYTES = ColumnSpec("vocabulary/bytes", np.dtype("u1"), rows=32768, shuffle=False)
@@ -153,3 +154,13 @@ def count_columns(table: str, layers: int, experts: int) -> tuple[ColumnSpec, ..
         ColumnSpec(f"routes/{table}/counts/{level}", np.dtype("<u4"), (layers, experts), rows, fill=0)
         for level in range(LEVELS)
     )
+
+
+def norm_columns(table: str, layers: int, experts: int) -> tuple[ColumnSpec, ...]:
+    """Return what was measured of the layers of a table in training, a row per step."""
+    rows = min(1024, max(16, 16384 // experts))
+
+    def column(name: str, width: tuple[int, ...] = ()) -> ColumnSpec:
+        return ColumnSpec(f"routes/{table}/norms/{name}", np.dtype("<f4"), (layers, *width), rows, fill=np.nan)
+
+    return column("gradients", (experts,)), column("outputs", (experts,)), column("router"), column("shared")

@@ -9,12 +9,14 @@ from moedesk.capture.schema import (
     BLOCK,
     LEVELS,
     PASSES,
+    STEPS,
     VOCABULARY_BYTES,
     VOCABULARY_ENDS,
     VOCABULARY_IDS,
     ColumnSpec,
     block_columns,
     count_columns,
+    norm_columns,
     route_columns,
     stream_columns,
 )
@@ -39,6 +41,8 @@ class Whole:
     def specs(self) -> list[ColumnSpec]:
         """Every column but the notes, as it is laid out."""
         specs = [PASSES, VOCABULARY_IDS, VOCABULARY_ENDS, VOCABULARY_BYTES, *block_columns()]
+        if self.contents.has(STEPS.path):  # captures of earlier versions have none
+            specs.append(STEPS)
         for stream in self.contents.streams:
             specs += stream_columns(stream)
         for table in self.contents.tables:
@@ -47,6 +51,8 @@ class Whole:
             logits = self.contents.has(f"{table.path}/logits")
             specs += route_columns(number, layers, table.experts, table.top_k, half, logits)
             specs += count_columns(number, layers, table.experts)
+            if self.contents.has(f"{table.path}/norms/gradients"):
+                specs += norm_columns(number, layers, table.experts)
         return specs
 
     def _stored(self) -> dict[str, int]:
@@ -66,6 +72,11 @@ class Whole:
             paths = [f"{table.path}/{name}" for name in names]
             rows |= {path: contents.n_tokens(table.stream) for path in paths if contents.has(path)}
             rows |= {f"{table.path}/counts/{level}": n for level, n in enumerate(closed)}
+        if contents.has(STEPS.path):
+            rows[STEPS.path] = len(contents.column(STEPS.path))
+        for table in contents.tables:
+            paths = [f"{table.path}/norms/{name}" for name in ("gradients", "outputs", "router", "shared")]
+            rows |= {path: rows[STEPS.path] for path in paths if contents.has(path)}
         return rows
 
     @cached_property

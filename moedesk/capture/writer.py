@@ -18,6 +18,7 @@ from moedesk.capture.recording import Recording
 from moedesk.capture.schema import State
 from moedesk.core.batch import RouteBatch
 from moedesk.core.model import ModelInfo
+from moedesk.core.training import TrainingStep
 from moedesk.core.vocabulary import Texts, Unseen
 
 FLUSH_SECONDS = 0.25
@@ -124,6 +125,11 @@ class CaptureWriter:
             for tokens in batch.tokens.values():
                 self._ask_texts(self._vocabulary, tokens["token_id"])
         self._put(_bytes_of(batch), lambda: self._recording.append(batch))
+
+    def append_step(self, step: TrainingStep) -> None:
+        """Add one training step, after its passes. Its arrays must not change afterwards."""
+        size = step.row.nbytes + sum(norms.gradients.nbytes + norms.outputs.nbytes for norms in step.layers)
+        self._put(size, lambda: self._recording.append_step(step))
 
     def add_texts(self, ids: np.ndarray, texts: Sequence[bytes]) -> None:
         """Add the bytes of token ids; those that are known already, or negative, are left out.

@@ -80,6 +80,22 @@ SPAN = np.dtype([("first", "<i8"), ("count", "<i8")])
 """The token rows of one pass within a stream."""
 
 
+STEP = np.dtype(
+    [
+        ("step", "<i8"),  # its number: as the passes' headers and, with a Trainer, its log have it
+        ("first_pass", "<i8"),  # its recorded passes first_pass … last_pass, end excluded
+        ("last_pass", "<i8"),
+        ("t_ns", "<i8"),  # wall clock when it ended
+        ("loss", "<f8"),  # NaN where unknown, as all that follow
+        ("aux_loss", "<f8"),
+        ("learning_rate", "<f8"),
+        ("grad_norm", "<f8"),  # of the whole model, before clipping, if a Trainer said it
+        ("epoch", "<f8"),
+    ]
+)
+"""One training step: what an optimizer did after one or several passes."""
+
+
 def expert_dtype(experts: int) -> np.dtype:
     """Return the smallest signed dtype that holds expert numbers 0…experts-1 and -1."""
     return np.dtype("i1") if experts <= 127 else np.dtype("<i2") if experts <= 32767 else np.dtype("<i4")

@@ -115,3 +115,22 @@ class Store(Protocol):
         is one pass where that is affordable, else as many as the stored summary has. Blocks may reach beyond the range at
         its ends by less than one block.
         """
+
+    @property
+    def n_steps(self) -> int:
+        """Number of training steps."""
+
+    def read_steps(self, i: int = 0, j: int | None = None) -> np.ndarray:
+        """Return training steps i…j, dtype ``columns.STEP``."""
+
+    def gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps, E) L2 norms of the gradient of each expert's parameters; NaN where they were not measured."""
+
+    def output_norms(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps, E) mean L2 norms of each expert's output over its tokens; NaN without any, or not measured."""
+
+    def router_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps,) L2 norms of the gradient of the router's parameters; NaN where they were not measured."""
+
+    def shared_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
+        """Return (steps,) L2 norms of the gradient of the shared experts' parameters; NaN without any, or not measured."""

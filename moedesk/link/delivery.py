@@ -10,6 +10,7 @@ from moedesk.link.model_json import model_from_json
 from moedesk.link.protocol import CREDITED, WINDOW, LinkError
 from moedesk.link.receiver import Receiver
 from moedesk.link.routes import decode_batch
+from moedesk.link.steps import decode_step
 from moedesk.link.texts import decode_texts
 
 _TELL_BYTES = WINDOW // 16
@@ -90,6 +91,8 @@ class Delivery:
         match message.kind:
             case "batch":
                 self._receiver.arrived(fields["stream"], decode_batch(message))
+            case "stepped":
+                self._receiver.stepped(fields["stream"], decode_step(message))
             case "counted":
                 self._receiver.counted(fields["stream"], _counters(fields["counters"]))
             case "texts":

@@ -17,6 +17,7 @@ from moedesk.link.message import Frames, encode
 from moedesk.link.outbox import Fate, Outbox
 from moedesk.link.texts import encode_texts
 
+STEPS_LEFT_OUT = "some training steps are missing: the model ran faster than they could be taken"
 NOTES = 1000
 """Notes kept for clients that come later."""
 
@@ -35,6 +36,8 @@ class Client:
         Its connection at that door.
     heard_at : float
         Monotonic time of its last sign of life.
+    lacks_steps : set of int
+        Streams of which it didn't get every training step.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Client:
     identity: bytes
     heard_at: float
     outbox: Outbox = field(default_factory=Outbox)
+    lacks_steps: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False)
@@ -127,6 +131,15 @@ class Hub:
         with self._lock:
             record.notes = [*record.notes, letter][-NOTES:]
             self._send_all(letter)
+
+    def step(self, record: Record, letter: Frames) -> None:
+        """Hand a training step to every client that has room; the others are told, once, that steps are missing."""
+        with self._lock:
+            for client in self._clients.values():
+                if client.outbox.offer(letter, None) is Fate.DROPPED and record.number not in client.lacks_steps:
+                    client.lacks_steps.add(record.number)
+                    client.outbox.put(encode("noted", {"stream": record.number, "line": STEPS_LEFT_OUT}))
+        self.bell.ring()
 
     def wishes(self) -> tuple[bool, bool]:
         """Return whether any client would take a pass whole, and whether any would take its counts only."""

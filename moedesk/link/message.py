@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moedesk.core.columns import PASS, TOKEN
+from moedesk.core.columns import PASS, STEP, TOKEN
 from moedesk.link.protocol import MAX_HEADER, Fields, LinkError, check_fields
 
 ALIGNMENT = 8
 _PLAIN = ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
-_DTYPES = {"PASS": PASS, "TOKEN": TOKEN} | {name: np.dtype(name) for name in _PLAIN}
+_DTYPES = {"PASS": PASS, "STEP": STEP, "TOKEN": TOKEN} | {name: np.dtype(name) for name in _PLAIN}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_NAME, _MAX_DIMENSIONS = 200, 4
 

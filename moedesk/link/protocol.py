@@ -5,7 +5,7 @@ from typing import Any
 
 from moedesk.core.errors import MoedeskError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Two ends with different numbers refuse each other."""
 
 WINDOW = 16 << 20
@@ -34,6 +34,7 @@ TO_CLIENT: Mapping[str, Fields] = {
     "described": {"stream": int},
     "texts": {"stream": int},
     "batch": {"stream": int, "streams": list, "groups": list},
+    "stepped": {"stream": int, "layers": list, "experts": list},
     "noted": {"stream": int, "line": str},
     "counted": {"stream": int, "counters": dict},
     "ended": {"stream": int},
@@ -44,7 +45,7 @@ TO_CLIENT: Mapping[str, Fields] = {
 }
 """Kinds a server sends."""
 
-CREDITED = frozenset({"opened", "described", "texts", "batch", "noted", "counted", "ended", "closed"})
+CREDITED = frozenset({"opened", "described", "texts", "batch", "stepped", "noted", "counted", "ended", "closed"})
 """Kinds sent in order, within the client's window; the others overtake them."""
 
 REQUESTS: Mapping[str, Fields] = {

@@ -8,6 +8,7 @@ import numpy as np
 from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.training import TrainingStep
 
 
 class Receiver(Protocol):
@@ -30,6 +31,9 @@ class Receiver(Protocol):
 
     def arrived(self, stream: int, batch: RouteBatch) -> None:
         """The routing of one pass; its arrays are read-only views that stay valid."""
+
+    def stepped(self, stream: int, step: TrainingStep) -> None:
+        """One training step, after its passes; its arrays are read-only views that stay valid."""
 
     def noted(self, stream: int, line: str) -> None:
         """One line that says what is missing or special."""

@@ -6,12 +6,14 @@ from moedesk.core.batch import RouteBatch
 from moedesk.core.columns import PassFlag
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.training import TrainingStep
 from moedesk.core.vocabulary import Texts, Unseen
 from moedesk.link.hub import Hub
 from moedesk.link.message import encode, whole
 from moedesk.link.model_json import model_to_json
 from moedesk.link.protocol import HARD_LIMIT, HIGH_WATER, MAX_PASS
 from moedesk.link.routes import counts_of, encode_batch
+from moedesk.link.steps import encode_step
 
 
 class StreamSink:
@@ -75,6 +77,11 @@ class StreamSink:
                 if some_counts or full is None or full.nbytes > HARD_LIMIT - HIGH_WATER:
                     counts = encode_batch(self.number, counts_of(batch))
         self._hub.offer(self._record, full, counts, sum(len(rows) for rows in batch.tokens.values()))
+
+    def append_step(self, step: TrainingStep) -> None:
+        """Send one training step, after its passes; a client that has no room for it, or comes later, lacks it."""
+        if self._open:
+            self._hub.step(self._record, encode_step(self.number, step))
 
     def note(self, line: str) -> None:
         """Send one line that says what is missing or special."""

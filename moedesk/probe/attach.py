@@ -11,7 +11,7 @@ from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
-from moedesk.probe.hooks import Wanted
+from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.notice import notice
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.vocabulary import Vocabulary
@@ -30,6 +30,7 @@ def attach(
     every: int = 1,
     counts_only: bool = False,
     logits: bool = False,
+    backward: bool = False,
 ) -> "Attachment":
     """Hook a model: from now on the app shows what it routes. Outputs stay bit-identical, and the model never waits.
 
@@ -52,6 +53,8 @@ def attach(
         Keep counts per pass, layer and expert only.
     logits : bool
         Keep router logits too (4·E bytes per token and layer).
+    backward : bool
+        Keep, of every training step, the norm of each expert's and router's gradient and of each expert's output.
 
     Returns
     -------
@@ -75,7 +78,9 @@ def attach(
         chosen = choose(candidates, layers)
         if sink is None:
             sink = _link(model, tokenizer)
-        tracer = Tracer(model, candidates, chosen, tokenizer, Wanted(every, counts_only, logits), sink, waits=False)
+        tracer = Tracer(
+            model, candidates, chosen, tokenizer, Wanted(every, counts_only, logits, backward), sink, waits=False
+        )
         try:
             attachment = Attachment(model, tracer)
         except BaseException:  # a model that can't be described is left as it was
@@ -140,6 +145,11 @@ class Attachment:
     def attached(self) -> bool:
         """Whether the model is still hooked."""
         return self._attached
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks on the model."""
+        return self._tracer.hooks
 
     @property
     def state(self) -> str:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moedesk.core.batch import LayerRoutes, RouteBatch
-from moedesk.core.columns import PASS, TOKEN, PassFlag, TokenKind
+from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, TokenKind
+from moedesk.core.training import TrainingStep
 from moedesk.probe.block import Block, blocks_of, numpy_of
 from moedesk.probe.calls import Call
+from moedesk.probe.outputs import OutputNorms, OutputSums
+from moedesk.probe.steps import RecordedStep
 from moedesk.probe.tap import Piece, Transfer
 from moedesk.probe.tokens import STREAM_KINDS, HostCall, Sequences, find_phase, token_rows, unknown_rows
 
@@ -33,6 +36,12 @@ class RecordedPass:
         Training step, -1 outside training.
     shed, dropped : bool
         There was room for its counts only; for nothing.
+    evaluating : bool
+        A Trainer says that it is evaluating.
+    rank : int
+        Of the process among those that train together.
+    outputs : sequence of OutputNorms
+        Norms of what the experts put out, if they are wanted.
     """
 
     t0_ns: int
@@ -47,11 +56,15 @@ class RecordedPass:
     step: int = -1
     shed: bool = False
     dropped: bool = False
+    evaluating: bool = False
+    rank: int = 0
+    outputs: Sequence[OutputNorms] = ()
 
     @property
     def nbytes(self) -> int:
         """About what it holds."""
-        return _PASS_BYTES + sum(piece.nbytes for piece in self.pieces)
+        norms = sum(norms.nbytes for norms in self.outputs)
+        return _PASS_BYTES + norms + sum(piece.nbytes for piece in self.pieces)
 
 
 _PASS_BYTES = 8192
@@ -69,13 +82,20 @@ class BatchMaker:
         Place in ``ModelInfo.layers`` by path of the experts module.
     notes : set of str
         What had to be left out.
+    outputs : OutputSums
+        Norms of outputs in the training step under way.
     """
 
     def __init__(self, kinds: Mapping[int, TokenKind]) -> None:
         self.kinds = kinds
         self.places: dict[str, int] = {}
         self.notes: dict[str, None] = {}
+        self.outputs = OutputSums()
         self._sequences = Sequences()
+
+    def make_step(self, recorded: RecordedStep) -> TrainingStep:
+        """Return a training step, after its passes; waits for its copies."""
+        return recorded.make(self.places, self.outputs)
 
     def make(self, recorded: RecordedPass) -> RouteBatch:
         """Return the batch of a pass; waits for its copies."""
@@ -93,10 +113,19 @@ class BatchMaker:
             rows[stream] = self._stream_rows(stream, [call for call in calls if call.path in stacks], seen, firsts)
             unknown |= bool((rows[stream]["token_id"] == -1).any())
         routes = [routes for block in blocks for routes in self._routes(block, rows[block.stream], recorded.full)]
+        self._add_outputs(recorded.outputs, rows, routes)
         header = self._header(recorded, calls, rows, unknown)
         if not recorded.full:
             rows = {stream: np.zeros(0, TOKEN) for stream in rows}
         return RouteBatch(header, rows, tuple(sorted(routes, key=lambda layer: layer.layer)))
+
+    def _add_outputs(
+        self, outputs: Sequence[OutputNorms], rows: Mapping[str, np.ndarray], routes: Sequence[LayerRoutes]
+    ) -> None:
+        counts = {layer.layer: layer.counts for layer in routes} if outputs else {}
+        for norms in outputs:
+            tokens, place = rows.get(norms.binding.layer.stream), self.places[norms.binding.candidate.path]
+            self.outputs.add(norms, None if tokens is None else tokens["is_padding"], counts.get(place))
 
     def _sound(self, blocks: Sequence[Block]) -> list[Block]:
         """The blocks without layers whose adapter gave ids of experts that don't exist."""
@@ -148,12 +177,14 @@ class BatchMaker:
     def _header(
         self, recorded: RecordedPass, calls: Sequence[HostCall], rows: Mapping[str, np.ndarray], unknown: bool
     ) -> np.ndarray:
+        evaluating = recorded.evaluating and not recorded.training
         main = next((call for call in reversed(calls) if call.length), None)
         values = {
-            "phase": find_phase(calls, recorded.training, recorded.caches),
+            "phase": _EVAL if evaluating else find_phase(calls, recorded.training, recorded.caches),
             "flags": (not recorded.full and _COUNTS_ONLY)
             | (recorded.failed and _FAILED)
             | (unknown and _TOKENS_UNKNOWN),
+            "rank": recorded.rank,
             "step": recorded.step,
             "t0_ns": recorded.t0_ns,
             "t1_ns": recorded.t1_ns,
@@ -167,6 +198,7 @@ class BatchMaker:
 
 # As integers: an IntFlag takes microseconds to combine.
 _COUNTS_ONLY, _FAILED = int(PassFlag.COUNTS_ONLY), int(PassFlag.FAILED)
+_EVAL = int(Phase.EVAL)
 _TOKENS_UNKNOWN = int(PassFlag.TOKENS_UNKNOWN)
 
 

@@ -14,6 +14,7 @@ from moedesk.core.model import ModelInfo
 from moedesk.probe.batch import BatchMaker, RecordedPass
 from moedesk.probe.cost import Cost
 from moedesk.probe.room import Room
+from moedesk.probe.steps import RecordedStep
 from moedesk.probe.tap import Piece
 
 WAIT_BYTES = 256 << 20
@@ -34,8 +35,9 @@ CLOSE_SECONDS = 2.0
 class Sink(Protocol):
     """What batches are given to; ``capture.writer.CaptureWriter`` is one.
 
-    A sink may have a method ``count(**increments)`` that takes what was added to the fields of ``core.live.Counters``, and
-    ``counters``, a ``Counters`` of that and of what the sink itself left out.
+    A sink may have a method ``append_step(step)`` that takes a ``core.training.TrainingStep`` after its passes; a method
+    ``count(**increments)`` that takes what was added to the fields of ``core.live.Counters``; and ``counters``, a ``Counters`` of
+    that and of what the sink itself left out.
     """
 
     @property
@@ -139,6 +141,12 @@ class Courier:
         whole = not recorded.shed
         self._put(_Job(lambda: self._sink.append(self._maker.make(recorded)), recorded.nbytes, whole))
 
+    def deliver_step(self, recorded: RecordedStep) -> None:
+        """Deliver a training step, to a sink that takes any."""
+        append_step = getattr(self._sink, "append_step", None)
+        if append_step is not None:
+            self._put(_Job(lambda: append_step(self._maker.make_step(recorded))))
+
     def close(self, last: Sequence[str] = ()) -> bool:
         """Deliver what is left, then the maker's notes and ``last``, close the sink and end the thread.
 
@@ -185,7 +193,7 @@ class Courier:
                 if job.nbytes:
                     self._attempt(self._tell)
                 del job
-            for line in (*self._maker.notes, *self._last):
+            for line in (*self._maker.notes, *self._maker.outputs.notes, *self._last):
                 self._attempt(partial(self._sink.note, line))
             self._attempt(self._tell)
         finally:

@@ -22,8 +22,10 @@ from moedesk.probe.discovery import Candidate, takes_tokens
 from moedesk.probe.layer_hooks import LayerHooks
 from moedesk.probe.lookout import NO_NAMES, Lookout
 from moedesk.probe.notice import notice
+from moedesk.probe.outputs import Outputs
 from moedesk.probe.room import Room
 from moedesk.probe.scout import Scout
+from moedesk.probe.steps import Steps
 from moedesk.probe.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
 from moedesk.probe.watched_hooks import WatchedHooks
 from moedesk.probe.watched_scout import WatchedScout
@@ -39,11 +41,14 @@ class Wanted:
         All of every n-th pass, of the others only counts.
     counts_only : bool
     logits : bool
+    backward : bool
+        Norms of gradients and of the experts' outputs in training.
     """
 
     every: int = 1
     counts_only: bool = False
     logits: bool = False
+    backward: bool = False
 
 
 @dataclass
@@ -53,6 +58,7 @@ class _Running:
     recorded: RecordedPass
     tap: Tap
     started: int
+    summed: bool = False
     open: list[tuple[nn.Module, Call, Tensor | None]] = field(default_factory=list)
 
 
@@ -75,6 +81,16 @@ class Hooks:
         Says how much of a pass there is room for, and takes parts of a long one while it runs.
     midway : bool
         Whether a forward may be running already.
+
+    Attributes
+    ----------
+    steps : Steps
+        The training steps that passes belong to.
+    outputs : Outputs
+    evaluating : bool
+        Passes that begin from now on are evaluation unless they train.
+    rank : int
+        Of this process among those that train together.
     """
 
     def __init__(
@@ -93,6 +109,11 @@ class Hooks:
         self._cost = cost
         self._courier = courier
         self._reader = CallReader()
+        self.steps = Steps(model, courier.deliver_step, wanted.backward)
+        self.outputs = Outputs(wanted.backward)
+        self.evaluating = False
+        self.rank = 0
+        self._counts_only = wanted.counts_only
         self._recording = True
         self._running: _Running | None = None
         self._current = Current(settled=not midway)
@@ -102,7 +123,7 @@ class Hooks:
         """MoE layers that could not be read, or no longer."""
         self._found: list[Binding] = []
         self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks] = []
-        self._passes = self._steps = 0
+        self._passes = 0
         self._caches = _uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
         for path, module in self._bounds(model):
@@ -126,6 +147,10 @@ class Hooks:
         self._current.settled = False
         self._recording = on
 
+    def keep(self, everything: bool) -> None:
+        """Keep all that is wanted of the passes that begin from now on, or only counts."""
+        self._counts_only = self._wanted.counts_only or not everything
+
     @property
     def waiting(self) -> tuple[Candidate, ...]:
         """Candidates that were not called yet."""
@@ -142,6 +167,8 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self.outputs.remove()
+        self.steps.close()
 
     def open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin a call of a module that takes tokens; public for a recording that starts inside the model's first call."""
@@ -160,6 +187,7 @@ class Hooks:
             ids = next((outer for outer in given if tuple(outer.shape) == (call.batch, call.length)), None)
         if ids is not None and copy is not None:
             call.ids = copy(ids)
+        running.summed |= kwargs.get("num_items_in_batch") is not None
         running.open.append((module, call, ids))
         running.recorded.calls.append(call)
 
@@ -194,20 +222,24 @@ class Hooks:
                     break
             if call is not None and output is not None and path in self._stacks:
                 self._reader.finish(call, output, encoder)
+            if not path and running.recorded.training:
+                self.steps.after_pass(output, running.summed)
             if not running.open:
                 self._end(failed=output is None)
 
         return closed
 
     def _begin(self) -> _Running:
-        everything = not self._wanted.counts_only and self._passes % self._wanted.every == 0
+        everything = not self._counts_only and self._passes % self._wanted.every == 0
         tap = Tap(min(self._courier.room, Room(1 + everything)), self._wanted.logits, self._pass_on)
         training = self._model.training and torch.is_grad_enabled()
         recorded = RecordedPass(
             time.time_ns(), tap.transfer, tap.pieces, full=everything, training=training, caches=self._caches
         )
-        if training:
-            recorded.step = self._steps
+        recorded.rank = self.rank
+        recorded.step, recorded.evaluating = self.steps.before_pass(training), self.evaluating
+        if training and self.steps.backward and tap.room is not Room.NOTHING:
+            recorded.outputs = self.outputs.begin(tap.transfer)
         self._running = _Running(recorded, tap, time.perf_counter_ns())
         self._current.tap, self._current.settled = tap, True
         return self._running
@@ -221,6 +253,7 @@ class Hooks:
         with self._changing:  # a thread that detaches may be here at the same time
             running, self._running, self._current.tap = self._running, None, None
             found, self._found = self._found, []
+        self.outputs.end()
         if running is None:
             return
         recorded, tap = running.recorded, running.tap
@@ -242,7 +275,6 @@ class Hooks:
         recorded.shed, recorded.dropped = recorded.full and tap.room is Room.COUNTS, tap.room is Room.NOTHING
         recorded.full = tap.room is Room.EVERYTHING
         self._passes += 1
-        self._steps += recorded.training
         self._count(recorded)
         self._finished(recorded, found)
         self._cost.pass_ns += time.perf_counter_ns() - running.started
@@ -299,6 +331,8 @@ class Hooks:
             self._scouts.remove(scout)
             self._found.append(binding)
             self._handles.append(self._hook(binding))
+        self.steps.bind(binding)
+        self.outputs.bind(binding)
         tap.seen = True
         ids = small_ids(first.ids, binding.layer.experts)
         if tap.room is Room.COUNTS:

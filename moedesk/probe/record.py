@@ -27,6 +27,7 @@ def record(
     every: int = 1,
     counts_only: bool = False,
     logits: bool = False,
+    backward: bool = False,
     weights: Literal["exact", "float16"] = "exact",
     byte_budget: int | None = None,
 ) -> "Recording":
@@ -52,6 +53,8 @@ def record(
         Keep counts per pass, layer and expert only.
     logits : bool
         Keep router logits too (4·E bytes per token and layer).
+    backward : bool
+        Keep, of every training step, the norm of each expert's and router's gradient and of each expert's output.
     weights : {"exact", "float16"}
         How weights, entropy, margin and logits are kept.
     byte_budget : int, optional
@@ -73,7 +76,7 @@ def record(
     """
     if every < 1:
         raise MoedeskError(f"every={every} makes no sense; it is 1 for each pass, n for each n-th")
-    wanted = Wanted(every, counts_only, logits)
+    wanted = Wanted(every, counts_only, logits, backward)
     return Recording(model, path, tokenizer, layers, wanted, weights, byte_budget)
 
 

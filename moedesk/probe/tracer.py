@@ -86,7 +86,8 @@ class Tracer:
     def left_out(self) -> list[str]:
         """Return what the sink lacks so far, a line each."""
         outside = self.hooks.outside
-        return [f"{outside} calls of MoE layers outside a forward of the model were not recorded"] if outside else []
+        lines = [f"{outside} calls of MoE layers outside a forward of the model were not recorded"] if outside else []
+        return [*lines, *self.hooks.steps.notes, *self.hooks.outputs.notes]
 
     def stop(self, last: Sequence[str] = ()) -> bool:
         """Take the hooks off and finish the sink, ``last`` being its last notes; return whether it took everything."""

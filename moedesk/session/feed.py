@@ -9,6 +9,7 @@ import numpy as np
 from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.training import TrainingStep
 from moedesk.session.kernel import Kernel
 from moedesk.session.live_stream import LiveStream
 from moedesk.session.scratch import Scratch
@@ -150,6 +151,10 @@ class Feed:
     def arrived(self, stream: int, batch: RouteBatch) -> None:
         """The routing of one pass."""
         self._do(stream, lambda target: target.append(batch))
+
+    def stepped(self, stream: int, step: TrainingStep) -> None:
+        """One training step."""
+        self._do(stream, lambda target: target.append_step(step))
 
     def noted(self, stream: int, line: str) -> None:
         """One line that says what is missing or special."""

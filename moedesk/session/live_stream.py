@@ -11,6 +11,7 @@ from moedesk.capture.writer import CaptureWriter
 from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.training import TrainingStep
 from moedesk.session.scratch import Scratch
 from moedesk.session.session import Session
 
@@ -129,6 +130,12 @@ class LiveStream:
         self._writer.append(replace(batch, tokens=tokens))
         self._received += 1
         self._ask()
+
+    def append_step(self, step: TrainingStep) -> None:
+        """Take one training step, after its passes."""
+        if self._model is not None:  # a step whose passes came before this app was connected may precede the model
+            self._writer.append_step(step)
+            self._ask()
 
     def note(self, line: str) -> None:
         """Take one line that says what is missing."""

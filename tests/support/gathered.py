@@ -9,6 +9,7 @@ from torch import nn
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import Phase
 from moedesk.core.model import ModelInfo
+from moedesk.core.training import TrainingStep
 from moedesk.probe.hooks import Wanted
 from moedesk.probe.record import Recording
 
@@ -20,6 +21,7 @@ class Gathered:
     batches: list[RouteBatch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     models: list[ModelInfo] = field(default_factory=list)
+    steps: list[TrainingStep] = field(default_factory=list)
     closed: bool = False
     stopped: str | None = None
 
@@ -28,6 +30,9 @@ class Gathered:
 
     def append(self, batch: RouteBatch) -> None:
         self.batches.append(batch)
+
+    def append_step(self, step: TrainingStep) -> None:
+        self.steps.append(step)
 
     def note(self, line: str) -> None:
         self.notes.append(line)
@@ -50,6 +55,10 @@ class Gathered:
     def routes(self, layer: int, batch: int = 0) -> LayerRoutes:
         """One layer's routes in one pass."""
         return next(routes for routes in self.batches[batch].layers if routes.layer == layer)
+
+    def norms(self, name: str, layer: int) -> np.ndarray:
+        """One of ``LayerNorms``' fields, a row per training step."""
+        return np.stack([getattr(norms, name) for step in self.steps for norms in step.layers if norms.layer == layer])
 
     def counts(self, layer: int) -> np.ndarray:
         """Counts over all passes."""

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from moedesk.core.columns import PASS, SPAN, TOKEN, Phase, RouteFlag, expert_dtype
+from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, Phase, RouteFlag, expert_dtype
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 from moedesk.core.store import LayerLike, LoadBlocks
 
@@ -36,6 +36,8 @@ class MemoryStore:
     revision: int = 0
     complete: bool = True
     notes: tuple[str, ...] = ()
+    steps: np.ndarray = field(default_factory=lambda: np.empty(0, STEP))
+    norms: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     @property
     def n_passes(self) -> int:
@@ -44,6 +46,31 @@ class MemoryStore:
     @property
     def _main(self) -> str:
         return self.model.streams[0] if self.model.layers else "main"
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.steps)
+
+    def read_steps(self, i: int = 0, j: int | None = None) -> np.ndarray:
+        return self.steps[i:j].copy()
+
+    def gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> np.ndarray:
+        return self._norms("gradients", layer)[i:j]
+
+    def output_norms(self, layer: LayerLike, i: int = 0, j: int | None = None) -> np.ndarray:
+        return self._norms("outputs", layer)[i:j]
+
+    def router_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> np.ndarray:
+        return self._norms("router", layer)[i:j, 0]
+
+    def shared_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> np.ndarray:
+        return self._norms("shared", layer)[i:j, 0]
+
+    def _norms(self, name: str, layer: LayerLike) -> np.ndarray:
+        info = self.model.layer(layer)
+        width = info.experts if name in ("gradients", "outputs") else 1
+        missing = np.full((len(self.steps), width), np.nan, np.float32)
+        return self.norms.get((name, info.place), missing)
 
     def n_tokens(self, stream: str | None = None) -> int:
         return len(self.streams[stream or self._main])

@@ -9,6 +9,7 @@ import numpy as np
 from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.training import TrainingStep
 
 WAIT = 30
 
@@ -40,6 +41,9 @@ class NotingReceiver:
 
     def arrived(self, stream: int, batch: RouteBatch) -> None:
         self._queue("arrived").put((stream, batch))
+
+    def stepped(self, stream: int, step: TrainingStep) -> None:
+        self._queue("stepped").put((stream, step))
 
     def noted(self, stream: int, line: str) -> None:
         self._queue("noted").put((stream, line))
