@@ -2,7 +2,7 @@
 
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -136,7 +136,7 @@ class Column:
         assert self._pool is not None, "seal comes after attach"
         self._buffer[:, self.used :] = self._fill
         lanes = np.flatnonzero(self._touched).tolist()
-        chunks = self._pool.map(self._encode, lanes) if self._compress else (self._buffer[lane] for lane in lanes)
+        chunks = self._encoded(lanes) if self._compress else (self._buffer[lane] for lane in lanes)
         self._dataset.resize(self.rows, axis=0)
         inner = (0,) * len(self.spec.row[1:])
         for lane, chunk in zip(lanes, chunks, strict=True):
@@ -146,6 +146,13 @@ class Column:
             self.stored, self.used, self._in_tail = self.rows, 0, 0
         self.advanced = True
         self._touched[:] = False
+
+    def _encoded(self, lanes: Sequence[int]) -> Iterable[bytes]:
+        assert self._pool is not None
+        try:
+            return self._pool.map(self._encode, lanes)
+        except RuntimeError:  # the interpreter is on its way out: pools take nothing any more
+            return map(self._encode, lanes)
 
     def _encode(self, lane: int) -> bytes:
         return encode(self._buffer[lane], self.spec)

@@ -196,8 +196,9 @@ class Steps:
             self._open.said = said
             self._finish()
 
-    def leave(self) -> None:
-        """A Trainer says no more; the next step follows the last one."""
+    def leave(self, backward: bool) -> None:
+        """A Trainer says no more; the next step follows the last one, and is measured or not."""
+        self.backward = backward
         self._told, self._open = False, None
         self.number += 1
 

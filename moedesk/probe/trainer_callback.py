@@ -82,6 +82,7 @@ class TrainerCallback(transformers.TrainerCallback):
         self._wanted = Wanted(logits=logits, backward=backward)
         self._storage: tuple[Literal["exact", "float16"], int | None] = weights, byte_budget
         self._recording: Recording | Attachment | None = None
+        self._backward_before = False
         self._mine = False  # whether the recording ends with the training
         self._first = True
         self._number, self._logged = -1, 0
@@ -101,7 +102,7 @@ class TrainerCallback(transformers.TrainerCallback):
         hooks = recording.hooks
         hooks.steps.end(self._said)
         if not self._mine:
-            hooks.steps.leave()
+            hooks.steps.leave(self._backward_before)
             hooks.keep(everything=True)
             hooks.evaluating = False
         elif isinstance(recording, Recording):
@@ -176,7 +177,7 @@ class TrainerCallback(transformers.TrainerCallback):
             return recording.__enter__()
         for attachment in attached():
             if attachment.module is model:
-                self._mine = False
+                self._mine, self._backward_before = False, attachment.hooks.steps.backward
                 if self._wanted.backward:
                     attachment.hooks.outputs.want()
                 return attachment
