@@ -5,9 +5,11 @@ from time import perf_counter_ns
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from moedesk.core.columns import expert_dtype
 from moedesk.core.errors import MoedeskError
+from moedesk.probe.adapted_scout import with_logits
 from moedesk.probe.adapter import ABSENT, Routing
 from moedesk.probe.binding import Binding
 from moedesk.probe.cost import Cost
@@ -45,14 +47,25 @@ class AdaptedHooks:
         itemsize = expert_dtype(layer.experts).itemsize
         self._row_bytes = layer.top_k * (itemsize + 4) + 4 * layer.experts * with_logits
         hooked = binding.hooked
+        self._logits: Tensor | None = None
+        self._handles: list[RemovableHandle] = []
+        if self._adapter.logits and with_logits:
+            beside = self._adapter.module(binding.candidate.block, self._adapter.logits)
+            self._handles.append(beside.register_forward_hook(self._after_logits))
         if self._adapter.when == "before":
-            self._handle = hooked.register_forward_pre_hook(self._before, with_kwargs=True)
+            self._handles.append(hooked.register_forward_pre_hook(self._before, with_kwargs=True))
         else:
-            self._handle = hooked.register_forward_hook(self._after, with_kwargs=True, prepend=True)
+            self._handles.append(hooked.register_forward_hook(self._after, with_kwargs=True, prepend=True))
 
     def remove(self) -> None:
-        """Take the hook off."""
-        self._handle.remove()
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _after_logits(self, module: nn.Module, args: Any, output: Any) -> None:
+        tap = self._current.tap
+        if tap is not None and tap.room is Room.EVERYTHING and isinstance(output, Tensor) and not recomputing():
+            self._logits = own(output)
 
     def _before(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
         self._take(module, args, kwargs, None)
@@ -73,7 +86,9 @@ class AdaptedHooks:
             return
         try:
             routing = self._adapter.routing(module, args, kwargs, output)
+            logits, self._logits = self._logits, None
             if routing is not None and routing.ids.numel():
+                routing = with_logits(routing, logits)
                 self._check(routing)
                 tap.add(self._event(routing, tap.room), routing.ids.shape[0] * self._row_bytes)
         except MoedeskError as error:
@@ -95,7 +110,7 @@ class AdaptedHooks:
         ids = narrow(routing.ids, self._binding.layer.experts)
         if room is not Room.EVERYTHING:
             return Event(self._binding, ids)
-        logits = None if routing.logits is None or not self._with_logits else routing.logits.clone()
+        logits = None if routing.logits is None or not self._with_logits else own(routing.logits)
         bias = None if logits is None or self._binding.bias is None else own(getattr(*self._binding.bias))
         return Event(self._binding, ids, routing.weights.clone(), logits, bias)
 

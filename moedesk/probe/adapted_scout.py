@@ -16,7 +16,7 @@ from moedesk.probe.lookout import NO_NAMES, Lookout
 from moedesk.probe.parts import bias_sources, count_experts, shared_experts
 from moedesk.probe.probabilities import are_probabilities, to_logits
 from moedesk.probe.ranking import Evidence, RankingObserver, Rule, declared_rule, fit_rule
-from moedesk.probe.router_output import find_form
+from moedesk.probe.router_output import find_capacity, find_form
 
 
 class AdaptedScout(Lookout):
@@ -53,7 +53,11 @@ class AdaptedScout(Lookout):
         self._refuse = refuse
         self._awake = awake
         hooked = self._adapter.module(candidate.block, self._adapter.hook)
+        self._logits: Tensor | None = None
         add, timed = self._handles.append, cost.timed
+        if self._adapter.logits:
+            beside = self._adapter.module(candidate.block, self._adapter.logits)
+            add(beside.register_forward_hook(timed(self._after_logits)))
         add(candidate.block.register_forward_pre_hook(timed(self._enter_block)))
         if self._adapter.when == "before":
             add(hooked.register_forward_pre_hook(timed(self._before), with_kwargs=True))
@@ -70,6 +74,10 @@ class AdaptedScout(Lookout):
         if not self._leaving():
             self._observer.stop()
 
+    def _after_logits(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self._over and self._awake() and isinstance(output, Tensor):
+            self._logits = output.detach()
+
     def _before(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
         self._read(module, args, kwargs, None)
 
@@ -84,6 +92,7 @@ class AdaptedScout(Lookout):
             routing = adapter.routing(module, args, kwargs, output)
             if routing is None or not routing.ids.numel():
                 return
+            routing = with_logits(routing, self._logits)
             first = self._conclude(adapter, routing)
         except MoedeskError as error:
             self.detach()
@@ -95,10 +104,13 @@ class AdaptedScout(Lookout):
     def _found_out(self, output: Any) -> Adapter:
         """The adapter with a ``read`` for outputs of this form."""
         adapter = self._adapter
-        form = find_form(output, count(self.candidate, adapter))
+        experts = count(self.candidate, adapter)
+        form: Any = find_form(output, experts)
+        form = form or find_capacity(output, experts, resolve(adapter.top_k, self.candidate.block))
         if form is None:
             raise MoedeskError(
-                f"its router {adapter.router!r} returned no expert ids (tokens, k) with weights of the same shape; "
+                f"its router {adapter.router!r} returned neither expert ids (tokens, k) with weights of the same shape "
+                "nor combine weights (tokens, experts, capacity) with a mask of the same shape; "
                 "say how they are read: moedesk.adapter(..., read=lambda block, args, kwargs, output: ...)"
             )
         return replace(adapter, read=form.read)
@@ -136,6 +148,14 @@ class AdaptedScout(Lookout):
         if fitted is None:
             return declared_rule(self._adapter.score or "", logits, ids), None
         return fitted[0], sources.get(fitted[1])
+
+
+def with_logits(routing: Routing, logits: Tensor | None) -> Routing:
+    """Return a routing with these logits, unless it has some, or they are of other rows."""
+    if routing.logits is not None or logits is None or logits.ndim < 2 or not logits.is_floating_point():
+        return routing
+    logits = logits.reshape(-1, logits.shape[-1])
+    return replace(routing, logits=logits) if logits.shape[0] == routing.ids.shape[0] else routing
 
 
 def count(candidate: Candidate, adapter: Adapter) -> int | None:

@@ -46,7 +46,7 @@ Write = Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any, Routing], Any]
 RunExpert = Callable[[Any, int, Tensor], Tensor]
 """Takes the block, an expert's number and (N, H) rows for it; returns its (N, H) output without a gate weight."""
 
-Number = int | Callable[[Any], int] | None
+Number = int | Callable[[Any], int | None] | None
 """A number, or a function that takes the block and returns it; None if it is found out."""
 
 
@@ -65,6 +65,8 @@ class Adapter:
         See ``Read``; if left out, the routing is found by its shapes in what the hooked module, the router, returns.
     hook : str
         Path, below the block, of the module whose call is read; empty for the block itself.
+    logits : str
+        Path, below the block, of a module whose latest output are the logits, where ``read`` doesn't return them.
     when : {"after", "before"}
         Whether it is read after that call or before it.
     router, experts : str
@@ -96,6 +98,7 @@ class Adapter:
     read: Read | None = None
     hook: str = ""
     when: Literal["before", "after"] = "after"
+    logits: str = ""
     router: str = ""
     experts: str = ""
     write: Write | None = None
@@ -136,7 +139,7 @@ class Adapter:
 
     def check(self, block: nn.Module) -> None:
         """Raise ``MoedeskError`` if a module that the adapter names is not in the block."""
-        for part in (self.hook, self.router, self.experts):
+        for part in (self.hook, self.logits, self.router, self.experts):
             self.module(block, part)
 
     def routing(

@@ -19,6 +19,7 @@ def adapter(
     experts: str = "",
     name: str = "",
     hook: str | None = None,
+    logits: str = "",
     when: Literal["after", "before"] = "after",
     write: Write | None = None,
     run_expert: RunExpert | None = None,
@@ -41,11 +42,13 @@ def adapter(
         Takes the block, the arguments of its call and its output; returns ``moedesk.Routing(ids, weights, logits)``.
     router, experts : str
         Paths of these modules below the block. Without ``read``, ids and weights are found by their shapes in what the router
-        returns.
+        returns; if it returns logits only, or is left out, by watching the block, whose experts must then be modules, one each.
     name : str
         Shown, and kept in captures; the first target's name if left out.
     hook : str
         The call that is read is that of this module below the block, e.g. ``"gate"``; ``read`` gets that module.
+    logits : str
+        Path of a module below the block whose output are the logits, where ``read`` doesn't return them.
     when : {"after", "before"}
         Before the call, ``output`` is None.
     write, run_expert, n_experts, shared, identity, top_k, selection, score, stream
@@ -54,7 +57,7 @@ def adapter(
     Returns
     -------
     Adapter, or a decorator
-        Without ``read`` and without ``router``, what is decorated is the ``read`` function.
+        Without ``read``, ``router`` and ``experts``, what is decorated is the ``read`` function.
 
     Raises
     ------
@@ -76,11 +79,11 @@ def adapter(
         raise MoedeskError(f"moedesk.adapter() takes class names, paths, classes or functions, not {wrong!r}")
     options: dict[str, Any] = {
         "name": name or _name(targets[0]), "targets": targets, "router": router, "experts": experts,
-        "hook": router if hook is None and read is None else hook or "", "when": when, "write": write,
+        "hook": router if hook is None and read is None else hook or "", "logits": logits, "when": when, "write": write,
         "run_expert": run_expert, "n_experts": n_experts, "shared": shared, "identity": identity, "top_k": top_k,
         "selection": selection, "score": score, "stream": stream,
     }  # fmt: skip
-    if read is not None or router:
+    if read is not None or router or experts:
         made = Adapter(read=read, **options)
         declare(made)
         return made

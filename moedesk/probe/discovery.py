@@ -53,9 +53,11 @@ class Candidate:
 
     @property
     def watched(self) -> bool:
-        """Whether its experts are modules, one each, and nothing says how its routing is read."""
+        """Whether its experts are modules, one each, and nothing says how its routing is read: its router gives logits only."""
         adapter = self.adapter
-        return adapter is not None and adapter.read is None and bool(adapter.experts) and _is_list(self.experts)
+        if adapter is None or adapter.read is not None or not adapter.experts or not _is_list(self.experts):
+            return False
+        return not adapter.hook or isinstance(adapter.module(self.block, adapter.hook), nn.Linear)
 
 
 def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from moedesk.probe.adapter import Routing
+from moedesk.probe.dense_routing import slots_of
 from moedesk.probe.probabilities import are_probabilities
 
 
@@ -32,6 +33,33 @@ class OutputForm:
         if len(found) != self.length:
             raise ValueError(f"the router returned {len(found)} tensors, before it was {self.length}")
         return Routing(found[self.ids], found[self.weights], found[self.logits] if self.logits >= 0 else None)
+
+
+@dataclass(frozen=True)
+class CapacityForm:
+    """Place of (tokens, E, capacity) combine weights among the tensors that a router returns (GShard, Switch, DeepSpeed).
+
+    An expert that a token is sent to has one weight that is not zero; a token that found no room has none.
+
+    Attributes
+    ----------
+    combine, length : int
+        ``length`` is the number of tensors in all.
+    slots : int
+        Experts a token is sent to, at most.
+    """
+
+    combine: int
+    length: int
+    slots: int
+
+    def read(self, module: Any, args: Any, kwargs: Any, output: Any) -> Routing:
+        """Return the routing in an output of this form; an adapter's ``read``."""
+        found = list(tensors_of(output))
+        if len(found) != self.length or found[self.combine].ndim < 3:
+            raise ValueError("the router returned other tensors than before")
+        combine = found[self.combine].detach()
+        return slots_of(combine.sum(-1).reshape(-1, combine.shape[-2]), self.slots)
 
 
 def tensors_of(output: Any) -> Iterator[Tensor]:
@@ -62,6 +90,25 @@ def find_form(output: Any, experts: int | None) -> OutputForm | None:
         same = [j for j, other in enumerate(found) if other.is_floating_point() and other.shape == ids.shape]
         if same:
             return OutputForm(i, same[0], _find_logits(found, ids, same[0], experts), len(found))
+    return None
+
+
+def find_capacity(output: Any, experts: int | None, slots: int | None) -> CapacityForm | None:
+    """Return where combine weights are in a router's output, or None: floats beside a mask of the same shape (…, E, capacity).
+
+    Parameters
+    ----------
+    output : anything
+    experts, slots : int or None
+        Number of experts, and of experts a token, if they are known.
+    """
+    found = list(tensors_of(output))
+    for place, combine in enumerate(found):
+        if not combine.is_floating_point() or combine.ndim < 3 or experts not in (None, combine.shape[-2]):
+            continue
+        if any(other.dtype is torch.bool and other.shape == combine.shape for other in found):
+            most = int((combine != 0).any(-1).sum(-1).max())
+            return CapacityForm(place, len(found), slots or max(1, most))
     return None
 
 
