@@ -38,7 +38,9 @@ class TokenKind(IntEnum):
 class RouteFlag(IntFlag):
     """What is special about one token at one layer."""
 
-    DROPPED = 1  # at least one slot lost its expert to the capacity limit (its id is -1)
+    DROPPED = (
+        1  # a slot lost its expert to the capacity limit (its id is -1); where experts choose: none chose this token
+    )
     OVERRIDDEN = 2  # an override changed the choice
     ABSENT = 4  # the layer did not see this token
     NONFINITE = 8  # a weight or a logit is NaN or infinite

@@ -27,3 +27,32 @@ def chosen_of(ids: Tensor, weights: Tensor, experts: int) -> Tensor:
     kept = ids >= 0
     spread = torch.zeros(ids.shape[0], experts, dtype=weights.dtype, device=weights.device)
     return spread.scatter_add_(-1, ids.long().clamp(min=0), torch.where(kept, weights, 0))
+
+
+def picked_of(ids: Tensor, weights: Tensor, rows: int, experts: int) -> Tensor | None:
+    """Return (N, E) weights of what each expert picked, or None if that is none.
+
+    Parameters
+    ----------
+    ids, weights : (E, C), (batch, E, C), or the same with the last two axes the other way round
+        Tokens, numbered in their sequence if there is a batch, and their weights.
+    rows, experts : int
+        Tokens in all, and experts.
+    """
+    if ids.shape[-2] != experts:
+        ids, weights = ids.mT, weights.mT
+    batch = ids.shape[0] if ids.ndim == 3 else 1
+    length = rows // batch
+    if rows % batch or not ids.numel() or int(ids.min()) < 0 or int(ids.max()) >= length:
+        return None
+    return spread_picks(ids, weights, rows, experts)
+
+
+def spread_picks(ids: Tensor, weights: Tensor, rows: int, experts: int) -> Tensor:
+    """Return the same without looking at values, so without waiting for a device."""
+    if ids.shape[-2] != experts:
+        ids, weights = ids.mT, weights.mT
+    batch = ids.shape[0] if ids.ndim == 3 else 1
+    spread = weights.new_zeros(batch, experts, rows // batch)
+    spread.scatter_(-1, ids.long().reshape(batch, experts, -1), weights.detach().reshape(batch, experts, -1))
+    return spread.mT.reshape(rows, experts)

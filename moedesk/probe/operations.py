@@ -59,6 +59,8 @@ class OperationObserver(RankingObserver):
     names : list of str
         Of all operations that return tensors, in order.
     steps : list of Step
+    picks : list of Step
+        Tensors (…, E, C) or (…, C, E), as they are: what each expert picked, maybe.
     hidden : list of Tensor
         Latest outputs of the shape of token rows, as they were.
     """
@@ -67,6 +69,7 @@ class OperationObserver(RankingObserver):
         super().__init__()
         self.names: list[str] = []
         self.steps: list[Step] = []
+        self.picks: list[Step] = []
         self.hidden: list[Tensor] = []
         self._rows, self._widest, self._width = rows, widest, width
 
@@ -89,6 +92,8 @@ class OperationObserver(RankingObserver):
             return
         if numel == self._rows * self._width and value.shape[-1] == self._width and value.is_floating_point():
             self.hidden = [*self.hidden[-3:], value]
+        if value.ndim in (2, 3) and self._widest in value.shape[-2:] and numel <= self._rows * self._widest:
+            self.picks.append(Step(place, value.clone()))
         if numel % self._rows:
             return
         per_row = numel // self._rows
@@ -98,10 +103,12 @@ class OperationObserver(RankingObserver):
             self.steps.append(Step(place, value.reshape(self._rows, self._widest, -1).clone()))
 
     def _has_capacity(self, value: Tensor) -> bool:
-        """Whether a tensor is (…, E, capacity) floats, a combination of what is in the slots of each expert."""
-        if not value.is_floating_point() or value.ndim < 3 or value.shape[-2] != self._widest:
+        """Whether a tensor is (…, E, capacity) or (…, E·capacity) floats: a weight for each slot of each expert."""
+        if not value.is_floating_point() or value.ndim < 2:
             return False
-        return value.numel() == self._rows * self._widest * value.shape[-1]
+        if value.numel() == self._rows * value.shape[-1]:
+            return value.shape[-1] % self._widest == 0
+        return value.shape[-2] == self._widest and value.numel() == self._rows * self._widest * value.shape[-1]
 
 
 class Taker(TorchFunctionMode):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapter import Adapter, Routing
-from moedesk.probe.dense_routing import slots_of
+from moedesk.probe.dense_routing import slots_of, spread_picks
 from moedesk.probe.discovery import Candidate
 from moedesk.probe.operations import Place
 from moedesk.probe.parts import bias_sources
@@ -33,6 +33,8 @@ class Plan:
     slots, experts : int
     capacity : bool
         Whether the weights hold one for each slot of an expert's capacity.
+    picks : bool
+        Whether ids and weights are the tokens that each expert picked.
     """
 
     names: tuple[str, ...]
@@ -42,19 +44,23 @@ class Plan:
     slots: int
     experts: int
     capacity: bool = False
+    picks: bool = False
 
     @property
     def places(self) -> tuple[Place, ...]:
         """All of them."""
         return tuple(place for place in (self.weights, self.ids, self.logits) if place is not None)
 
-    def read(self, taken: Mapping[Place, Tensor]) -> Routing:
-        """Return the routing in the tensors that were taken."""
+    def read(self, taken: Mapping[Place, Tensor], rows: int) -> Routing:
+        """Return the routing in the tensors that were taken in a call with so many token rows."""
         logits = None if self.logits is None else taken[self.logits].reshape(-1, self.experts)
         weights = taken[self.weights]
+        if self.ids is not None and self.picks:
+            picked = slots_of(spread_picks(taken[self.ids], weights, rows, self.experts), self.slots)
+            return Routing(picked.ids, picked.weights, logits)
         if self.ids is not None:
             return Routing(taken[self.ids].reshape(-1, self.slots).long(), weights.reshape(-1, self.slots), logits)
-        dense = weights.reshape(-1, self.experts, weights.shape[-1]).sum(-1) if self.capacity else weights
+        dense = weights.reshape(rows, self.experts, -1).sum(-1) if self.capacity else weights
         found = slots_of(dense.reshape(-1, self.experts), self.slots)
         return Routing(found.ids, found.weights, logits)
 
@@ -112,15 +118,15 @@ def make_plan(watch: Watch, candidate: Candidate, output: Tensor | None) -> Plan
         logits.place if logits else None,
         int(ids.shape[-1]),
         experts,
-        found.weights.value.ndim == 3,
+        found.ids is None and found.weights.value.ndim == 3,
+        found.selection == "expert choice",
     )
     values = None if logits is None else logits.value
-    selection = "soft" if found.soft else "token choice"
     return Planned(
         plan,
         Routing(ids, found.routing.weights, values),
         found.scale,
-        selection,
+        found.selection,
         rule,
         bias,
         values is not None and are_probabilities(values),
@@ -137,7 +143,7 @@ def _logits(watch, candidate, found: Explanation, ids: Tensor, experts: int):  #
     ]
     sources = bias_sources(candidate, experts)
     biases = {name: getattr(module, attribute) for name, (module, attribute) in sources.items()}
-    for step in wide if not found.soft else ():
+    for step in wide if found.selection == "token choice" else ():
         values = to_logits(step.value) if are_probabilities(step.value) else step.value
         fitted = fit_rule(Evidence(values, ids, watch.observer, biases))
         if fitted is not None:
@@ -148,7 +154,7 @@ def _logits(watch, candidate, found: Explanation, ids: Tensor, experts: int):  #
 def _simpler(watch: Watch, candidate: Candidate, found: Explanation, with_logits: bool) -> Adapter | None:
     """An adapter that reads the output of a module that hands out these very ids and weights."""
     assert candidate.adapter is not None
-    if found.ids is None:
+    if found.ids is None or found.selection != "token choice":
         return None
     for path, (form, (ids, weights)) in watch.forms.items():
         if form.logits < 0 and with_logits:

@@ -31,10 +31,13 @@ class Ran:
         ``row_marks`` of its input rows, a tensor a call; rows of zeros left out (slots of a capacity that nobody took).
     samples : list of ((m,), (m, H)) tensors
         Marks of those rows that are sampled, and its output for them, float32.
+    outputs : list of (n, H) tensors
+        All it returned, zero rows included.
     """
 
     marks: list[Tensor] = field(default_factory=list)
     samples: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
 
 
 class Watch:
@@ -126,6 +129,7 @@ class Watch:
                 chosen = torch.isin(marks, self._wanted) & (marks != 0)
                 ran.samples.append((marks[chosen], made[chosen].float()))
                 ran.marks.append(marks[marks != 0])
+                ran.outputs.append(made)
 
         return after
 

@@ -18,7 +18,7 @@ from moedesk.probe.plan import Plan, make_plan
 from moedesk.probe.room import Room
 from moedesk.probe.tap import Current, Event, own, recomputing
 from moedesk.probe.watch import Watch
-from moedesk.probe.watched_scout import begin_watch, explained
+from moedesk.probe.watched_scout import begin_watch, explained, rows_of
 
 
 class WatchedHooks:
@@ -54,6 +54,7 @@ class WatchedHooks:
         self._note, self._refuse = note, refuse
         self._plans: dict[bool, Plan] = {block.training: binding.plan}
         self._taker: Taker | Watch | None = None
+        self._rows = 0
         self._handles = [
             block.register_forward_pre_hook(self._enter, with_kwargs=True),
             block.register_forward_hook(self._leave, always_call=True, prepend=True),
@@ -83,6 +84,7 @@ class WatchedHooks:
         tap.seen = True
         if tap.room is not Room.NOTHING:
             plan = self._plans.get(module.training)
+            self._rows = rows_of(args, kwargs)
             if plan is None:
                 self._taker = begin_watch(self._binding.candidate, args, kwargs)
             else:
@@ -117,7 +119,7 @@ class WatchedHooks:
             del self._plans[training]
             self._note("one call took another way than those before and is left out")
             return None
-        return plan.read(taker.taken)
+        return plan.read(taker.taken, self._rows)
 
     def _seen(self, watch: Watch, output: Any) -> Routing:
         """The routing of a call that was watched; the next ones are read in the same places."""

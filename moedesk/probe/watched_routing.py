@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.adapter import Routing
-from moedesk.probe.dense_routing import chosen_of, slots_of
-from moedesk.probe.operations import Place, Step
+from moedesk.probe.adapter import Routing, Selection
+from moedesk.probe.dense_routing import chosen_of, picked_of, slots_of
+from moedesk.probe.operations import Step
 from moedesk.probe.scale import measure_scale
 from moedesk.probe.watch import SAMPLES, Watch
 
@@ -28,15 +28,16 @@ class Explanation:
         What they say.
     scale : float
         Factor that follows, NaN if unknown.
-    soft : bool
-        Whether every token goes to all experts.
+    selection : str
+        ``soft`` if every token goes to all experts; ``expert choice`` if ids and weights are (…, E, C): the tokens, numbered in
+        their sequence, that each expert picked, with their weights.
     """
 
     weights: Step
     ids: Step | None
     routing: Routing
     scale: float
-    soft: bool = False
+    selection: Selection = "token choice"
 
 
 def explain(watch: Watch, output: Tensor) -> Explanation:
@@ -59,6 +60,7 @@ def explain(watch: Watch, output: Tensor) -> Explanation:
             if abs(explanation.scale - 1) < 1e-2:
                 return explanation
             found = found or explanation
+    found = found or next(_slots_explained(watch, output), None)
     if found is None:
         raise MoedeskError("no tensor that it calculated says which experts its tokens went to, with which weights")
     return found
@@ -113,12 +115,7 @@ class _Tables:
             if outputs.shape[-1] != total.shape[-1]:
                 return nan
             total += torch.where(known, given, 0).unsqueeze(-1) * outputs
-        dtype = self._watch.hidden.dtype
-        beside = [value for value in self._watch.beside if value.shape == total.shape]
-        factor = measure_scale(total, self._output, beside, dtype)
-        if isnan(factor) and self._watch.input_samples.shape == total.shape:  # the block adds its input
-            factor = measure_scale(total, self._output, [*beside, self._watch.input_samples], dtype)
-        return factor
+        return _factor(self._watch, total, self._output)
 
     def _lookup(self, samples: list[tuple[Tensor, Tensor]], wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Whether an expert's output is known for each sampled row, and what it is."""
@@ -159,12 +156,49 @@ def _explanations(watch: Watch, tables: _Tables) -> Iterator[Explanation]:
         factor = tables.factor(dense[:SAMPLES].float())
         if not isnan(factor):
             slots = int((dense != 0).sum(-1).max())
-            yield Explanation(weights, None, slots_of(dense, slots), factor, soft)
+            yield Explanation(weights, None, slots_of(dense, slots), factor, "soft" if soft else "token choice")
+
+    for ids in watch.observer.picks:
+        for weights in watch.observer.picks if not ids.value.is_floating_point() else ():
+            if not weights.value.is_floating_point() or weights.value.shape != ids.value.shape:
+                continue
+            picked = picked_of(ids.value, weights.value, watch.rows, experts)
+            if picked is None or not tables.ran_there(picked != 0):
+                continue
+            factor = tables.factor(picked[:SAMPLES].float())
+            if not isnan(factor):
+                yield Explanation(weights, ids, slots_of(picked, experts), factor, "expert choice")
 
 
-def places(explanation: Explanation, logits: Place | None) -> tuple[Place, ...]:
-    """Return the places of all tensors that an explanation takes."""
-    found = [explanation.weights.place]
-    if explanation.ids is not None:
-        found.append(explanation.ids.place)
-    return tuple(found if logits is None else [*found, logits])
+def _slots_explained(watch: Watch, output: Tensor) -> Iterator[Explanation]:
+    """Weights for what is in the slots of the experts, where these are mixtures of tokens (Soft MoE) or a group's tokens."""
+    if not all(ran.outputs for ran in watch.ran):
+        return
+    made = [torch.cat(ran.outputs).float() for ran in watch.ran]
+    target, rows = watch.sampled(output), int(made[0].shape[0])
+    if any(part.shape != (rows, target.shape[-1]) for part in made):
+        return
+    for step in reversed(watch.observer.steps):
+        if step.value.ndim != 3 or rows % step.value.shape[-1] or watch.rows % (rows // step.value.shape[-1]):
+            continue
+        slots = step.value.shape[-1]
+        groups = rows // slots
+        given = step.value.float().reshape(groups, watch.rows // groups, len(made), slots)
+        total = torch.zeros(groups, watch.rows // groups, target.shape[-1], device=target.device)
+        for expert, part in enumerate(made):
+            total += given[:, :, expert] @ part.reshape(groups, slots, -1)
+        factor = _factor(watch, total.reshape(watch.rows, -1)[:SAMPLES], target)
+        if not isnan(factor):
+            dense = step.value.sum(-1)
+            soft = bool((dense != 0).all())
+            most = int((dense != 0).sum(-1).max())
+            yield Explanation(step, None, slots_of(dense, most), factor, "soft" if soft else "token choice")
+
+
+def _factor(watch: Watch, total: Tensor, output: Tensor) -> float:
+    """The factor between what the experts add up to and the block's output, both (S, H); NaN if there is none."""
+    beside = [value for value in watch.beside if value.shape == total.shape]
+    factor = measure_scale(total, output, beside, watch.hidden.dtype)
+    if isnan(factor) and watch.input_samples.shape == total.shape:  # the block adds its input
+        factor = measure_scale(total, output, [*beside, watch.input_samples], watch.hidden.dtype)
+    return factor

@@ -113,7 +113,7 @@ class WatchedScout(Lookout):
 def begin_watch(candidate: Candidate, args: Any, kwargs: Mapping[str, Any]) -> Watch | None:
     """Begin to watch a call of a block, or return None if it is called without token rows."""
     with unseen():
-        hidden = first_tensor(tuple(value for value in (*args, *kwargs.values()) if _are_rows(value)))
+        hidden = _hidden(args, kwargs)
         if hidden is None:
             return None
         inner = set(candidate.experts.modules())
@@ -121,11 +121,21 @@ def begin_watch(candidate: Candidate, args: Any, kwargs: Mapping[str, Any]) -> W
         return Watch(candidate.block, experts_of(candidate.experts), others, hidden)
 
 
+def rows_of(args: Any, kwargs: Mapping[str, Any]) -> int:
+    """Return how many token rows a block is called with."""
+    hidden = _hidden(args, kwargs)
+    return 0 if hidden is None else hidden.numel() // hidden.shape[-1]
+
+
 def explained(candidate: Candidate, error: MoedeskError) -> str:
     """What is wrong with a block that can't be read, and the line that helps."""
     return f"how {type(candidate.block).__name__} routes can't be told: {error}; " + HELP.format(
         name=type(candidate.block).__name__
     )
+
+
+def _hidden(args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+    return next((value for value in (*args, *kwargs.values()) if _are_rows(value)), None)
 
 
 def _are_rows(value: Any) -> bool:

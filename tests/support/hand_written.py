@@ -181,6 +181,71 @@ class OwnGate(HandWritten):
         return output.view_as(x)
 
 
+class ExpertChoice(HandWritten):
+    """Each expert picks its best tokens of the batch: a token gets none, one or several experts."""
+
+    dim = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, WIDTH)
+        scores = self.gate(rows).softmax(-1)
+        capacity = max(1, rows.shape[0] * self.top_k // len(self.experts))
+        weights, chosen = scores.t().topk(capacity, dim=-1)
+        output = torch.zeros_like(rows)
+        for number, expert in enumerate(self.experts):
+            output.index_add_(0, chosen[number], weights[number, :, None] * expert(rows[chosen[number]]))
+        with torch._C.DisableTorchFunction():
+            self.say(*_per_token(chosen, weights, rows.shape[0]))
+        return output.view_as(x)
+
+
+class ExpertChoiceInSequence(HandWritten):
+    """The same within each sequence of a batch, picked along the tokens' axis: (batch, capacity, E)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.gate(x).softmax(-1)
+        weights, chosen = scores.topk(max(1, x.shape[1] * self.top_k // len(self.experts)), dim=1)
+        output = torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            places = chosen[:, :, number, None].expand(-1, -1, WIDTH)
+            output.scatter_add_(1, places, weights[:, :, number, None] * expert(x.gather(1, places)))
+        with torch._C.DisableTorchFunction():
+            flat = (chosen + torch.arange(len(x))[:, None, None] * x.shape[1]).permute(2, 0, 1).flatten(1)
+            self.say(*_per_token(flat, weights.permute(2, 0, 1).flatten(1), x.shape[0] * x.shape[1]))
+        return output
+
+
+def _per_token(chosen: Tensor, weights: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """(N, E) ids with -1, and weights, of the (E, C) tokens that experts picked."""
+    ids = torch.full((rows, len(chosen)), -1)
+    given = torch.zeros(rows, len(chosen))
+    for expert, (tokens, values) in enumerate(zip(chosen.tolist(), weights.tolist(), strict=True)):
+        for token, value in zip(tokens, values, strict=True):
+            ids[token, expert], given[token, expert] = expert, value
+    return ids, given
+
+
+class SoftMoE(HandWritten):
+    """Puigcerver et al.: every slot of an expert gets a mixture of all tokens, every token a mixture of all slots."""
+
+    slots = 3
+
+    def __init__(self, experts: int = 8) -> None:
+        super().__init__(experts, experts)
+        self.phi = nn.Parameter(torch.randn(WIDTH, experts, self.slots))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = torch.einsum("bnd,des->bnes", x, self.phi)
+        dispatch = logits.softmax(dim=1)
+        combine = logits.flatten(2).softmax(dim=-1)
+        mixed = torch.einsum("bnd,bnes->ebsd", x, dispatch)
+        back = torch.stack([expert(part) for expert, part in zip(self.experts, mixed, strict=True)], dim=1)
+        with torch._C.DisableTorchFunction():
+            weights = combine.view(-1, len(self.experts), self.slots).sum(-1)
+            self.say(torch.arange(len(self.experts)).expand(len(weights), -1), weights)
+        return combine @ back.flatten(1, 2)
+
+
 BLOCKS = {
     block.__name__: block for block in (LoopOverExperts, SortedTokens, MaskedLoop, AllExpertsRun, TopOne, OwnGate)
 }

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from moedesk.probe.adapter import Adapter
+from moedesk.core.errors import MoedeskError
+from moedesk.probe.adapter import Adapter, Routing
+from moedesk.probe.dense_routing import chosen_of
 
 _SLOTS = {"Top1Gate": 1, "Top2Gate": 2}
 
@@ -27,6 +30,17 @@ def _run(block: Any, number: int, rows: Tensor) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
+def _write(gate: Any, args: Any, kwargs: Any, output: Any, wanted: Routing) -> Any:
+    """The gate's output with other weights; a token keeps the places it has, and can't be sent to an expert it has none at."""
+    loss, combine, dispatch, *rest = output
+    before = combine.sum(-1)
+    after = chosen_of(wanted.ids, wanted.weights.to(before.dtype), before.shape[-1])
+    if bool(((after != 0) & (before == 0)).any()):
+        raise MoedeskError("a token can't be sent to an expert in whose capacity it has no place")
+    factor = torch.where(before != 0, after / before, 0).unsqueeze(-1)
+    return (loss, combine * factor, dispatch & (factor != 0), *rest)
+
+
 ADAPTERS = (
     Adapter(
         "GShard MOELayer",
@@ -37,6 +51,7 @@ ADAPTERS = (
         experts="experts",
         n_experts=_experts,
         top_k=_slots,
+        write=_write,
         run_expert=_run,
     ),
 )
