@@ -12,6 +12,8 @@ from moedesk.probe.ranking import RankingObserver
 
 LONGEST = 4096
 """Operations that are watched of one call; the routing comes before a block's experts run, so the first few dozen."""
+HELD_BYTES = 1 << 28
+"""What is kept of them."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class OperationObserver(RankingObserver):
         self.picks: list[Step] = []
         self.hidden: list[Tensor] = []
         self._rows, self._widest, self._width = rows, widest, width
+        self._held = 0
+        self.failure = ""
+        """Why no more was kept."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -82,60 +87,73 @@ class OperationObserver(RankingObserver):
         parts = list(parts_of(func, output))
         if parts:
             for part, value in parts:
-                self._keep(Place(len(self.names), part), value.detach())
+                self._try(Place(len(self.names), part), value, name_of(func))
             self.names.append(name_of(func))
         return output
 
-    def _keep(self, place: Place, value: Tensor) -> None:
+    def _try(self, place: Place, value: Tensor, name: str) -> None:
+        """Keep a tensor; the block goes on whatever happens here."""
+        try:
+            if self._held < HELD_BYTES and not self.failure:
+                self._keep(place, value.detach(), name)
+        except Exception as error:
+            self.failure = f"{type(error).__name__} in what {name} returned: {error}"
+
+    def _keep(self, place: Place, value: Tensor, name: str) -> None:
         numel = value.numel()
-        if not numel or value.is_meta or value.is_complex() or value.dtype is torch.bool:
+        if not numel or not value.ndim or value.is_meta or value.is_complex() or value.dtype is torch.bool:
             return
         if numel == self._rows * self._width and value.shape[-1] == self._width and value.is_floating_point():
             self.hidden = [*self.hidden[-3:], value]
         if value.ndim in (2, 3) and self._widest in value.shape[-2:] and numel <= self._rows * self._widest:
-            self.picks.append(Step(place, value.clone()))
+            self._take(self.picks, place, value)
         if numel % self._rows:
             return
         per_row = numel // self._rows
         if per_row <= self._widest and (value.ndim == 1 or value.shape[-1] == per_row or per_row == 1):
-            self.steps.append(Step(place, value.reshape(self._rows, per_row).clone()))
-        elif self._has_capacity(value):
-            self.steps.append(Step(place, value.reshape(self._rows, self._widest, -1).clone()))
+            self._take(self.steps, place, value.reshape(self._rows, per_row))
+        elif self._has_capacity(value, name):
+            self._take(self.steps, place, value.reshape(self._rows, self._widest, -1))
 
-    def _has_capacity(self, value: Tensor) -> bool:
-        """Whether a tensor is (…, E, capacity) or (…, E·capacity) floats: a weight for each slot of each expert."""
+    def _take(self, steps: list[Step], place: Place, value: Tensor) -> None:
+        self._held += value.nbytes
+        steps.append(Step(place, value.clone()))
+
+    def _has_capacity(self, value: Tensor, name: str) -> bool:
+        """Whether a tensor is (…, E, capacity) floats, or a softmax over (…, E·capacity): a weight for each expert's slots."""
         if not value.is_floating_point() or value.ndim < 2:
             return False
         if value.numel() == self._rows * value.shape[-1]:
-            return value.shape[-1] % self._widest == 0
+            return name == "softmax" and value.shape[-1] % self._widest == 0
         return value.shape[-2] == self._widest and value.numel() == self._rows * self._widest * value.shape[-1]
 
 
 class Taker(TorchFunctionMode):
-    """Takes copies of the tensors at given places, as long as the operations are the ones that were watched.
+    """Takes copies of tensors at known places, as long as the operations are ones that were watched.
 
     Parameters
     ----------
-    names : sequence of str
-        The operations up to the last place.
-    places : sequence of Place
+    ways : sequence of (names, places)
+        The operations up to the last place, and the places, of each way that the block is known to take.
 
     Attributes
     ----------
     taken : dict
         Copies, by place.
-    strayed : bool
-        Whether another operation came.
+    came : int
+        Which way was taken, the longest that fits; -1 for none.
     """
 
-    def __init__(self, names: Sequence[str], places: Sequence[Place]) -> None:
+    def __init__(self, ways: Sequence[tuple[Sequence[str], Sequence[Place]]]) -> None:
         super().__init__()
         self.taken: dict[Place, Tensor] = {}
-        self.strayed = False
-        self._names = names
-        self._wanted: dict[int, list[Place]] = {}
-        for place in places:
-            self._wanted.setdefault(place.step, []).append(place)
+        self.came = -1
+        self._ways = ways
+        self._alive = list(range(len(ways)))
+        self._wanted: dict[int, set[Place]] = {}
+        for _, places in ways:
+            for place in places:
+                self._wanted.setdefault(place.step, set()).add(place)
         self._step = 0
         self._over = self._entered = False
 
@@ -145,14 +163,24 @@ class Taker(TorchFunctionMode):
         output = func(*args, **(kwargs or {}))
         if self._over or not returns_tensors(func, output):
             return output
-        if name_of(func) != self._names[self._step]:
-            self.strayed = self._over = True
-            return output
-        for place in self._wanted.get(self._step, ()):
-            self.taken[place] = (output if isinstance(output, Tensor) else output[place.part]).detach().clone()
+        step, name = self._step, name_of(func)
         self._step += 1
-        self._over = self._step == len(self._names)
+        self._alive = [way for way in self._alive if self._ways[way][0][step] == name]
+        for place in self._wanted.get(step, ()) if self._alive else ():
+            parts = (output,) if isinstance(output, Tensor) else output
+            if place.part < len(parts):
+                self.taken[place] = parts[place.part].detach().clone()
+        for way in tuple(self._alive):
+            if len(self._ways[way][0]) == self._step:
+                self.came = way
+                self._alive.remove(way)
+        self._over = not self._alive
         return output
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be taken."""
+        return self._over
 
     def start(self) -> None:
         """Begin to take."""

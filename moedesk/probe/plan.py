@@ -104,6 +104,8 @@ def make_plan(watch: Watch, candidate: Candidate, output: Tensor | None) -> Plan
     MoedeskError
         If that can't be told with certainty.
     """
+    if watch.failure:
+        raise MoedeskError(watch.failure)
     if output is None or output.numel() != watch.hidden.numel():
         raise MoedeskError("its output has not the shape of its input")
     found = explain(watch, output)

@@ -79,14 +79,16 @@ class Watch:
         self.forms: dict[str, tuple[OutputForm, list[Tensor]]] = {}
         self.beside: list[Tensor] = []
         self.before_experts = 0
+        self._failure = ""
         self._input = row_marks(self.hidden)
         self._first = self.hidden[:SAMPLES].float().clone()
         self._handles: list[RemovableHandle] = []
         for number, expert in enumerate(experts):
-            self._handles.append(expert.register_forward_pre_hook(self._before_expert, with_kwargs=True))
-            self._handles.append(expert.register_forward_hook(self._after_expert(number), with_kwargs=True))
+            self._handles.append(expert.register_forward_pre_hook(self._guarded(self._before_expert), with_kwargs=True))
+            after = self._guarded(self._after_expert(number))
+            self._handles.append(expert.register_forward_hook(after, with_kwargs=True))
         for path, module in others.items():
-            self._handles.append(module.register_forward_hook(self._after_other(path)))
+            self._handles.append(module.register_forward_hook(self._guarded(self._after_other(path))))
         self.observer.start()
 
     def end(self) -> bool:
@@ -95,6 +97,11 @@ class Watch:
             handle.remove()
         self._handles.clear()
         return self.observer.stop()
+
+    @property
+    def failure(self) -> str:
+        """Why the call could not be watched to its end; empty if it could."""
+        return self._failure or self.observer.failure
 
     def sampled(self, output: Tensor) -> Tensor:
         """Return float32 values of the sampled token rows in an output of the block's shape."""
@@ -105,44 +112,53 @@ class Watch:
         """The sampled rows of the block's input."""
         return self._first
 
+    def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
+        """The hook, done besides the block's own operations; the block goes on whatever happens in it."""
+
+        def guarded(*call: Any) -> None:
+            try:
+                with unseen():
+                    hook(*call)
+            except Exception as error:
+                self._failure = f"{type(error).__name__}: {error}"
+
+        return guarded
+
     def _before_expert(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         if self.sources:
             return
         self.before_experts = len(self.observer.names)
-        with unseen():
-            seen = [row_marks(value.reshape(self.rows, -1)) for value in reversed(self.observer.hidden)]
-            self.sources = [*seen, self._input]
-            self._wanted = torch.cat([marks[:SAMPLES] for marks in self.sources]).unique()
+        seen = [row_marks(value.reshape(self.rows, -1)) for value in reversed(self.observer.hidden)]
+        self.sources = [*seen, self._input]
+        self._wanted = torch.cat([marks[:SAMPLES] for marks in self.sources]).unique()
 
     def _after_expert(self, number: int) -> Callable[..., None]:
         ran = self.ran[number]
 
         def after(module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-            with unseen():
-                given, made = first_tensor((*args, *kwargs.values())), first_tensor(output)
-                if given is None or made is None or not given.numel() or not self.sources:
-                    return
-                marks = row_marks(given.reshape(-1, given.shape[-1]))
-                made = made.detach().reshape(-1, made.shape[-1])
-                if made.shape[0] != marks.shape[0]:
-                    return
-                chosen = torch.isin(marks, self._wanted) & (marks != 0)
-                ran.samples.append((marks[chosen], made[chosen].float()))
-                ran.marks.append(marks[marks != 0])
-                ran.outputs.append(made)
+            given, made = first_tensor((*args, *kwargs.values())), first_tensor(output)
+            if given is None or made is None or not given.numel() or not self.sources:
+                return
+            marks = row_marks(given.reshape(-1, given.shape[-1]))
+            made = made.detach().reshape(-1, made.shape[-1])
+            if made.shape[0] != marks.shape[0]:
+                return
+            chosen = torch.isin(marks, self._wanted) & (marks != 0)
+            ran.samples.append((marks[chosen], made[chosen].float()))
+            ran.marks.append(marks[marks != 0])
+            ran.outputs.append(made)
 
         return after
 
     def _after_other(self, path: str) -> Callable[..., None]:
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            with unseen():
-                form = find_form(output, len(self.ran))
-                if form is not None:
-                    routing = form.read(module, args, {}, output)
-                    self.forms[path] = form, [routing.ids.detach().clone(), routing.weights.detach().clone()]
-                value = first_tensor(output)
-                if "." not in path and value is not None and value.numel() == self.hidden.numel():
-                    self.beside.append(self.sampled(value))
+            form = find_form(output, len(self.ran))
+            if form is not None:
+                routing = form.read(module, args, {}, output)
+                self.forms[path] = form, [routing.ids.detach().clone(), routing.weights.detach().clone()]
+            value = first_tensor(output)
+            if "." not in path and value is not None and value.numel() == self.hidden.numel():
+                self.beside.append(self.sampled(value))
 
         return after
 

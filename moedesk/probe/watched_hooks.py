@@ -17,7 +17,7 @@ from moedesk.probe.parts import first_tensor
 from moedesk.probe.plan import Plan, make_plan
 from moedesk.probe.room import Room
 from moedesk.probe.tap import Current, Event, own, recomputing
-from moedesk.probe.watch import Watch
+from moedesk.probe.watch import Watch, experts_of
 from moedesk.probe.watched_scout import begin_watch, explained, rows_of
 
 
@@ -25,7 +25,7 @@ class WatchedHooks:
     """Hooks around one block, until they are removed or a call can't be understood.
 
     The first call in training, or in evaluation, is watched from beginning to end, and so is the one after a call that took
-    another way than those before.
+    another way than those known; a block may know several, such as one for a single token.
 
     Parameters
     ----------
@@ -52,12 +52,18 @@ class WatchedHooks:
         self._binding, self._current, self._cost = binding, current, cost
         self._with_logits = with_logits
         self._note, self._refuse = note, refuse
-        self._plans: dict[bool, Plan] = {block.training: binding.plan}
+        self._plans: dict[bool, list[Plan]] = {block.training: [binding.plan]}
+        self._unsure: set[bool] = set()
         self._taker: Taker | Watch | None = None
         self._rows = 0
         self._handles = [
             block.register_forward_pre_hook(self._enter, with_kwargs=True),
             block.register_forward_hook(self._leave, always_call=True, prepend=True),
+            # operations cost less once nothing has to see them any more
+            *(
+                expert.register_forward_pre_hook(self._before_expert)
+                for expert in experts_of(binding.candidate.experts)
+            ),
         ]
 
     def remove(self) -> None:
@@ -83,14 +89,19 @@ class WatchedHooks:
         self.rest()
         tap.seen = True
         if tap.room is not Room.NOTHING:
-            plan = self._plans.get(module.training)
+            plans = self._plans.get(module.training)
             self._rows = rows_of(args, kwargs)
-            if plan is None:
+            if plans is None or module.training in self._unsure:
                 self._taker = begin_watch(self._binding.candidate, args, kwargs)
             else:
-                self._taker = Taker(plan.names, plan.places)
+                self._taker = Taker([(plan.names, plan.places) for plan in plans])
                 self._taker.start()
         self._cost.hook_ns += perf_counter_ns() - began
+
+    def _before_expert(self, module: nn.Module, args: Any) -> None:
+        taker = self._taker
+        if isinstance(taker, Taker) and taker.over:
+            taker.stop()
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         taker, self._taker = self._taker, None
@@ -103,7 +114,7 @@ class WatchedHooks:
             return
         try:
             routing = self._taken(taker, module.training) if isinstance(taker, Taker) else self._seen(taker, output)
-        except MoedeskError as error:
+        except Exception as error:  # the model goes on
             self.remove()
             self._refuse(explained(self._binding.candidate, error))
             return
@@ -114,12 +125,11 @@ class WatchedHooks:
         self._cost.hook_ns += perf_counter_ns() - began
 
     def _taken(self, taker: Taker, training: bool) -> Routing | None:
-        plan = self._plans[training]
-        if taker.strayed or len(taker.taken) < len(plan.places):
-            del self._plans[training]
+        if taker.came < 0:
+            self._unsure.add(training)
             self._note("one call took another way than those before and is left out")
             return None
-        return plan.read(taker.taken, self._rows)
+        return self._plans[training][taker.came].read(taker.taken, self._rows)
 
     def _seen(self, watch: Watch, output: Any) -> Routing:
         """The routing of a call that was watched; the next ones are read in the same places."""
@@ -127,7 +137,11 @@ class WatchedHooks:
         layer, plan = self._binding.layer, planned.plan
         if (plan.slots, planned.selection) != (layer.top_k, layer.selection):
             raise MoedeskError(f"it has {plan.slots} slots a token ({planned.selection}), before it were {layer.top_k}")
-        self._plans[self._binding.candidate.block.training] = plan
+        training = self._binding.candidate.block.training
+        self._unsure.discard(training)
+        known = self._plans.setdefault(training, [])
+        if plan not in known:
+            self._plans[training] = [*known[-3:], plan]
         alike = planned.rule == self._binding.rule
         return Routing(planned.routing.ids, planned.routing.weights, planned.routing.logits if alike else None)
 

@@ -80,7 +80,7 @@ class WatchedScout(Lookout):
             return
         try:
             planned = make_plan(watch, self.candidate, first_tensor(output))
-        except MoedeskError as error:
+        except Exception as error:  # the model goes on
             self.detach()
             self._refuse(self, explained(self.candidate, error))
             return
@@ -127,8 +127,10 @@ def rows_of(args: Any, kwargs: Mapping[str, Any]) -> int:
     return 0 if hidden is None else hidden.numel() // hidden.shape[-1]
 
 
-def explained(candidate: Candidate, error: MoedeskError) -> str:
+def explained(candidate: Candidate, error: Exception) -> str:
     """What is wrong with a block that can't be read, and the line that helps."""
+    if not isinstance(error, MoedeskError):
+        error = MoedeskError(f"{type(error).__name__}: {error}")
     return f"how {type(candidate.block).__name__} routes can't be told: {error}; " + HELP.format(
         name=type(candidate.block).__name__
     )

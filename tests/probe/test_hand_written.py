@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from tests.support.gathered import Gathered, dense, gather
@@ -222,6 +223,41 @@ def test_a_call_that_takes_another_way_is_left_out_and_the_next_one_watched() ->
         np.testing.assert_array_equal(gathered.routes(0, turn).experts, ids.numpy())
         np.testing.assert_array_equal(gathered.routes(0, turn).weights, weights.numpy())
     assert gathered.notes == ["layers.0.moe: one call took another way than those before and is left out"]
+
+
+def test_ways_that_are_known_stay_known() -> None:
+    """As a block that treats a single token of its own: only the first call of each way is lost."""
+    model = Small(OtherWays, layers=1).eval()
+    (block,) = blocks_of(model)
+    recording, gathered = gather(model)
+    with torch.no_grad(), recording:
+        for other in (False, True, True, False, True, False):
+            block.other = other  # type: ignore[assignment]
+            model(some_ids())
+    assert [len(batch.layers) for batch in gathered.batches] == [1, 0, 1, 1, 1, 1]
+    for turn in (0, 2, 3, 4, 5):
+        np.testing.assert_array_equal(gathered.routes(0, turn).experts, block.said[turn][0].numpy())
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradient_checkpointing_counts_nothing_twice(reentrant: bool) -> None:
+    model: Any = Small(lambda: Checkpointed(BLOCKS["LoopOverExperts"](), reentrant)).train()
+    recording, gathered = gather(model)
+    with recording:
+        for _ in range(3):
+            model(some_ids()).pow(2).mean().backward()
+    assert len(gathered.batches) == 3
+    assert all([routes.counts.sum() for routes in batch.layers] == [36, 36] for batch in gathered.batches)
+    assert torch.overrides._get_current_function_mode() is None
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, inner: nn.Module, reentrant: bool) -> None:
+        super().__init__()
+        self.inner, self.reentrant = inner, reentrant
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.utils.checkpoint.checkpoint(self.inner, x, use_reentrant=self.reentrant)
 
 
 def test_an_interrupt_leaves_no_mode_behind() -> None:
