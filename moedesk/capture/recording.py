@@ -124,7 +124,8 @@ class Recording:
                 header["first_token"], header["n_tokens"] = stream.tokens.rows, len(tokens)
             stream.append(tokens, number, layers)
             rows += len(tokens)
-        self._count(layers, rows, alone=not kept or any(layer.experts is None for layer in batch.layers))
+        sampled = header["flags"] & PassFlag.SAMPLED != 0
+        self._count(layers, rows, alone=not kept or sampled or any(layer.experts is None for layer in batch.layers))
         self._passes.append(header.reshape(1))
         if header["step"] >= 0:
             self._step = self._step.with_pass(int(header["step"]), number)

@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--counts-only", action="store_true", help="only how many tokens each expert got")
     parser.add_argument("--logits", action="store_true", help="router logits too")
     parser.add_argument("--weights", choices=("exact", "float16"), default="exact", help="how weights are kept")
+    parser.add_argument("--tokens", metavar="SHARE", type=float, default=1.0, help="rows of this share of the tokens")
+    parser.add_argument(
+        "--reservoir", metavar="N", type=positive, default=0, help="rows of an even sample of N tokens of the whole run"
+    )
+    parser.add_argument("--byte-rate", metavar="SIZE", type=size, default=0, help="bytes of rows a second, e.g. 5M")
     parser.add_argument(
         "--byte-budget", metavar="SIZE", type=size, help="stop keeping ids and weights at this size, e.g. 500M or 2G"
     )
@@ -38,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         every=arguments.every,
         counts_only=arguments.counts_only,
         logits=arguments.logits,
+        tokens=arguments.tokens,
+        reservoir=arguments.reservoir,
+        byte_rate=arguments.byte_rate,
         weights=arguments.weights,
         byte_budget=arguments.byte_budget,
     )

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.notice import notice
+from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.vocabulary import Vocabulary
 
@@ -31,6 +31,9 @@ def attach(
     counts_only: bool = False,
     logits: bool = False,
     backward: bool = False,
+    tokens: float = 1.0,
+    reservoir: int = 0,
+    byte_rate: int = 0,
 ) -> "Attachment":
     """Hook a model: from now on the app shows what it routes. Outputs stay bit-identical, and the model never waits.
 
@@ -55,6 +58,13 @@ def attach(
         Keep router logits too (4·E bytes per token and layer).
     backward : bool
         Keep, of every training step, the norm of each expert's and router's gradient and of each expert's output.
+    tokens : float
+        Share of the tokens whose ids and weights are kept, 0 to 1: those whose hash of sequence and position is below it, so the
+        same ones at all layers and in every run. Counts are of all tokens, whatever is sampled.
+    reservoir : int
+        Keep the rows of an even sample of so many tokens of the whole recording; they are written when it ends. 0 for all.
+    byte_rate : int
+        Bytes of rows a second, before compression, beyond which passes are only counted. 0 for any.
 
     Returns
     -------
@@ -65,10 +75,9 @@ def attach(
     NoMoELayersError
         If the model has no MoE layer.
     MoedeskError
-        If ``layers`` names one that isn't there, or ``every`` is below 1.
+        If ``layers`` names one that isn't there, or an option makes no sense.
     """
-    if every < 1:
-        raise MoedeskError(f"every={every} makes no sense; it is 1 for each pass, n for each n-th")
+    wanted = Wanted(every, counts_only, logits, backward, Sampling(tokens, reservoir, byte_rate))
     with _lock:
         running = next((attachment for attachment in _running if attachment.module is model), None)
         if running is not None:
@@ -78,9 +87,7 @@ def attach(
         chosen = choose(candidates, layers)
         if sink is None:
             sink = _link(model, tokenizer)
-        tracer = Tracer(
-            model, candidates, chosen, tokenizer, Wanted(every, counts_only, logits, backward), sink, waits=False
-        )
+        tracer = Tracer(model, candidates, chosen, tokenizer, wanted, sink, waits=False)
         try:
             attachment = Attachment(model, tracer)
         except BaseException:  # a model that can't be described is left as it was

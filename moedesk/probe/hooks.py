@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapted_hooks import AdaptedHooks
 from moedesk.probe.adapted_scout import AdaptedScout
 from moedesk.probe.batch import RecordedPass
@@ -24,6 +25,7 @@ from moedesk.probe.lookout import NO_NAMES, Lookout
 from moedesk.probe.notice import notice
 from moedesk.probe.outputs import Outputs
 from moedesk.probe.room import Room
+from moedesk.probe.sampling import EVERY_ROW, Sampling
 from moedesk.probe.scout import Scout
 from moedesk.probe.steps import Steps
 from moedesk.probe.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
@@ -43,12 +45,19 @@ class Wanted:
     logits : bool
     backward : bool
         Norms of gradients and of the experts' outputs in training.
+    sampling : Sampling
+        Which rows of these passes.
     """
 
     every: int = 1
     counts_only: bool = False
     logits: bool = False
     backward: bool = False
+    sampling: Sampling = EVERY_ROW
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise MoedeskError(f"every={self.every} makes no sense; it is 1 for each pass, n for each n-th")
 
 
 @dataclass

@@ -152,7 +152,7 @@ class Moe:
             For the text of the tokens.
         **options
             ``layers`` (places or module paths; all if left out), ``every`` (n: ids and weights of each n-th pass, counts of
-            all), ``counts_only``, ``logits``.
+            all), ``counts_only``, ``logits``, ``tokens`` (share of them), ``reservoir``, ``byte_rate``: see ``moedesk.attach``.
 
         Returns
         -------

@@ -8,12 +8,12 @@ from typing import Any, Literal, Self
 from torch import nn
 
 from moedesk.capture.writer import CaptureWriter
-from moedesk.core.errors import MoedeskError
 from moedesk.core.model import ModelInfo
 from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.notice import notice
+from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.vocabulary import Vocabulary
 
@@ -28,6 +28,9 @@ def record(
     counts_only: bool = False,
     logits: bool = False,
     backward: bool = False,
+    tokens: float = 1.0,
+    reservoir: int = 0,
+    byte_rate: int = 0,
     weights: Literal["exact", "float16"] = "exact",
     byte_budget: int | None = None,
 ) -> "Recording":
@@ -55,6 +58,13 @@ def record(
         Keep router logits too (4·E bytes per token and layer).
     backward : bool
         Keep, of every training step, the norm of each expert's and router's gradient and of each expert's output.
+    tokens : float
+        Share of the tokens whose ids and weights are kept, 0 to 1: those whose hash of sequence and position is below it, so the
+        same ones at all layers and in every run. Counts are of all tokens, whatever is sampled.
+    reservoir : int
+        Keep the rows of an even sample of so many tokens of the whole recording; they are written when it ends. 0 for all.
+    byte_rate : int
+        Bytes of rows a second, before compression, beyond which passes are only counted. 0 for any.
     weights : {"exact", "float16"}
         How weights, entropy, margin and logits are kept.
     byte_budget : int, optional
@@ -74,9 +84,7 @@ def record(
     MoedeskError
         On entering, if ``layers`` names one that isn't there.
     """
-    if every < 1:
-        raise MoedeskError(f"every={every} makes no sense; it is 1 for each pass, n for each n-th")
-    wanted = Wanted(every, counts_only, logits, backward)
+    wanted = Wanted(every, counts_only, logits, backward, Sampling(tokens, reservoir, byte_rate))
     return Recording(model, path, tokenizer, layers, wanted, weights, byte_budget)
 
 

@@ -14,6 +14,7 @@ from moedesk.probe.courier import Courier, Sink
 from moedesk.probe.describe import describe_model
 from moedesk.probe.discovery import Candidate
 from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.sampling import SampledSink
 from moedesk.probe.tokens import token_kinds
 
 
@@ -64,6 +65,8 @@ class Tracer:
         self._tokenizer = tokenizer
         self._order = {candidate.path: place for place, candidate in enumerate(candidates)}
         self._bindings: list[Binding] = []
+        if not wanted.sampling.all:
+            sink = SampledSink(sink, wanted.sampling)
         self.courier = Courier(sink, BatchMaker(token_kinds(getattr(model, "config", None))), self.cost, waits)
         if len(chosen) < len(candidates):
             self.courier.note(f"{len(chosen)} of the model's {len(candidates)} MoE layers were recorded (layers=)")

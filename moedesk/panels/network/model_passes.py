@@ -87,12 +87,18 @@ def phase_label(value: int) -> str:
     return Phase(value).label if value in tuple(Phase) else f"phase {value}"
 
 
+_NOTES = (
+    (PassFlag.FAILED, "failed"),
+    (PassFlag.COUNTS_ONLY, "counts only"),
+    (PassFlag.LATE, "reservoir"),
+    (PassFlag.SAMPLED, "sampled"),
+)
+
+
 def _phase_text(rows: PassRows, row: int, origin: int) -> str:
     header = rows.header[row]
     flags = int(header["flags"])
-    notes = [
-        note for flag, note in ((PassFlag.FAILED, "failed"), (PassFlag.COUNTS_ONLY, "counts only")) if flags & flag
-    ]
+    notes = [note for flag, note in _NOTES if flags & flag]
     return " · ".join([phase_label(int(header["phase"])), *notes])
 
 
