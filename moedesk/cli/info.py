@@ -35,6 +35,7 @@ def as_json(store: "Store") -> dict[str, Any]:
         "complete": store.complete,
         "model": store.model.name,
         "passes": store.n_passes,
+        "steps": _steps(store),
         "tokens": sum(_rows(store).values()),
         "layers": [
             {"path": layer.path, "experts": layer.experts, "top_k": layer.top_k} for layer in store.model.layers
@@ -52,6 +53,7 @@ def as_text(store: "Store") -> str:
         f"  model      {model.name} ({model.class_name}, {model.parameters:,} parameters, {model.dtype or 'no dtype'})",
         f"  recording  {'complete' if store.complete else 'incomplete'}",
         f"  passes     {store.n_passes:,}",
+        *_step_lines(_steps(store)),
         f"  tokens     {sum(rows.values()):,} rows kept" + (f" ({streams})" if len(rows) > 1 else ""),
         f"  layers     {len(model.layers)} MoE layers",
     ]
@@ -61,6 +63,30 @@ def as_text(store: "Store") -> str:
         lines.append(f"    {layer.place:>3}  {layer.path}  {layer.experts} experts, top-{layer.top_k}{shared}{stream}")
     lines += [f"  note       {note}" for note in store.notes]
     return "\n".join(lines)
+
+
+def _steps(store: "Store") -> dict[str, Any] | None:
+    """Return number and range of the training steps, and first, last, smallest and largest loss (None: unknown)."""
+    if not store.n_steps:
+        return None
+    import numpy as np
+
+    rows = store.read_steps()
+    losses = rows["loss"][np.isfinite(rows["loss"])].tolist()
+    known = {"first": losses[0], "last": losses[-1], "min": min(losses), "max": max(losses)} if losses else None
+    return {"count": len(rows), "first": int(rows["step"][0]), "last": int(rows["step"][-1]), "loss": known}
+
+
+def _step_lines(steps: dict[str, Any] | None) -> list[str]:
+    if steps is None:
+        return []
+    loss = steps["loss"]
+    said = (
+        ""
+        if loss is None
+        else f", loss {loss['first']:.4g} to {loss['last']:.4g} ({loss['min']:.4g}–{loss['max']:.4g})"
+    )
+    return [f"  training   {steps['count']:,} steps, {steps['first']:,} to {steps['last']:,}{said}"]
 
 
 def _rows(store: "Store") -> dict[str, int]:

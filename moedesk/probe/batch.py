@@ -122,10 +122,10 @@ class BatchMaker:
     def _add_outputs(
         self, outputs: Sequence[OutputNorms], rows: Mapping[str, np.ndarray], routes: Sequence[LayerRoutes]
     ) -> None:
-        counts = {layer.layer: layer.counts for layer in routes} if outputs else {}
+        known = {layer.layer: layer for layer in routes} if outputs else {}
         for norms in outputs:
             tokens, place = rows.get(norms.binding.layer.stream), self.places[norms.binding.candidate.path]
-            self.outputs.add(norms, None if tokens is None else tokens["is_padding"], counts.get(place))
+            self.outputs.add(norms, None if tokens is None else tokens["is_padding"], known.get(place))
 
     def _sound(self, blocks: Sequence[Block]) -> list[Block]:
         """The blocks without layers whose adapter gave ids of experts that don't exist."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from moedesk.core.batch import LayerRoutes
 from moedesk.probe.binding import Binding
 from moedesk.probe.block import numpy_of
 from moedesk.probe.gradients import expert_modules
@@ -149,7 +150,8 @@ class Outputs:
     def _after_expert(self, binding: Binding, place: int, module: nn.Module, args: Any, output: Any) -> None:
         if not self.taken or recomputing() or self.taken[-1].binding is not binding or not isinstance(output, Tensor):
             return
-        norms = torch.linalg.vector_norm(output.detach(), dim=-1, dtype=torch.float32).reshape(-1)
+        with torch._C.DisableTorchFunction():  # a block that is watched must not see this
+            norms = torch.linalg.vector_norm(output.detach(), dim=-1, dtype=torch.float32).reshape(-1)
         self.taken[-1].by_expert.append((place, self._transfer.take(norms)))
 
 
@@ -230,9 +232,7 @@ class OutputSums:
         self.notes: dict[str, None] = {}
         self._sums: dict[str, npt.NDArray[np.float64]] = {}
 
-    def add(
-        self, norms: OutputNorms, padding: npt.NDArray[np.bool_] | None, counts: npt.NDArray[np.int64] | None
-    ) -> None:
+    def add(self, norms: OutputNorms, padding: npt.NDArray[np.bool_] | None, routes: LayerRoutes | None) -> None:
         """Add one call's.
 
         Parameters
@@ -240,13 +240,13 @@ class OutputSums:
         norms : OutputNorms
         padding : (N,) bool or None
             Which of the call's rows to leave out.
-        counts : (E,) int64 or None
-            Slots per expert in the pass, padding left out.
+        routes : LayerRoutes or None
+            What the layer did in the pass.
         """
         layer, path = norms.binding.layer, norms.binding.candidate.path
         sums = self._sums.setdefault(path, np.zeros((2, layer.experts)))
         if norms.ids is None:
-            self._add_counted(norms, counts, sums)
+            self._add_read(norms, padding, routes, sums)
             return
         ids = numpy_of(norms.ids).astype(np.int64)
         kept = np.ones(len(ids), bool) if padding is None or len(padding) != len(ids) else ~padding
@@ -256,20 +256,36 @@ class OutputSums:
         sums[0] += np.bincount(ids[slots], rows[slots], layer.experts)
         sums[1] += np.bincount(ids[slots], minlength=layer.experts)
 
-    def _add_counted(
-        self, norms: OutputNorms, counts: npt.NDArray[np.int64] | None, sums: npt.NDArray[np.float64]
+    def _add_read(
+        self,
+        norms: OutputNorms,
+        padding: npt.NDArray[np.bool_] | None,
+        routes: LayerRoutes | None,
+        sums: npt.NDArray[np.float64],
     ) -> None:
-        """Add the rows of experts that ran on as many as the layer counted: then they are just those."""
-        ran = np.zeros(len(sums[1]), np.int64)
+        """Add rows of a layer whose routing an adapter reads.
+
+        Experts ran on as many rows as the layer counted: then on just those; or each on all rows: then those routed to it count.
+        """
+        calls: dict[int, list[npt.NDArray[np.float32]]] = {}
         for place, values in norms.by_expert:
-            ran[place] += len(values)
+            calls.setdefault(place, []).append(numpy_of(values))
+        parts = {place: np.concatenate(some) for place, some in calls.items()}
+        once = len(parts) == len(norms.by_expert)
+        ids = None if routes is None else routes.experts
+        counts = None if routes is None else routes.counts
+        if once and ids is not None and padding is not None and all(len(part) == len(ids) for part in parts.values()):
+            parts = {place: part[(ids == place).any(1) & ~padding] for place, part in parts.items()}
+        ran = np.zeros(len(sums[1]), np.int64)
+        for place, part in parts.items():
+            ran[place] = len(part)
         if counts is None or not np.array_equal(ran, counts):
             why = "its experts did not run on just the tokens routed to them, or on padding too"
             self.notes[f"{norms.binding.layer.path}: {why}; no output norms"] = None
             return
-        for place, values in norms.by_expert:
-            sums[0][place] += numpy_of(values).sum(dtype=np.float64)
-            sums[1][place] += len(values)
+        for place, part in parts.items():
+            sums[0][place] += part.sum(dtype=np.float64)
+            sums[1][place] += len(part)
 
     def _arrange(
         self, norms: OutputNorms, ids: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]

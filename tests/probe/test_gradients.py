@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tests.support.families import build
 from tests.support.gathered import gather
+from tests.support.hand_written import BLOCKS, HandWritten, Small, some_ids
 
 EXPERT_OUTPUT = Callable[[Any, int, Tensor], Tensor]
 
@@ -190,3 +191,41 @@ def check_outputs(model: nn.Module, inputs: Any, run: EXPERT_OUTPUT) -> None:
             expected = out.norm(dim=-1).mean().item() if mine.any() else np.nan
             found = gathered.norms("outputs", layer.place)[1, expert]
             np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=f"{layer.path} {expert}")
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_hand_written_blocks(name: str) -> None:
+    """A ModuleList of experts inside the block's own forward: gradients by module, outputs where they ran."""
+    model = Small(BLOCKS[name]).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    rows: dict[tuple[int, int], list[Tensor]] = {}
+    seen = []
+    recording, gathered = gather(model, backward=True)
+    blocks = [module for module in model.modules() if isinstance(module, HandWritten)]
+    handles = [
+        expert.register_forward_hook(
+            lambda module, args, output, key=(place, number): rows.setdefault(key, []).append(output.detach())
+        )
+        for place, block in enumerate(blocks)
+        for number, expert in enumerate(block.experts)
+    ]
+    with recording:
+        for seed in range(3):
+            rows.clear()
+            optimizer.zero_grad()
+            model(some_ids(seed=seed, length=30)).square().mean().backward()
+            seen.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+            optimizer.step()
+    for handle in handles:
+        handle.remove()
+    assert not gathered.notes
+    for layer in gathered.model.layers:
+        expected = [[together(g, f"{layer.path}.experts.{e}.") for e in range(layer.experts)] for g in seen]
+        np.testing.assert_allclose(gathered.norms("gradients", layer.place), expected, rtol=2e-5)
+        outputs, ids = gathered.norms("outputs", layer.place)[2], gathered.routes(layer.place, 2).experts
+        for expert in range(layer.experts):
+            mine = torch.from_numpy((ids == expert).any(1))
+            ran = [part.reshape(-1, part.shape[-1]).norm(dim=-1) for part in rows.get((layer.place, expert), [])]
+            ran = [part[mine] if name == "AllExpertsRun" else part for part in ran]
+            mean = torch.cat(ran).mean().item() if ran and mine.any() else np.nan
+            np.testing.assert_allclose(outputs[expert], mean, rtol=1e-5)

@@ -101,7 +101,7 @@ def _fields(header: np.void, origin: int) -> list[tuple[str, str]]:
     if taken > 0 and seen > padding:
         fields.insert(4, ("Speed", f"{(seen - padding) / taken * 1e9:,.0f} tokens/s, hooks included"))
     if header["step"] >= 0:
-        fields.append(("Training step", f"{int(header['step']):,}"))
+        fields.append(("Training step", f"{int(header['step']):,}; more in the tab Training"))
     notes = {
         PassFlag.COUNTS_ONLY: "counts only: ids, weights and tokens were not kept",
         PassFlag.FAILED: "the forward raised an error; layers after that point are absent",

@@ -1,4 +1,4 @@
-"""The details sidebar: Tokens, Routing, Numbers, Raw. Only the tab in front asks for anything."""
+"""The details sidebar: Tokens, Routing, Numbers, Raw, Training. Only the tab in front asks for anything."""
 
 from PySide6.QtCore import QPoint, Signal
 from PySide6.QtWidgets import QTabWidget, QWidget
@@ -7,6 +7,7 @@ from moedesk.panels.network.view_numbers import NumbersTab
 from moedesk.panels.network.view_raw import RawTab
 from moedesk.panels.network.view_routing import RoutingTab
 from moedesk.panels.network.view_tokens import TokensTab
+from moedesk.panels.network.view_training import TrainingTab
 from moedesk.session.session import Session
 from moedesk.ui.panel import Shell
 from moedesk.ui.theme import Theme
@@ -33,6 +34,7 @@ class Details(QTabWidget):
         self.routing = RoutingTab(session)
         self.numbers = NumbersTab(session)
         self.raw = RawTab(session, shell)
+        self.training = TrainingTab(session)
         self.setDocumentMode(True)
         self.setMinimumWidth(220)
         for tab, title, hint in (
@@ -40,6 +42,7 @@ class Details(QTabWidget):
             (self.routing, "Routing", "The selected token in all layers"),
             (self.numbers, "Numbers", "The pass in numbers, layer by layer"),
             (self.raw, "Raw", "Ids and weights of what is selected"),
+            (self.training, "Training", "The training step of the pass, and the gradients of the layer's experts"),
         ):
             self.setTabToolTip(self.addTab(tab, title), hint)
         self.tokens.menu_asked.connect(self.menu_asked)
@@ -83,6 +86,8 @@ class Details(QTabWidget):
                 self.numbers.refresh(number, newest=number == self._newest)
             case self.raw:
                 self.raw.refresh(self.tokens.layer)
+            case self.training:
+                self.training.refresh(self.number())
 
     def showEvent(self, event: object) -> None:  # noqa: N802
         """Catch up after having been hidden."""
@@ -94,3 +99,4 @@ class Details(QTabWidget):
         self.tokens.set_theme(theme)
         self.routing.set_theme(theme)
         self.raw.set_theme(theme)
+        self.training.set_theme(theme)
