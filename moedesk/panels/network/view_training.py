@@ -161,7 +161,9 @@ class TrainingTab(QWidget):
             return
         picture = self.shown.picture
         if cell is None or cell[1] >= len(picture.numbers):
-            self.readout.setText("Experts from top to bottom, training steps from left to right; grey: not measured")
+            self.readout.setText(
+                "Experts from top to bottom, steps from left to right; grey: 0; as the background: not measured"
+            )
             return
         expert, column = cell
         value = float(picture.values[expert, column])
