@@ -9,6 +9,9 @@ from torch import Tensor
 from moedesk.probe.binding import Binding
 
 
+Columns = tuple[Tensor, ...] | list[Tensor]
+
+
 class Event(NamedTuple):
     """One layer's routing in one call of its experts: copies, on the device.
 
@@ -50,17 +53,25 @@ class Stack(NamedTuple):
     @classmethod
     def of(cls, events: Sequence[Event]) -> Self:
         """Return events that are alike, stacked."""
-        columns: list[Tensor | None] = []
-        for column in list(zip(*events, strict=True))[1:]:
-            given = [tensor for tensor in column if tensor is not None]
-            columns.append(torch.stack(given) if given else None)
-        ids, weights, logits, bias = columns
-        assert ids is not None
-        if logits is not None and logits.ndim != 3:
-            logits = logits.reshape(*ids.shape[:2], -1)
-        if bias is not None:
-            bias = bias.reshape(len(bias), 1, -1)
-        return cls(tuple(event.binding for event in events), ids, weights, logits, bias)
+        bindings, ids, *columns = zip(*events, strict=True)
+        return cls.stacked(bindings, ids, *([tensor for tensor in column if tensor is not None] for column in columns))
+
+    @classmethod
+    def stacked(
+        cls,
+        bindings: tuple[Binding, ...],
+        ids: Columns,
+        weights: Columns,
+        logits: Columns,
+        biases: Columns,
+    ) -> Self:
+        """Return columns, each with a tensor for every layer or empty, stacked."""
+        all_ids = torch.stack(ids)
+        all_logits = torch.stack(logits) if logits else None
+        if all_logits is not None and all_logits.ndim != 3:
+            all_logits = all_logits.reshape(*all_ids.shape[:2], -1)
+        bias = torch.stack(biases).reshape(len(biases), 1, -1) if biases else None
+        return cls(bindings, all_ids, torch.stack(weights) if weights else None, all_logits, bias)
 
     @property
     def nbytes(self) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from moedesk.probe.binding import Binding
-from moedesk.probe.event import Event, Stack
+from moedesk.probe.event import Stack
 
 FEW = 64
 """Rows up to which a pass is short: what is held of it takes no room, and copying that no time."""
@@ -52,8 +52,7 @@ def copied(holds: Sequence[Hold]) -> tuple[list[Stack], list[Source]]:
     """Return copies of what is held, layers that are alike together, and the layers whose tensors are not what they were."""
     groups: dict[tuple[object, ...], list[Hold]] = {}
     for hold in holds:
-        source, ids, _, _, _, logits = hold
-        groups.setdefault((source.binding.kind, ids.shape, logits is None), []).append(hold)
+        groups.setdefault((hold[0].binding.kind, hold[1].shape, hold[5] is None), []).append(hold)
     stacks, changed = [], []
     with torch.no_grad():
         for group in groups.values():
@@ -62,30 +61,30 @@ def copied(holds: Sequence[Hold]) -> tuple[list[Stack], list[Source]]:
                 changed += [hold[0] for hold in group]
             else:
                 stacks.append(stack)
-    return stacks, changed + [hold[0] for hold in holds if _has_changed(hold)]
+    for source, ids, ids_version, weights, weights_version, held in holds:
+        if ids._version != ids_version or weights._version != weights_version:
+            changed.append(source)
+        elif held is not None:
+            logits, version, bias, bias_version = held
+            if logits._version != version or (bias is not None and bias._version != bias_version):
+                changed.append(source)
+    return stacks, changed
 
 
 def _stacked(group: Sequence[Hold]) -> Stack | None:
     """The copies of alike layers, or None if they are no routing."""
-    events = [
-        Event(source.binding, ids, weights, *((None, None) if held is None else (held[0], held[2])))
-        for source, ids, _, weights, _, held in group
-    ]
+    sources, ids, _, weights, _, held = zip(*group, strict=True)
+    bindings = tuple([source.binding for source in sources])
+    logits, biases = [], []
+    if held[0] is not None:
+        logits = [values[0] for values in held]
+        biases = [values[2] for values in held if values[2] is not None]
     try:
-        stack = Stack.of(events)
+        stack = Stack.stacked(bindings, ids, weights, logits, biases)
     except RuntimeError:  # they differ in shape
         return None
-    ids, weights = stack.ids, stack.weights
-    assert weights is not None
-    is_routing = ids.ndim == 3 and ids.shape == weights.shape and ids.shape[2] == events[0].binding.layer.top_k
-    return stack if is_routing and ids.dtype in _INTEGERS and weights.is_floating_point() else None
-
-
-def _has_changed(hold: Hold) -> bool:
-    _, ids, ids_version, weights, weights_version, held = hold
-    if ids._version != ids_version or weights._version != weights_version:
-        return True
-    if held is None:
-        return False
-    logits, version, bias, bias_version = held
-    return logits._version != version or (bias is not None and bias._version != bias_version)
+    assert stack.weights is not None
+    shape = stack.ids.shape
+    if len(shape) != 3 or shape != stack.weights.shape or shape[2] != bindings[0].layer.top_k:
+        return None
+    return stack if stack.ids.dtype in _INTEGERS and stack.weights.is_floating_point() else None

@@ -128,11 +128,12 @@ def _after_router(source: Source, current: Current, cost: Cost) -> Callable[...,
         if tap is None:
             return
         began = perf_counter_ns()
-        if tap.room is not Room.EVERYTHING:
+        held = tap.held is not None and source.trusted
+        if not held and tap.room is not Room.EVERYTHING:
             return
         logits = output[place] if place >= 0 else output
         bias = None if binding.bias is None else getattr(*binding.bias)
-        if tap.held is not None and source.trusted:
+        if held:
             try:
                 tap.logits[path] = logits, logits._version, bias, -1 if bias is None else bias._version
                 cost.hook_ns += perf_counter_ns() - began
