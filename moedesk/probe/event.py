@@ -8,7 +8,6 @@ from torch import Tensor
 
 from moedesk.probe.binding import Binding
 
-
 Columns = tuple[Tensor, ...] | list[Tensor]
 
 

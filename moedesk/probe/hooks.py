@@ -135,11 +135,11 @@ class Hooks:
         self._passes = 0
         self._caches = _uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
-        for path, module in self._bounds(model):
-            opened, closed = cost.timed(self._opener(path)), cost.timed(self._closer(path))
-            self._handles.append(module.register_forward_pre_hook(opened, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(closed, always_call=True))
-        self._scouts = [self._scout(candidate) for candidate in candidates]
+        self._bounds = self._find_bounds(model)
+        self._bound: list[Binding] = []
+        self._left_out: set[str] = set()
+        self._scouts: list[Lookout] = []
+        self._put_on(candidates)
 
     @property
     def outside(self) -> int:
@@ -148,13 +148,18 @@ class Hooks:
 
     @property
     def recording(self) -> bool:
-        """Whether passes are taken; if not, hooks return at once."""
+        """Whether passes are taken; if not, no hook is on the model once its pass is over, but those of ``backward``."""
         return self._recording
 
     @recording.setter
     def recording(self, on: bool) -> None:
-        self._current.settled = False
-        self._recording = on
+        with self._changing:
+            self._current.settled = False
+            if on and not self._detached and not self._handles:
+                self._put_on(self.waiting)
+            self._recording = on
+            if not on and self._running is None:
+                self._take_off()
 
     def keep(self, everything: bool) -> None:
         """Keep all that is wanted of the passes that begin from now on, or only counts."""
@@ -171,13 +176,23 @@ class Hooks:
             self._detached = True
         self.recording = False
         self._end(failed=True)
+        self.outputs.remove()
+        self.steps.close()
+
+    def _put_on(self, waiting: Sequence[Candidate]) -> None:
+        for path, module in self._bounds:
+            opened, closed = self._cost.timed(self._opener(path)), self._cost.timed(self._closer(path))
+            self._handles.append(module.register_forward_pre_hook(opened, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(closed, always_call=True))
+        self._handles += [self._hook(binding) for binding in self._bound if binding.layer.path not in self._left_out]
+        self._scouts = [self._scout(candidate) for candidate in waiting]
+
+    def _take_off(self) -> None:
         for scout in self._scouts:
             scout.detach()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self.outputs.remove()
-        self.steps.close()
 
     def open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin a call of a module that takes tokens; public for a recording that starts inside the model's first call."""
@@ -188,6 +203,8 @@ class Hooks:
             self._end(failed=True)  # it never left: an interrupt that hooks don't see
             running = None
         running = running or self._begin()
+        if running is None:
+            return
         copy = running.tap.transfer.copy if path in self._stacks and running.tap.room else None
         call, ids = self._reader.read(path, module, args, kwargs, copy)
         running.tap.expect(call.batch * call.length)
@@ -200,7 +217,7 @@ class Hooks:
         running.open.append((module, call, ids))
         running.recorded.calls.append(call)
 
-    def _bounds(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+    def _find_bounds(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         """The model, and every module that takes tokens and has an MoE layer below."""
         return [
             (path, module)
@@ -238,19 +255,22 @@ class Hooks:
 
         return closed
 
-    def _begin(self) -> _Running:
+    def _begin(self) -> _Running | None:
         everything = not self._counts_only and self._passes % self._wanted.every == 0
         tap = Tap(min(self._courier.room, Room(1 + everything)), self._wanted.logits, self._pass_on)
         training = self._model.training and torch.is_grad_enabled()
         recorded = RecordedPass(
             time.time_ns(), tap.transfer, tap.pieces, full=everything, training=training, caches=self._caches
         )
+        with self._changing:  # another thread may switch recording off
+            if not self._recording:
+                return None
+            self._running = _Running(recorded, tap, time.perf_counter_ns())
+            self._current.tap, self._current.settled = tap, True
         recorded.rank = self.rank
         recorded.step, recorded.evaluating = self.steps.before_pass(training), self.evaluating
         if training and self.steps.backward and tap.room is not Room.NOTHING:
             recorded.outputs = self.outputs.begin(tap.transfer)
-        self._running = _Running(recorded, tap, time.perf_counter_ns())
-        self._current.tap, self._current.settled = tap, True
         return self._running
 
     def _pass_on(self, tap: Tap, piece: Piece) -> None:
@@ -262,6 +282,8 @@ class Hooks:
         with self._changing:  # a thread that detaches may be here at the same time
             running, self._running, self._current.tap = self._running, None, None
             found, self._found = self._found, []
+            if not self._recording:
+                self._take_off()
         self.outputs.end()
         if running is None:
             return
@@ -309,7 +331,7 @@ class Hooks:
         with_logits = not self._wanted.counts_only
         if binding.adapter is None:
             return LayerHooks(binding, self._current, with_logits, self._cost)
-        refuse = partial(self._leave_out, binding.layer.path, " from here on")
+        refuse = partial(self._leave, binding.layer.path, " from here on")
         if binding.plan is not None:
             note = partial(self._note, binding.layer.path)
             return WatchedHooks(binding, self._current, with_logits, self._cost, note, refuse)
@@ -320,10 +342,11 @@ class Hooks:
         with self._changing:
             if scout in self._scouts:
                 self._scouts.remove(scout)
-        self._leave_out(scout.candidate.block_path, "", line)
+        self._leave(scout.candidate.block_path, "", line)
 
-    def _leave_out(self, path: str, when: str, line: str) -> None:
+    def _leave(self, path: str, when: str, line: str) -> None:
         self.refused += 1
+        self._left_out.add(path)
         self._courier.note(text := f"{path or 'the model'} is left out{when}: {line}")
         notice(text)
 
@@ -339,6 +362,7 @@ class Hooks:
                 return
             self._scouts.remove(scout)
             self._found.append(binding)
+            self._bound.append(binding)
             self._handles.append(self._hook(binding))
         self.steps.bind(binding)
         self.outputs.bind(binding)

@@ -146,6 +146,38 @@ class TestRecordingOff:
         np.testing.assert_array_equal(sink.batches[1].tokens["main"]["token_id"], some_ids(seed=3).flatten())
         assert not sink.notes, "calls while it was off are no calls outside a pass"
 
+    def test_nothing_is_on_the_model(self, olmoe: nn.Module) -> None:
+        before = state_of(olmoe)
+        sink = Gathered()
+        attachment = attach(olmoe, sink=sink)
+        with torch.no_grad():
+            for seed in range(3):  # the first finds the layers
+                attachment.set_recording(False)
+                assert state_of(olmoe) == before
+                olmoe(some_ids(seed=9))
+                attachment.set_recording(True)
+                hooked = state_of(olmoe)
+                olmoe(some_ids(seed=seed))
+        assert hooked != before
+        attachment.detach()
+        attachment.set_recording(True)
+        assert state_of(olmoe) == before
+        np.testing.assert_array_equal(
+            sink.tokens()["token_id"], torch.cat([some_ids(seed=seed) for seed in range(3)]).flatten()
+        )
+
+    def test_switched_off_within_a_pass_the_hooks_go_at_its_end(self, olmoe: nn.Module) -> None:
+        before = state_of(olmoe)
+        sink = Gathered()
+        attachment = attach(olmoe, sink=sink)
+        handle = olmoe.model.layers[1].register_forward_pre_hook(lambda *_: attachment.set_recording(False))
+        with torch.no_grad():
+            olmoe(some_ids())
+        handle.remove()
+        assert state_of(olmoe) == before
+        attachment.detach()
+        assert [len(batch.layers) for batch in sink.batches] == [2]
+
     def test_from_the_start_no_layer_is_looked_for(self, olmoe: nn.Module) -> None:
         sink = Gathered()
         attachment = attach(olmoe, sink=sink)
