@@ -13,7 +13,8 @@ from moedesk.link.routes import decode_batch
 from moedesk.link.steps import decode_step
 from moedesk.link.texts import decode_texts
 
-_TELL_BYTES = WINDOW // 16
+_TELL_BYTES = WINDOW // 4
+"""Each time the server is told wakes two threads here and one there."""
 
 
 class Delivery:

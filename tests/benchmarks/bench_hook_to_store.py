@@ -2,10 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_hook_to_store [--seconds 20] [--rounds 3] [--layers 16] [--tokens 2048]
 
-An event is one token at one layer: 8 ids, 8 float32 weights, entropy, margin, flags (49 bytes). The model costs nothing (routers
-and experts give back what was worked out before); it is attached as in the console, and paced so that nothing is shed. The
-other process takes the link into a scratch capture, publishes it 30 times a second, and reads a picture of the newest passes each
-time. "Bare" sends the same bytes with PUSH/PULL and writes them with h5py, uncompressed, one chunk a pass. Both take turns.
+An event is one token at one layer: 8 ids, 8 float32 weights, flags (41 bytes), and with logits entropy and margin (49). The model
+costs nothing (routers and experts give back what was worked out before); it is attached as in the console, and paced so that
+nothing is shed. The other process takes the link into a scratch capture, publishes it 30 times a second, and reads a picture of
+the newest passes each time. "Bare" sends the 41 bytes with PUSH/PULL and writes them with h5py, uncompressed, one chunk a pass.
+All take turns. "On two cores" is what the processor time of both processes comes to, whatever else the machine did meanwhile:
+what two cores would do if no thread ever waited.
 """
 
 import argparse
@@ -63,20 +65,21 @@ def send(pipe: Connection, layers: int, tokens: int, logits: bool, seconds: floa
         time.sleep(0.001)
     handle = attach(model, sink=stream)
     run = 0
-    start = time.monotonic()
+    start, used = time.monotonic(), time.process_time()
     while time.monotonic() < start + seconds:
         model(ids)
         run += 1
         while run - appended > AHEAD or stream.counters.queued_bytes > QUEUED:
             time.sleep(0.0005)
     handle.detach()
-    pipe.send((run, stream.counters.shed, stream.counters.dropped))
+    used = (time.process_time() - used) / run
+    pipe.send((run, stream.counters.shed, stream.counters.dropped, used))
     pipe.recv()
     server.close()
 
 
-def take(address: str, folder: Path, pipe: Connection) -> tuple[int, float]:
-    """Return passes stored and the seconds they took, reading pictures meanwhile as panels do."""
+def take(address: str, folder: Path, pipe: Connection) -> tuple[int, float, float]:
+    """Return passes stored, the seconds they took, and processor seconds a pass; pictures are read meanwhile as panels do."""
     scratch, streams = Scratch(folder), []
 
     def added(feed: Feed, stream: LiveStream, instead_of: LiveStream | None) -> None:
@@ -89,6 +92,7 @@ def take(address: str, folder: Path, pipe: Connection) -> tuple[int, float]:
     while not streams or (not streams[0].publish() and not streams[0].store.n_passes):
         time.sleep(0.005)
     store, start, first = streams[0].store, time.monotonic(), streams[0].store.n_passes
+    used = time.process_time()
     done = None
     while done is None or store.n_passes < done[0]:
         time.sleep(1 / 30)
@@ -96,14 +100,14 @@ def take(address: str, folder: Path, pipe: Connection) -> tuple[int, float]:
         store.load_blocks(max(0, store.n_passes - 10), store.n_passes, 10)
         if done is None and pipe.poll():
             done = pipe.recv()
-    took = time.monotonic() - start
-    assert done[1:] == (0, 0), f"shed {done[1]}, dropped {done[2]}"
+    took, used = time.monotonic() - start, time.process_time() - used
+    assert done[1:3] == (0, 0), f"shed {done[1]}, dropped {done[2]}"
     passes = store.n_passes - first
     pipe.send("end")
     client.close()
     streams[0].session.close()
     scratch.close(discard=True)
-    return passes, took
+    return passes, took, used / passes + done[3]
 
 
 def columns(layers: int, tokens: int) -> dict[str, np.ndarray]:
@@ -111,8 +115,6 @@ def columns(layers: int, tokens: int) -> dict[str, np.ndarray]:
     return {
         "experts": rng.integers(0, 64, (layers, tokens, K)).astype("i1"),
         "weights": rng.random((layers, tokens, K), np.float32),
-        "entropy": rng.random((layers, tokens), np.float32),
-        "margin": rng.random((layers, tokens), np.float32),
         "flags": np.zeros((layers, tokens), "u1"),
     }
 
@@ -123,16 +125,18 @@ def send_bare(pipe: Connection, layers: int, tokens: int, seconds: float) -> Non
         socket.set_hwm(8)
         socket.bind(f"ipc://{folder}/bare")
         pipe.send(f"ipc://{folder}/bare")
-        start = time.monotonic()
+        start, used, sent = time.monotonic(), time.process_time(), 0
         while time.monotonic() < start + seconds:
             socket.send_multipart(arrays, copy=False)
+            sent += 1
         socket.send(b"")
+        pipe.send((time.process_time() - used) / sent)
         pipe.recv()
 
 
-def take_bare(address: str, path: Path, layers: int, tokens: int) -> tuple[int, float]:
+def take_bare(address: str, path: Path, layers: int, tokens: int, pipe: Connection) -> tuple[int, float, float]:
     specs = columns(layers, tokens)
-    passes, start = 0, 0.0
+    passes, start, used = 0, 0.0, 0.0
     with zmq.Context() as context, context.socket(zmq.PULL) as socket, h5py.File(path, "w", libver="latest") as file:
         socket.set_hwm(8)
         sets = [
@@ -143,15 +147,16 @@ def take_bare(address: str, path: Path, layers: int, tokens: int) -> tuple[int, 
         ]
         socket.connect(address)
         while len(frames := socket.recv_multipart(copy=False)) > 1:
-            start = start or time.monotonic()
+            if not passes:
+                start, used = time.monotonic(), time.process_time()
             for dataset, spec, frame in zip(sets, specs.values(), frames, strict=True):
                 dataset.resize(passes + 1, axis=0)
                 dataset[passes] = np.frombuffer(frame.buffer, spec.dtype).reshape(spec.shape)
             passes += 1
         file.flush()
-        took = time.monotonic() - start
+        took, used = time.monotonic() - start, time.process_time() - used
     path.unlink()
-    return passes, took
+    return passes, took, used / passes + pipe.recv()
 
 
 def main() -> None:
@@ -173,17 +178,18 @@ def main() -> None:
                 if name.startswith("bare"):
                     process = context.Process(target=send_bare, args=(theirs, *shape, options.seconds))
                     process.start()
-                    passes, took = take_bare(ours.recv(), Path(folder) / "bare.h5", *shape)
+                    passes, took, used = take_bare(ours.recv(), Path(folder) / "bare.h5", *shape, ours)
                     ours.send("end")
                 else:
                     logits = "entropy" in name
                     process = context.Process(target=send, args=(theirs, *shape, logits, options.seconds))
                     process.start()
-                    passes, took = take(ours.recv(), Path(folder) / "scratch", ours)
+                    passes, took, used = take(ours.recv(), Path(folder) / "scratch", ours)
                 process.join()
-                found.append(passes * options.layers * options.tokens / took)
+                events = options.layers * options.tokens
+                found.append(passes * events / took)
                 print(
-                    f"{name:26} {found[-1] / 1e6:6.1f} million events/s, {found[-1] * 49 / 2**20:6.0f} MiB/s",
+                    f"{name:26} {found[-1] / 1e6:6.1f} million events/s; on two cores {2 * events / used / 1e6:6.1f}",
                     flush=True,
                 )
     bare = statistics.median(rates["bare pyzmq + h5py"])
