@@ -19,6 +19,7 @@ from moedesk.capture.committed import CommitLog
 from moedesk.capture.compact import compact
 from moedesk.capture.description import write_model
 from moedesk.capture.hdf5 import CACHE_BYTES, open_hdf5
+from moedesk.capture.page_cache import PageCache
 from moedesk.capture.schema import FORMAT, LIBVER, VERSION, State
 from moedesk.capture.superblock import fit_end
 from moedesk.core.errors import CaptureError
@@ -30,8 +31,6 @@ COPY_BYTES = 1 << 30
 """Larger files are laid out anew in place."""
 RESERVE_BYTES = 2 << 20
 """Left free on the disk beyond what closing the file needs."""
-CACHED_BYTES, WRITE_BACK_BYTES = 128 << 20, 16 << 20
-"""Without compression, so much of the file's end stays in the system's cache, and it is written to the disk in such steps."""
 _OPTIONS: dict[str, Any] = {"libver": LIBVER, "locking": False, "rdcc_nbytes": CACHE_BYTES}
 
 
@@ -68,7 +67,7 @@ class CaptureFile:
         self._recorded: list[int] = []  # rows of each column that the last commit counts in its dataset
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="moedesk-capture-gzip")
         self._sequence = 0
-        self._written_back = self._let_go = 0  # bytes
+        self._page_cache = PageCache(self._pool)
         try:
             check_target(self.path)
             self._file = h5py.File(self._draft, "w", **_OPTIONS)
@@ -136,23 +135,7 @@ class CaptureFile:
             column.write_tail()
         self._write_record(passes)
         if not self._compress:
-            self._write_back()
-
-    def _write_back(self) -> None:
-        """Have the system write what is new to the disk, and forget what is old enough.
-
-        A file that grows by hundreds of megabytes a second would otherwise fill the memory with its pages; writing then
-        waits for new ones, and for the disk whenever too many are unwritten. Pages that are used again cost a fraction.
-        """
-        size = self.size()
-        if size < self._written_back + WRITE_BACK_BYTES or not hasattr(os, "posix_fadvise"):
-            return
-        handle = self._file.id.get_vfd_handle()
-        old = max(0, size - CACHED_BYTES)
-        for first, last in ((self._written_back, size), (self._let_go, old)):
-            if first < last:  # dirty pages begin to be written, others go
-                os.posix_fadvise(handle, first, last - first, os.POSIX_FADV_DONTNEED)
-        self._written_back, self._let_go = size, old
+            self._page_cache.grown(self.path, self.size())
 
     def _write_record(self, passes: int) -> None:
         self._file.flush()
@@ -173,6 +156,7 @@ class CaptureFile:
 
     def close(self, passes: int, state: State) -> None:
         """Write what is pending, mark the file as ``state`` and close it."""
+        self._page_cache.close()
         with self._lock:
             try:
                 for column in self.columns:
@@ -199,6 +183,7 @@ class CaptureFile:
         After a failed write HDF5 would still write metadata when it closes the file, about data that is not there, and if that
         fails too it may crash the process later. So all that goes to the null device.
         """
+        self._page_cache.close()
         self._pool.shutdown()
         with self._lock:
             self._writes = False
