@@ -155,16 +155,19 @@ class Taker(TorchFunctionMode):
             for place in places:
                 self._wanted.setdefault(place.step, set()).add(place)
         self._step = 0
+        self._alone = len(ways[0][0]) - 1 if len(ways) == 1 else 0
         self._over = self._entered = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
+        output = func(*args, **kwargs) if kwargs else func(*args)
         if self._over or not returns_tensors(func, output):
             return output
         step, name = self._step, name_of(func)
-        self._step += 1
+        self._step = step + 1
+        if step < self._alone and self._ways[0][0][step] == name and step not in self._wanted:
+            return output  # the one way that is known, and nothing to take yet
         self._alive = [way for way in self._alive if self._ways[way][0][step] == name]
         for place in self._wanted.get(step, ()) if self._alive else ():
             parts = (output,) if isinstance(output, Tensor) else output
@@ -203,7 +206,7 @@ def name_of(func: Callable[..., Any]) -> str:
 
 def returns_tensors(func: Callable[..., Any], output: Any) -> bool:
     """Whether an operation counts: attributes such as ``.shape`` don't."""
-    if isinstance(output, Tensor):
+    if type(output) is Tensor or isinstance(output, Tensor):
         return name_of(func) != "__get__"
     return isinstance(output, tuple | list) and len(output) > 0 and isinstance(output[0], Tensor)
 
