@@ -25,6 +25,7 @@ class PassFlag(IntFlag):
     COUNTS_ONLY = 1  # counts are exact, but ids, weights and tokens were not kept
     FAILED = 2  # the forward raised; layers after that point are absent
     TOKENS_UNKNOWN = 4  # token ids could not be attributed (inputs_embeds, packed rows)
+    REWOUND = 8  # the KV cache went back: earlier rows of its sequences from column ``past`` on were drafts that were rejected
     SAMPLED = 16  # rows of a sample of its tokens were kept; counts are of all
     LATE = 32  # rows of an earlier pass, kept by a reservoir until the end; its counts are with that pass
 

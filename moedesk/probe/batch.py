@@ -13,7 +13,7 @@ from moedesk.probe.calls import Call
 from moedesk.probe.outputs import OutputNorms, OutputSums
 from moedesk.probe.steps import RecordedStep
 from moedesk.probe.tap import Piece, Transfer
-from moedesk.probe.tokens import STREAM_KINDS, HostCall, Sequences, find_phase, token_rows, unknown_rows
+from moedesk.probe.tokens import STREAM_KINDS, HostCall, Numbered, Sequences, find_phase, token_rows, unknown_rows
 
 
 @dataclass
@@ -39,7 +39,7 @@ class RecordedPass:
     evaluating : bool
         A Trainer says that it is evaluating.
     rank : int
-        Of the process among those that train together.
+        Of this process among those that run together.
     outputs : sequence of OutputNorms
         Norms of what the experts put out, if they are wanted.
     """
@@ -103,18 +103,18 @@ class BatchMaker:
         calls = [_arrive(call) for call in recorded.calls]
         blocks = self._sound(blocks_of([group for piece in recorded.pieces for group in piece.groups()]))
         blocks = [_in_their_rows(block, calls) for block in blocks]
-        firsts: dict[int, int] = {}
+        numbered: dict[int, Numbered] = {}
         rows: dict[str, np.ndarray] = {}
         unknown = False
         for stream in dict.fromkeys(block.stream for block in blocks):
             members = [block for block in blocks if block.stream == stream]
             stacks = {binding.candidate.stack_path for block in members for binding in block.bindings}
             seen = [block.rows for block in members for _ in block.bindings]
-            rows[stream] = self._stream_rows(stream, [call for call in calls if call.path in stacks], seen, firsts)
+            rows[stream] = self._stream_rows(stream, [call for call in calls if call.path in stacks], seen, numbered)
             unknown |= bool((rows[stream]["token_id"] == -1).any())
         routes = [routes for block in blocks for routes in self._routes(block, rows[block.stream], recorded.full)]
         self._add_outputs(recorded.outputs, rows, routes)
-        header = self._header(recorded, calls, rows, unknown)
+        header = self._header(recorded, calls, rows, unknown, any(call.rewound for call in numbered.values()))
         if not recorded.full:
             rows = {stream: np.zeros(0, TOKEN) for stream in rows}
         return RouteBatch(header, rows, tuple(sorted(routes, key=lambda layer: layer.layer)))
@@ -148,15 +148,16 @@ class BatchMaker:
         return sound
 
     def _stream_rows(
-        self, stream: str, calls: Sequence[HostCall], seen: Sequence[int], firsts: dict[int, int]
+        self, stream: str, calls: Sequence[HostCall], seen: Sequence[int], numbered: dict[int, Numbered]
     ) -> np.ndarray:
         """The token rows of the calls if any layer saw as many; else as many unknown rows as most layers saw."""
         total = sum(call.batch * call.length for call in calls)
         if stream not in STREAM_KINDS and total and total in seen:
             parts = []
             for call in calls:
-                first = firsts.setdefault(id(call), self._sequences.first(call))
-                parts.append(token_rows(call, first, self.kinds))
+                if id(call) not in numbered:
+                    numbered[id(call)] = self._sequences.number(call)
+                parts.append(token_rows(call, numbered[id(call)].sequences, self.kinds))
             return np.concatenate(parts)
         return unknown_rows(max(set(seen), key=seen.count), STREAM_KINDS.get(stream, TokenKind.TEXT))
 
@@ -175,7 +176,12 @@ class BatchMaker:
         return block.routes(places, counts)
 
     def _header(
-        self, recorded: RecordedPass, calls: Sequence[HostCall], rows: Mapping[str, np.ndarray], unknown: bool
+        self,
+        recorded: RecordedPass,
+        calls: Sequence[HostCall],
+        rows: Mapping[str, np.ndarray],
+        unknown: bool,
+        rewound: bool,
     ) -> np.ndarray:
         evaluating = recorded.evaluating and not recorded.training
         main = next((call for call in reversed(calls) if call.length), None)
@@ -183,7 +189,8 @@ class BatchMaker:
             "phase": _EVAL if evaluating else find_phase(calls, recorded.training, recorded.caches),
             "flags": (not recorded.full and _COUNTS_ONLY)
             | (recorded.failed and _FAILED)
-            | (unknown and _TOKENS_UNKNOWN),
+            | (unknown and _TOKENS_UNKNOWN)
+            | (rewound and _REWOUND),
             "rank": recorded.rank,
             "step": recorded.step,
             "t0_ns": recorded.t0_ns,
@@ -199,7 +206,7 @@ class BatchMaker:
 # As integers: an IntFlag takes microseconds to combine.
 _COUNTS_ONLY, _FAILED = int(PassFlag.COUNTS_ONLY), int(PassFlag.FAILED)
 _EVAL = int(Phase.EVAL)
-_TOKENS_UNKNOWN = int(PassFlag.TOKENS_UNKNOWN)
+_TOKENS_UNKNOWN, _REWOUND = int(PassFlag.TOKENS_UNKNOWN), int(PassFlag.REWOUND)
 
 
 def _in_their_rows(block: Block, calls: Sequence[HostCall]) -> Block:
@@ -214,9 +221,10 @@ def _in_their_rows(block: Block, calls: Sequence[HostCall]) -> Block:
 
 def _arrive(call: Call) -> HostCall:
     past = call.past if isinstance(call.past, int) else int(call.past.max())
-    ids, positions, padding = (None if t is None else numpy_of(t) for t in (call.ids, call.positions, call.padding))
+    tensors = call.ids, call.positions, call.padding, call.starts
+    ids, positions, padding, starts = (None if tensor is None else numpy_of(tensor) for tensor in tensors)
     return HostCall(
-        call.path, call.batch, call.length, past, ids, positions, padding,
+        call.path, call.batch, call.length, past, ids, positions, padding, starts, call.axes,
         call.cache, call.source, call.output, call.caching, call.labelled,
         None if call.marks is None else numpy_of(call.marks),
     )  # fmt: skip

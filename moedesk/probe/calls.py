@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from moedesk.probe.pools import ARGUMENTS
 
+_STARTS = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seq_lens", "cu_seqlens")
+
 Copier = Callable[[Tensor], Tensor]
 """Takes a tensor that the caller may change later; returns one that will hold its values on the host."""
 
@@ -58,6 +60,10 @@ class Call:
         (batch, length) and (batch or 1, length); on their way to the host.
     padding : (batch, length) bool tensor or None
         True at padding; None if there is no mask.
+    starts : int tensor or None
+        Places in the only row where packed sequences begin, and the end of the last, as variable-length attention takes them.
+    axes : int
+        Axes that a position has; more than one for images and video.
     cache, source, output : int
         ``Identities`` of the KV cache, of the encoder output that it reads, and of the output that it wrote; -1 for none.
     caching : bool or None
@@ -75,6 +81,8 @@ class Call:
     ids: Tensor | None = None
     positions: Tensor | None = None
     padding: Tensor | None = None
+    starts: Tensor | None = None
+    axes: int = 1
     cache: int = -1
     source: int = -1
     output: int = -1
@@ -111,7 +119,10 @@ class CallReader:
             call.past = _past(cache, copy)
             call.cache = self.identities.number(cache)
             call.source = self.identities.find(given.get("encoder_hidden_states"))
-            call.positions = _positions(given.get("position_ids"), call, copy)
+            positions = given.get("position_ids")
+            call.positions = _positions(positions, call, copy)
+            call.axes = 1 if call.positions is None or positions.ndim <= 2 else int(positions.shape[0])
+            call.starts = next((copy(given[name]) for name in _STARTS if isinstance(given.get(name), Tensor)), None)
             call.padding = _padding(given.get("attention_mask"), call, copy)
             call.marks = _marks(given, call, copy)
         return call, ids

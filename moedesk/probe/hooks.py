@@ -24,6 +24,7 @@ from moedesk.probe.layer_hooks import LayerHooks
 from moedesk.probe.lookout import NO_NAMES, Lookout
 from moedesk.probe.notice import notice
 from moedesk.probe.outputs import Outputs
+from moedesk.probe.parallel import rank
 from moedesk.probe.room import Room
 from moedesk.probe.sampling import EVERY_ROW, Sampling
 from moedesk.probe.scout import Scout
@@ -267,7 +268,7 @@ class Hooks:
                 return None
             self._running = _Running(recorded, tap, time.perf_counter_ns())
             self._current.tap, self._current.settled = tap, True
-        recorded.rank = self.rank
+        recorded.rank = self.rank or rank()
         recorded.step, recorded.evaluating = self.steps.before_pass(training), self.evaluating
         if training and self.steps.backward and tap.room is not Room.NOTHING:
             recorded.outputs = self.outputs.begin(tap.transfer)

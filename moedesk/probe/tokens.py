@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class HostCall:
     ids: np.ndarray | None
     positions: np.ndarray | None
     padding: np.ndarray | None
+    starts: np.ndarray | None
+    axes: int
     cache: int
     source: int
     output: int
@@ -35,27 +38,53 @@ class Sequences:
     """Numbers the sequences of a capture: a decode step continues the sequence whose cache it extends."""
 
     def __init__(self) -> None:
-        self._by_cache: dict[int, tuple[int, int]] = {}
-        self._by_source: dict[int, tuple[int, int]] = {}
+        self._by_cache: dict[int, _Known] = {}
+        self._by_source: dict[int, _Known] = {}
         self._next = 0
 
-    def first(self, call: HostCall) -> int:
-        """Return the number of the call's first sequence; row b of its batch is that number + b.
+    def number(self, call: HostCall) -> "Numbered":
+        """Return the sequence of each of the call's tokens.
 
         Beam search moves hypotheses between the rows of a batch: rows are numbered as the model ran them.
         """
-        first, batch = self._by_cache.get(call.cache, (-1, 0)) if call.past > 0 else (-1, 0)
-        if first < 0 or batch != call.batch:
-            first, batch = self._by_source.get(call.source, (-1, 0))
-        if first < 0 or batch != call.batch:
-            first, batch = self._next, call.batch
-            self._next += call.batch
-        _remember(self._by_cache, call.cache, (first, batch))
-        _remember(self._by_source, call.output, (first, batch))
-        return first
+        within, count = packed_sequences(call)
+        known = self._by_cache.get(call.cache) if call.past > 0 else None
+        rewound = known is not None and known.count == count and call.past < known.length
+        if known is None or known.count != count:
+            known = self._by_source.get(call.source)
+        if known is None or known.count != count:
+            first = self._next
+            self._next += count
+        else:
+            first = known.first
+        _remember(self._by_cache, call.cache, _Known(first, count, call.past + call.length))
+        _remember(self._by_source, call.output, _Known(first, count, 0))
+        return Numbered(first + within, rewound)
 
 
-def _remember(known: dict[int, tuple[int, int]], key: int, value: tuple[int, int]) -> None:
+class _Known(NamedTuple):
+    """Sequences seen before: the number of the first, how many, and how long they were."""
+
+    first: int
+    count: int
+    length: int
+
+
+class Numbered(NamedTuple):
+    """The sequences of a call.
+
+    Attributes
+    ----------
+    sequences : (batch, length) int array
+    rewound : bool
+        Whether the cache holds less than it did: what these sequences had from the call's ``past`` on was rejected.
+    """
+
+    sequences: np.ndarray
+    rewound: bool
+
+
+def _remember(known: dict[int, _Known], key: int, value: _Known) -> None:
     """Keep the last few thousand; a capture may have a million passes, each with a cache of its own."""
     if key >= 0:
         known.pop(key, None)
@@ -64,15 +93,39 @@ def _remember(known: dict[int, tuple[int, int]], key: int, value: tuple[int, int
             del known[next(iter(known))]
 
 
-def token_rows(call: HostCall, first_sequence: int, kinds: Mapping[int, TokenKind]) -> np.ndarray:
+def packed_sequences(call: HostCall) -> tuple[np.ndarray, int]:
+    """Return which of a call's sequences each token belongs to, (batch, length), and how many there are.
+
+    A row is one sequence, unless it was packed: variable-length attention was told where sequences start, or position ids
+    go back to 0 between two tokens that are no padding.
+    """
+    starts = np.zeros((call.batch, call.length), bool)
+    if call.starts is not None and call.batch == 1:
+        places = call.starts.reshape(-1)
+        starts[0, places[(places > 0) & (places < call.length)]] = True
+    elif call.positions is not None and call.axes == 1 and call.past == 0:
+        starts[:, 1:] = call.positions[:, 1:] == 0
+        if call.padding is not None:
+            starts[:, 1:] &= ~(call.padding[:, 1:] | call.padding[:, :-1])
+    if call.length:
+        starts[:, 0] = True
+        numbers = starts.reshape(-1).cumsum().reshape(starts.shape) - 1
+        return numbers, int(numbers[-1, -1]) + 1 if numbers.size else 0
+    return starts.astype(np.int64), call.batch
+
+
+def token_rows(call: HostCall, sequences: np.ndarray, kinds: Mapping[int, TokenKind]) -> np.ndarray:
     """Return the (batch·length,) rows of a call, dtype ``columns.TOKEN``.
 
     Position ids that the call doesn't carry are the cached tokens plus the place in the call, as transformers fills them in.
+    The column of a packed token is its position.
     """
     rows = np.zeros((call.batch, call.length), TOKEN)
-    rows["sequence"] = first_sequence + np.arange(call.batch)[:, None]
+    rows["sequence"] = sequences
     rows["column"] = call.past + np.arange(call.length)
     rows["position"] = rows["column"] if call.positions is None else call.positions
+    if call.positions is not None and len(sequences) and (sequences[:, -1] != sequences[:, 0]).any():
+        rows["column"] = rows["position"]
     rows["token_id"] = -1 if call.ids is None else call.ids
     rows["is_padding"] = False if call.padding is None else call.padding
     for token_id, kind in kinds.items():

@@ -84,6 +84,7 @@ def flag_is(name: str, row: int, layer: int) -> bool:
         "nonfinite": RouteFlag.NONFINITE in flags,
         "failed": PassFlag.FAILED in header,
         "countsonly": PassFlag.COUNTS_ONLY in header,
+        "rewound": PassFlag.REWOUND in header,
     }[name]
 
 

@@ -66,7 +66,7 @@ ROUTE_FLAGS = {
     "absent": RouteFlag.ABSENT,
     "nonfinite": RouteFlag.NONFINITE,
 }
-PASS_FLAGS = {"failed": PassFlag.FAILED, "countsonly": PassFlag.COUNTS_ONLY}
+PASS_FLAGS = {"failed": PassFlag.FAILED, "countsonly": PassFlag.COUNTS_ONLY, "rewound": PassFlag.REWOUND}
 FLAG_HINTS = {
     "dropped": "a slot lost its expert to the capacity limit",
     "overridden": "an override changed the choice",
@@ -75,5 +75,6 @@ FLAG_HINTS = {
     "nonfinite": "a weight or logit is NaN or infinite",
     "failed": "the forward raised an error",
     "countsonly": "only counts were kept of the pass",
+    "rewound": "the KV cache went back before the pass: drafts were rejected",
 }
 FLAGS = tuple(FLAG_HINTS)

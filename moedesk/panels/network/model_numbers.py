@@ -106,6 +106,7 @@ def _fields(header: np.void, origin: int) -> list[tuple[str, str]]:
         PassFlag.COUNTS_ONLY: "counts only: ids, weights and tokens were not kept",
         PassFlag.FAILED: "the forward raised an error; layers after that point are absent",
         PassFlag.TOKENS_UNKNOWN: "token ids are unknown",
+        PassFlag.REWOUND: "the KV cache went back: earlier rows of its sequences from there on were rejected drafts",
         PassFlag.SAMPLED: "sampled: only some of its tokens were kept; counts are of all",
         PassFlag.LATE: "rows of an earlier pass that a reservoir kept until the end; its counts are with that pass",
     }
