@@ -1,4 +1,4 @@
-"""Every way to generate: each row of the text routes as in one full forward of that text, and drafts that were rejected are known."""
+"""Every way to generate: a text's rows route as in one full forward of it, and drafts that were rejected are known."""
 
 from typing import Any
 
