@@ -121,7 +121,7 @@ class CallReader:
             call.source = self.identities.find(given.get("encoder_hidden_states"))
             positions = given.get("position_ids")
             call.positions = _positions(positions, call, copy)
-            call.axes = 1 if call.positions is None or positions.ndim <= 2 else int(positions.shape[0])
+            call.axes = int(positions.shape[0]) if isinstance(positions, Tensor) and positions.ndim > 2 else 1
             call.starts = next((copy(given[name]) for name in _STARTS if isinstance(given.get(name), Tensor)), None)
             call.padding = _padding(given.get("attention_mask"), call, copy)
             call.marks = _marks(given, call, copy)

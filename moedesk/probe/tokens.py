@@ -62,7 +62,8 @@ class Sequences:
         return Numbered(first + within, rewound)
 
 
-class _Known(NamedTuple):
+@dataclass(frozen=True)
+class _Known:
     """Sequences seen before: the number of the first, how many, and how long they were."""
 
     first: int
