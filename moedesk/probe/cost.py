@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from moedesk.core.live import Counters
+from moedesk.probe.compiled import apart
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
@@ -40,7 +41,7 @@ class Cost:
             finally:
                 self.hook_ns += clock() - began
 
-        return timed_hook  # type: ignore[return-value]
+        return apart(timed_hook)  # type: ignore[return-value]
 
     def counters(self, queued_bytes: int) -> Counters:
         """Return the sums so far."""

@@ -17,6 +17,15 @@ from moedesk.probe.adapted_scout import AdaptedScout
 from moedesk.probe.batch import RecordedPass
 from moedesk.probe.binding import Binding, FirstCall
 from moedesk.probe.calls import Call, CallReader
+from moedesk.probe.compiled import (
+    CallsAround,
+    CompiledPart,
+    compiled_parts,
+    forget_compiled_code,
+    in_graphs,
+    nothing,
+    run_uncompiled,
+)
 from moedesk.probe.cost import Cost
 from moedesk.probe.courier import Courier
 from moedesk.probe.discovery import Candidate, takes_tokens
@@ -61,6 +70,10 @@ class Wanted:
             raise MoedeskError(f"every={self.every} makes no sense; it is 1 for each pass, n for each n-th")
 
 
+_WATCHED = 4
+"""Passes that run uncompiled at most, while there are layers whose first call has to be watched."""
+
+
 @dataclass
 class _Running:
     """The pass under way."""
@@ -70,6 +83,7 @@ class _Running:
     started: int
     summed: bool = False
     open: list[tuple[nn.Module, Call, Tensor | None]] = field(default_factory=list)
+    compile_again: Callable[[], None] = nothing
 
 
 class Hooks:
@@ -132,10 +146,12 @@ class Hooks:
         self.refused = 0
         """MoE layers that could not be read, or no longer."""
         self._found: list[Binding] = []
-        self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks] = []
-        self._passes = 0
+        self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks | CallsAround] = []
+        self._passes = self._watched = 0
         self._caches = _uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
+        self._parts: list[CompiledPart] = []
+        self._around: nn.Module | None = None
         self._bounds = self._find_bounds(model)
         self._bound: list[Binding] = []
         self._left_out: set[str] = set()
@@ -181,12 +197,12 @@ class Hooks:
         self.steps.close()
 
     def _put_on(self, waiting: Sequence[Candidate]) -> None:
+        self._parts = compiled_parts(self._model)
         for path, module in self._bounds:
-            opened, closed = self._cost.timed(self._opener(path)), self._cost.timed(self._closer(path))
-            self._handles.append(module.register_forward_pre_hook(opened, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(closed, always_call=True))
+            self._hook_bound(path, module)
         self._handles += [self._hook(binding) for binding in self._bound if binding.layer.path not in self._left_out]
         self._scouts = [self._scout(candidate) for candidate in waiting]
+        forget_compiled_code()
 
     def _take_off(self) -> None:
         for scout in self._scouts:
@@ -194,6 +210,7 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        forget_compiled_code()
 
     def open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin a call of a module that takes tokens; public for a recording that starts inside the model's first call."""
@@ -206,7 +223,8 @@ class Hooks:
         running = running or self._begin()
         if running is None:
             return
-        copy = running.tap.transfer.copy if path in self._stacks and running.tap.room else None
+        told = path in self._stacks or any(part.module is module for part in self._parts)
+        copy = running.tap.transfer.copy if told and running.tap.room else None
         call, ids = self._reader.read(path, module, args, kwargs, copy)
         running.tap.expect(call.batch * call.length)
         if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
@@ -229,32 +247,69 @@ class Hooks:
     def _holds_stack(self, path: str) -> bool:
         return any(stack.startswith(path + ".") for stack in self._stacks)
 
-    def _opener(self, path: str) -> Callable[..., None]:
+    def _hook_bound(self, path: str, module: nn.Module) -> None:
+        """Hook a module that takes tokens; around its compiled code if it has some, and not in that of a module around it."""
+        timed = self._cost.timed
+        part = next((part for part in self._parts if part.holds(path)), None)
+        if part is not None and part.module is module:
+            opened, closed = timed(self._opener(path, around=True)), timed(self._closer(path, around=True))
+            self._handles.append(CallsAround(part, opened, closed))
+        opened, closed = timed(self._opener(path)), timed(self._closer(path))
+        if part is not None:
+            opened, closed = in_graphs(opened, nothing), in_graphs(closed, nothing)
+        self._handles.append(module.register_forward_pre_hook(opened, with_kwargs=True))
+        self._handles.append(module.register_forward_hook(closed, always_call=True))
+
+    def _opener(self, path: str, around: bool = False) -> Callable[..., None]:
         def opened(module: nn.Module, args: Any, kwargs: Any = NO_NAMES) -> None:
+            if around:
+                self._around = module
+            elif self._around is module:
+                return
             self.open(path, module, args, kwargs)
 
         return opened
 
-    def _closer(self, path: str) -> Callable[..., None]:
-        encoder = self._stacks.get(path) == "encoder"
-
+    def _closer(self, path: str, around: bool = False) -> Callable[..., None]:
         def closed(module: nn.Module, args: Any, output: Any) -> None:
-            running = self._running
-            if running is None or recomputing():
+            if around:
+                self._around = None
+            elif self._around is module:
                 return
-            call = None
-            while running.open:
-                opened, call, _ = running.open.pop()
-                if opened is module:
-                    break
-            if call is not None and output is not None and path in self._stacks:
-                self._reader.finish(call, output, encoder)
-            if not path and running.recorded.training:
-                self.steps.after_pass(output, running.summed)
-            if not running.open:
-                self._end(failed=output is None)
+            self._close(module, output)
 
         return closed
+
+    def _close(self, module: nn.Module, output: Any) -> None:
+        running = self._running
+        if running is None or recomputing():
+            return
+        call = None
+        while running.open:
+            opened, call, _ = running.open.pop()
+            if opened is module:
+                break
+        if call is not None and output is not None:
+            call.path = self._stack_for(call, running.recorded.calls)
+            if call.path in self._stacks:
+                self._reader.finish(call, output, self._stacks[call.path] == "encoder")
+        if module is self._model and running.recorded.training:
+            self.steps.after_pass(output, running.summed)
+        if not running.open:
+            self._end(failed=output is None)
+
+    def _stack_for(self, call: Call, calls: Sequence[Call]) -> str:
+        """The path of a call; if the stack below was compiled with it, and so not seen, of that stack."""
+        below = [path for path in self._stacks if not call.path or path.startswith(call.path + ".")]
+        compiled = any(part.path == call.path for part in self._parts)
+        if (
+            not compiled
+            or call.path in self._stacks
+            or len(below) != 1
+            or any(below[0] == other.path for other in calls)
+        ):
+            return call.path
+        return below[0]
 
     def _begin(self) -> _Running | None:
         everything = not self._counts_only and self._passes % self._wanted.every == 0
@@ -272,6 +327,11 @@ class Hooks:
         recorded.step, recorded.evaluating = self.steps.before_pass(training), self.evaluating
         if training and self.steps.backward and tap.room is not Room.NOTHING:
             recorded.outputs = self.outputs.begin(tap.transfer)
+        if self._scouts and self._watched < _WATCHED:
+            self._watched += 1
+            self._parts = compiled_parts(self._model)
+            if self._parts and self._running is not None:
+                self._running.compile_again = run_uncompiled()
         return self._running
 
     def _pass_on(self, tap: Tap, piece: Piece) -> None:
@@ -288,6 +348,9 @@ class Hooks:
         self.outputs.end()
         if running is None:
             return
+        running.compile_again()
+        if found:
+            forget_compiled_code()
         recorded, tap = running.recorded, running.tap
         recorded.t1_ns = recorded.t0_ns + time.perf_counter_ns() - running.started
         for scout in tuple(self._scouts):

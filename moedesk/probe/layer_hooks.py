@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from moedesk.core.columns import expert_dtype
 from moedesk.probe.binding import Binding
+from moedesk.probe.compiled import in_graphs
 from moedesk.probe.cost import Cost
+from moedesk.probe.graph_tap import GraphTap
 from moedesk.probe.held import FEW, Source
 from moedesk.probe.lookout import NO_NAMES
 from moedesk.probe.room import Room
@@ -40,12 +42,16 @@ class LayerHooks:
 
     def __init__(self, binding: Binding, current: Current, with_logits: bool, cost: Cost) -> None:
         experts, router, source = binding.candidate.experts, binding.router, Source(binding)
-        self._handles = [experts.register_forward_pre_hook(_before_experts(source, current, cost), with_kwargs=True)]
+        self._graph = GraphTap(binding, current, cost)
+        before = in_graphs(_before_experts(source, current, cost), self._graph.before_experts)
+        self._handles = [experts.register_forward_pre_hook(before, with_kwargs=True)]
         if router is not None and with_logits:
-            self._handles.append(router.register_forward_hook(_after_router(source, current, cost)))
+            after = in_graphs(_after_router(source, current, cost), self._graph.after_router)
+            self._handles.append(router.register_forward_hook(after))
 
     def remove(self) -> None:
         """Take the hooks off."""
+        self._graph.remove()
         for handle in self._handles:
             handle.remove()
 
