@@ -12,6 +12,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapted_scout import with_logits
 from moedesk.probe.adapter import ABSENT, Routing
 from moedesk.probe.binding import Binding
+from moedesk.probe.compiled import apart
 from moedesk.probe.cost import Cost
 from moedesk.probe.lookout import NO_NAMES
 from moedesk.probe.room import Room
@@ -67,9 +68,11 @@ class AdaptedHooks:
         if tap is not None and tap.room is Room.EVERYTHING and isinstance(output, Tensor) and not recomputing():
             self._logits = own(output)
 
+    @apart
     def _before(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
         self._take(module, args, kwargs, None)
 
+    @apart
     def _after(self, module: nn.Module, args: Any, *rest: Any) -> None:
         self._take(module, args, rest[0] if len(rest) > 1 else NO_NAMES, rest[-1])
 

@@ -10,6 +10,7 @@ from torch import nn
 from moedesk.core.errors import MoedeskError, NoMoELayersError
 from moedesk.probe.adapter import Adapter
 from moedesk.probe.pools import POOLS, Pool
+from moedesk.probe.refusals import refuse_unhookable
 from moedesk.probe.registry import claim, declared
 
 _CHOICE = re.compile(r"expert|index|indices|idx|ids|top_?k")
@@ -67,11 +68,10 @@ def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
     ------
     NoMoELayersError
         If there is none.
+    MoedeskError
+        If hooks on the model's modules would see nothing.
     """
-    if not isinstance(model, nn.Module):
-        raise MoedeskError(
-            f"record() needs a torch.nn.Module, such as a transformers model, not {type(model).__name__}"
-        )
+    refuse_unhookable(model)
     modules = dict(model.named_modules())
     stacks = {path for path, module in modules.items() if takes_tokens(module)}
     claimed = claim(modules)

@@ -146,6 +146,7 @@ class Hooks:
         self.refused = 0
         """MoE layers that could not be read, or no longer."""
         self._found: list[Binding] = []
+        self._unseen: set[str] = set()
         self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks | CallsAround] = []
         self._passes = self._watched = 0
         self._caches = _uses_cache(model)
@@ -358,6 +359,8 @@ class Hooks:
         for handle in self._handles:
             if isinstance(handle, WatchedHooks):
                 handle.rest()
+        if not failed:
+            self._say_unseen({call.path for call in recorded.calls}, tap.seen)
         if not tap.seen:
             return
         tap.finish()
@@ -373,6 +376,22 @@ class Hooks:
         self._count(recorded)
         self._finished(recorded, found)
         self._cost.pass_ns += time.perf_counter_ns() - running.started
+
+    def _say_unseen(self, ran: set[str], anything: bool) -> None:
+        """Say once which layers of what ran were not called: they are idle, or something calculates in their place."""
+        candidates = [scout.candidate for scout in self._scouts]
+        unseen = [candidate.path for candidate in candidates if candidate.stack_path in ran and candidate.pool is None]
+        new = [path for path in unseen if path not in self._unseen]
+        self._unseen.update(new)
+        if new:
+            names = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
+            text = (
+                f"{names}: not called in a whole pass; if it should have been, a kernel, compiled code or a replaced forward "
+                "calculates in its place, and none of its routing is recorded"
+            )
+            self._courier.note(text)
+            if not anything:
+                notice(text)
 
     def _count(self, recorded: RecordedPass) -> None:
         cost = self._cost

@@ -10,6 +10,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapted_hooks import narrow
 from moedesk.probe.adapter import Routing
 from moedesk.probe.binding import Binding
+from moedesk.probe.compiled import apart
 from moedesk.probe.cost import Cost
 from moedesk.probe.lookout import NO_NAMES
 from moedesk.probe.operations import Taker
@@ -78,6 +79,7 @@ class WatchedHooks:
         if taker is not None:
             _end(taker)
 
+    @apart
     def _enter(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
         tap = self._current.tap
         if tap is None:
@@ -98,11 +100,13 @@ class WatchedHooks:
                 self._taker.start()
         self._cost.hook_ns += perf_counter_ns() - began
 
+    @apart
     def _before_expert(self, module: nn.Module, args: Any) -> None:
         taker = self._taker
         if isinstance(taker, Taker) and taker.over:
             taker.stop()
 
+    @apart
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         taker, self._taker = self._taker, None
         if taker is None:
