@@ -192,7 +192,7 @@ class Attachment:
         return self._attached and self._tracer.hooks.recording
 
     def set_recording(self, on: bool) -> None:
-        """Record passes from the next one on, or none: hooks then return at once."""
+        """Record passes from the next one on, or none: the hooks come off the model."""
         self._tracer.hooks.recording = on
 
     def detach(self) -> None:

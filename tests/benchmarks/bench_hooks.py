@@ -7,9 +7,10 @@ each round, in a new order each time: no hooks; attached (ids, weights, entropy 
 attached with recording off; and with --nnsight, where it is installed, an nnsight trace that saves the same values: ids, weights
 and logits of each layer. Each turn is a prompt of 32 tokens, then 32 timed passes on its cache.
 
-"In the hooks" is the time inside every hook function, added up from outside, pass by pass. The tenth percentile is what they cost
-when no other program gets in between. "Over the pass" is the median over rounds of the difference to the pass without hooks of
-the same round, with the courier's thread beside the model.
+"In the layers' hooks" is the time inside the hook functions on routers and experts, added up from outside, pass by pass; "in all
+hooks" has those on the model too, which open and close a pass and copy what the layers' hooks held. The tenth percentile is what
+they cost when no other program gets in between. "Over the pass" is the median over rounds of the difference to the pass without
+hooks of the same round, with the courier's thread beside the model.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import DynamicCache, OlmoeConfig, OlmoeForCausalLM
+from transformers import DynamicCache, OlmoeConfig, OlmoeForCausalLM, PreTrainedModel
 
 from moedesk.core.batch import RouteBatch
 from moedesk.core.model import ModelInfo
@@ -59,17 +60,17 @@ def same_weights(model: nn.Module) -> nn.Module:
 
 def turn(
     forward: Callable[..., Any], prompt: Callable[..., Any], tokens: int, spent: list[int]
-) -> tuple[float, list[int]]:
-    """Seconds a pass, and nanoseconds in the hooks of each."""
+) -> tuple[float, list[tuple[int, int]]]:
+    """Seconds a pass, and nanoseconds in the layers' hooks and in all hooks of each."""
     cache = DynamicCache()
     prompt(torch.randint(0, 1024, (tokens, 32)), past_key_values=cache)
     ids = torch.randint(0, 1024, (PASSES, tokens, 1))
     inside = []
     start = time.perf_counter()
     for step in range(PASSES):
-        spent[0] = 0
+        spent[:] = 0, 0
         forward(ids[step], past_key_values=cache)
-        inside.append(spent[0])
+        inside.append((spent[0], sum(spent)))
     return (time.perf_counter() - start) / PASSES, inside
 
 
@@ -104,7 +105,7 @@ def main() -> None:
     if arguments.nnsight:
         kinds["nnsight"] = nnsight_forward(traced), traced
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    inside: dict[str, list[int]] = {kind: [] for kind in kinds}
+    inside: dict[str, list[tuple[int, int]]] = {kind: [] for kind in kinds}
     with torch.no_grad(), clocked_hooks() as spent:
         attachments = [attach(model, sink=Null()) for model in (hooked, paused)]
         for forward, model in kinds.values():  # finds the layers
@@ -126,16 +127,18 @@ def main() -> None:
 
 @contextmanager
 def clocked_hooks() -> Iterator[list[int]]:
-    """Add up the nanoseconds inside every forward hook that is registered within the block."""
-    spent = [0]
+    """Add up the nanoseconds inside every forward hook registered within the block: of layers, and of what takes tokens."""
+    spent = [0, 0]
     kept = {name: getattr(nn.Module, name) for name in ("register_forward_pre_hook", "register_forward_hook")}
 
     def clocking(register: Callable[..., object]) -> Callable[..., object]:
         def clocked_register(self: nn.Module, hook: Callable[..., object], **options: bool) -> object:
+            place = isinstance(self, PreTrainedModel)
+
             def clocked_hook(*arguments: object) -> object:
                 start = time.perf_counter_ns()
                 result = hook(*arguments)
-                spent[0] += time.perf_counter_ns() - start
+                spent[place] += time.perf_counter_ns() - start
                 return result
 
             return register(self, clocked_hook, **options)
@@ -151,7 +154,7 @@ def clocked_hooks() -> Iterator[list[int]]:
             setattr(nn.Module, name, register)
 
 
-def report(times: dict[str, list[float]], inside: dict[str, list[int]], layers: int) -> None:
+def report(times: dict[str, list[float]], inside: dict[str, list[tuple[int, int]]], layers: int) -> None:
     plain = times["no hooks"]
     print(f"no hooks: {statistics.median(plain) * 1e3:.2f} ms a pass of {layers} layers; load {os.getloadavg()[0]:.1f}")
     for kind in times:
@@ -161,9 +164,10 @@ def report(times: dict[str, list[float]], inside: dict[str, list[int]], layers: 
         low, middle, high = statistics.quantiles(added, n=4)
         own = ""
         if kind != "nnsight":
-            hooks = [nanoseconds / layers / 1e3 for nanoseconds in inside[kind]]
-            tenth = statistics.quantiles(hooks, n=10)[0]
-            own = f"in the hooks {statistics.median(hooks):.1f} µs a layer (tenth percentile {tenth:.1f}); "
+            for place, where in enumerate(("in the layers' hooks", "in all hooks")):
+                hooks = [nanoseconds[place] / layers / 1e3 for nanoseconds in inside[kind]]
+                tenth = statistics.quantiles(hooks, n=10)[0]
+                own += f"{where} {statistics.median(hooks):.1f} µs a layer (tenth percentile {tenth:.1f}); "
         print(f"{kind}: {own}over the pass {middle:+.0f} µs a layer (quartiles {low:+.0f} to {high:+.0f})")
 
 
