@@ -4,10 +4,11 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 NAME = "doctor"
-HELP = "say what this installation is made of and what it lacks"
+HELP = "say what this installation is made of and what it lacks, or test that a model is captured exactly"
 PACKAGES = (
     "PySide6-Essentials", "pyqtgraph", "PyOpenGL", "numpy", "h5py", "platformdirs", "qtconsole", "ipykernel",
     "torch", "transformers", "safetensors",
@@ -17,14 +18,37 @@ TIMEOUT = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    parser.add_argument(
+        "--model",
+        metavar="PATH",
+        help="run the exactness self-test on a model: a folder (random weights if it holds a configuration only), "
+        "the name of one in the Hugging Face cache, or sample",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the findings; 1 if something is missing that moedesk needs."""
+    """Print the findings; 1 if something is missing that moedesk needs, or a model's self-test failed."""
+    if arguments.model is not None:
+        return _examine_model(arguments.model, arguments.json)
     facts = examine()
     print(json.dumps(facts, indent=1) if arguments.json else as_text(facts))
     return 1 if facts["problems"] else 0
+
+
+def _examine_model(name: str, as_json: bool) -> int:
+    """Load a model and print what its self-test found: 0 nothing wrong, 1 if it failed."""
+    from moedesk.core.verification import Verdict
+    from moedesk.core.verification_text import as_text as table
+    from moedesk.probe.load import load_or_make
+    from moedesk.probe.verify import verify
+
+    model, tokenizer, note = load_or_make(name)
+    found = verify(model, tokenizer)
+    if note:
+        found = replace(found, notes=(note, *found.notes))
+    print(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if as_json else table(found))
+    return 1 if found.verdict is Verdict.FAILED else 0
 
 
 def examine() -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moedesk.core.model import ModelInfo
     from moedesk.core.store import Store
 
 NAME = "info"
@@ -37,6 +38,7 @@ def as_json(store: "Store") -> dict[str, Any]:
         "passes": store.n_passes,
         "steps": _steps(store),
         "tokens": sum(_rows(store).values()),
+        "verification": None if store.model.verification is None else store.model.verification.to_json(),
         "layers": [
             {"path": layer.path, "experts": layer.experts, "top_k": layer.top_k} for layer in store.model.layers
         ],
@@ -55,6 +57,7 @@ def as_text(store: "Store") -> str:
         f"  passes     {store.n_passes:,}",
         *_step_lines(_steps(store)),
         f"  tokens     {sum(rows.values()):,} rows kept" + (f" ({streams})" if len(rows) > 1 else ""),
+        f"  self-test  {_self_test(model)}",
         f"  layers     {len(model.layers)} MoE layers",
     ]
     for layer in model.layers:
@@ -87,6 +90,12 @@ def _step_lines(steps: dict[str, Any] | None) -> list[str]:
         else f", loss {loss['first']:.4g} to {loss['last']:.4g} ({loss['min']:.4g}–{loss['max']:.4g})"
     )
     return [f"  training   {steps['count']:,} steps, {steps['first']:,} to {steps['last']:,}{said}"]
+
+
+def _self_test(model: "ModelInfo") -> str:
+    """Return what the exactness self-test found, and when."""
+    found = model.verification
+    return "never run on this model" if found is None else f"{found.summary} ({found.created})"
 
 
 def _rows(store: "Store") -> dict[str, int]:

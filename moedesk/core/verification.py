@@ -96,7 +96,7 @@ class LayerVerification:
         return f"{order[0].name}: {order[0].text}" if order else "the checks that are needed did not run"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """What a self-test of a model found.
 
@@ -159,6 +159,16 @@ class Verification:
         alike = [layer for layer in self.layers if layer.path == path]
         exact = [layer for layer in alike if layer.experts_path == experts_path]
         return next(iter(exact or alike), None)
+
+    def __repr__(self) -> str:
+        from moedesk.core.verification_text import as_text
+
+        return as_text(self) if self.checks or self.layers else f"{self.model}: {self.summary}"
+
+    def _repr_html_(self) -> str:
+        from moedesk.core.verification_text import as_html
+
+        return as_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; NaN as None."""

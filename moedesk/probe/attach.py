@@ -8,12 +8,14 @@ from torch import nn
 
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.verification import Verification
 from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.notice import notice
 from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.verify import tested
 from moedesk.probe.vocabulary import Vocabulary
 
 _running: "weakref.WeakSet[Attachment]" = weakref.WeakSet()
@@ -34,6 +36,7 @@ def attach(
     tokens: float = 1.0,
     reservoir: int = 0,
     byte_rate: int = 0,
+    verify: bool = False,
 ) -> "Attachment":
     """Hook a model: from now on the app shows what it routes. Outputs stay bit-identical, and the model never waits.
 
@@ -65,6 +68,8 @@ def attach(
         Keep the rows of an even sample of so many tokens of the whole recording; they are written when it ends. 0 for all.
     byte_rate : int
         Bytes of rows a second, before compression, beyond which passes are only counted. 0 for any.
+    verify : bool
+        Run the exactness self-test first; see ``moedesk.probe.verify``. A failure is said, and kept with what is recorded.
 
     Returns
     -------
@@ -78,6 +83,7 @@ def attach(
         If ``layers`` names one that isn't there, or an option makes no sense.
     """
     wanted = Wanted(every, counts_only, logits, backward, Sampling(tokens, reservoir, byte_rate))
+    verification = tested(model, tokenizer, layers) if verify else None  # unlocked: it takes seconds
     with _lock:
         running = next((attachment for attachment in _running if attachment.module is model), None)
         if running is not None:
@@ -88,6 +94,7 @@ def attach(
         if sink is None:
             sink = _link(model, tokenizer)
         tracer = Tracer(model, candidates, chosen, tokenizer, wanted, sink, waits=False)
+        tracer.verification = verification
         try:
             attachment = Attachment(model, tracer)
         except BaseException:  # a model that can't be described is left as it was
@@ -170,6 +177,11 @@ class Attachment:
         """What is known of the model; its MoE layers are known once they ran."""
         assert self._tracer.model is not None
         return self._tracer.model
+
+    def set_verification(self, found: Verification) -> None:
+        """Tell what takes the routing what the self-test of this model found."""
+        self._tracer.verification = found
+        self._tracer.describe()
 
     @property
     def passes(self) -> int:

@@ -50,15 +50,52 @@ def load(name: str | Path, progress: Callable[[float], None] | None = None, **op
             f"`hf download`, or one of {', '.join(SAMPLES)}"
         ) from None
     except (ValueError, ImportError, KeyError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise MoedeskError(f"{source} can't be loaded as a transformers model: {reason}") from None
+        raise _unreadable(source, error) from None
+
+
+def load_or_make(name: str | Path) -> tuple[nn.Module, Any, str]:
+    """Load a model and its tokenizer; of a folder with a configuration but no weights, make one with random weights.
+
+    Returns
+    -------
+    model : Module
+        In evaluation mode.
+    tokenizer : transformers tokenizer or None
+    note : str
+        Says so if its weights are random; else empty.
+
+    Raises
+    ------
+    MoedeskError
+        As ``load``.
+    """
+    folder = Path(name)
+    if not (folder / "config.json").is_file() or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")):
+        return *load(name), ""
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        torch.manual_seed(0)
+        model = _auto_class(config).from_config(config).eval()
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise _unreadable(str(folder), error) from None
+    return model, load_tokenizer(str(folder)), "the folder holds no weights: the model was made with random ones"
+
+
+def _unreadable(source: str, error: Exception) -> MoedeskError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return MoedeskError(f"{source} can't be loaded as a transformers model: {reason}")
 
 
 def _load_model(source: str, options: dict[str, Any]) -> Any:
     config = AutoConfig.from_pretrained(source, local_files_only=True)
+    return _auto_class(config).from_pretrained(source, local_files_only=True, **options)
+
+
+def _auto_class(config: Any) -> Any:
+    """The class that makes the model of a configuration: one that generates, if there is one."""
     for auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModel):
         if type(config) in auto._model_mapping:
-            return auto.from_pretrained(source, local_files_only=True, **options)
+            return auto
     raise ValueError(f"{type(config).__name__} has no model class here")
 
 

@@ -1,7 +1,8 @@
 """``moe``: load, attach, run. What a user of the console or a notebook works with."""
 
 import warnings
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.verification import Verification
+from moedesk.core.verification_text import verdict_text
 from moedesk.probe.connection_file import app_command
 from moedesk.probe.names import Names
 from moedesk.probe.picture import Picture, load_picture
-from moedesk.probe.progress import LoadingLine
+from moedesk.probe.progress import ProgressLine
 from moedesk.probe.run import Run, run
 from moedesk.probe.status import Status
 from moedesk.probe.tally import Counts, Tally, difference
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from moedesk.link.server import LinkServer
     from moedesk.probe.attach import Attachment
+    from moedesk.probe.discovery import LayerChoice
 
 ARRIVAL_SECONDS = 1.0
 """How long ``run`` waits for the counts of its last passes; they come from another thread."""
@@ -67,6 +71,7 @@ class Moe:
         self._loaded: Loaded | None = None
         self._tokenizer: Any = None  # the attached model's
         self._tally: Tally | None = None
+        self._verified: tuple[Callable[[], Any], Verification | None] = (lambda: None, None)
         self.attachment: Attachment | None = None
         """The attached model's hooks, or None."""
 
@@ -119,7 +124,8 @@ class Moe:
         >>> moe.load("sample")
         >>> model, tokenizer = moe.load("allenai/OLMoE-1B-7B-0924", device_map="auto")
         """
-        line = LoadingLine(Path(name).name or str(name))
+        what = Path(name).name or str(name)
+        line = ProgressLine(f"loading {what}", "of the weights")
         try:
             line(0)  # what is imported next takes seconds as well
             with warnings.catch_warnings():  # of tqdm, about widgets for the bars that aren't shown
@@ -129,7 +135,7 @@ class Moe:
         except BaseException:
             line.stop()
             raise
-        line.done(f"loaded {line.what}")
+        line.done(f"loaded {what}")
         loaded = self._loaded = Loaded(model, tokenizer)
         taken = [
             name for name, value in (("model", model), ("tokenizer", tokenizer)) if not self._names.offer(name, value)
@@ -152,7 +158,8 @@ class Moe:
             For the text of the tokens.
         **options
             ``layers`` (places or module paths; all if left out), ``every`` (n: ids and weights of each n-th pass, counts of
-            all), ``counts_only``, ``logits``, ``tokens`` (share of them), ``reservoir``, ``byte_rate``: see ``moedesk.attach``.
+            all), ``counts_only``, ``logits``, ``tokens`` (share of them), ``reservoir``, ``byte_rate``: see ``moedesk.attach``;
+            ``verify`` (run the exactness self-test first).
 
         Returns
         -------
@@ -181,6 +188,10 @@ class Moe:
             tally.close()
             raise
         self._tokenizer, self._tally = tokenizer, tally
+        if self.attachment.model.verification is not None:
+            self._verified = weakref.ref(model), self.attachment.model.verification
+        elif self.verification is not None:
+            self.attachment.set_verification(self.verification)
         return self.status()
 
     def run(self, text: str | Sequence[str], max_new_tokens: int = 64, *, chat: bool = False, **options: Any) -> Run:
@@ -226,6 +237,62 @@ class Moe:
             picture = _picture(difference(tally.counts(), before))
         return replace(result, passes=attachment.passes - passes, picture=picture)
 
+    def verify(
+        self,
+        model: "nn.Module | None" = None,
+        tokenizer: Any = None,
+        inputs: Mapping[str, Any] | None = None,
+        layers: "LayerChoice" = None,
+    ) -> Verification:
+        """Test that what is captured of the attached or loaded model is what it does; docs/verify.md says how.
+
+        Runs a small batch a few times, with and without hooks. None of it is recorded, and the model is left as it was, also
+        after Ctrl+C. What it finds is shown in the app and kept in captures.
+
+        Parameters
+        ----------
+        model : torch.nn.Module, optional
+            Another model.
+        tokenizer : transformers tokenizer, optional
+        inputs : mapping, optional
+            Keyword arguments of the model's forward, where token ids alone won't do.
+        layers : places or module paths, optional
+            Layers to test; all if left out.
+
+        Returns
+        -------
+        Verification
+            ``summary``, ``verdict``, ``layers`` with their ``checks``.
+
+        Examples
+        --------
+        >>> moe.verify()
+        >>> moe.verify(inputs={"input_ids": ids, "pixel_values": images}).layers[3].checks
+        """
+        if model is None:
+            model, tokenizer = self.model, tokenizer if tokenizer is not None else self.tokenizer
+        if model is None:
+            raise MoedeskError(f"no model to test; type {START}")
+        from moedesk.probe.verify import verify
+
+        line = ProgressLine(f"testing {type(model).__name__}")
+        try:
+            found = verify(model, tokenizer, inputs, layers=layers, progress=lambda text, share: line(share, text))
+        except BaseException:
+            line.stop()
+            raise
+        line.done(f"{found.model}: {found.summary}")
+        self._verified = weakref.ref(model), found
+        if self.attachment is not None and self.attachment.module is model:
+            self.attachment.set_verification(found)
+        return found
+
+    @property
+    def verification(self) -> Verification | None:
+        """What ``moe.verify()`` found of ``model``, or None."""
+        tested, found = self._verified
+        return found if tested() is not None and tested() is self.model else None
+
     def detach(self) -> None:
         """Take every hook off the attached model; what was recorded stays in the app."""
         if self.attachment is None:
@@ -260,6 +327,7 @@ class Moe:
             self._counters,
             self.clients,
             picture=self.picture,
+            verified=verdict_text(self.verification),
         )
 
     def inspect(self, x: Any) -> None:

@@ -15,6 +15,7 @@ from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.notice import notice
 from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.verify import tested
 from moedesk.probe.vocabulary import Vocabulary
 
 
@@ -33,6 +34,7 @@ def record(
     byte_rate: int = 0,
     weights: Literal["exact", "float16"] = "exact",
     byte_budget: int | None = None,
+    verify: bool = False,
 ) -> "Recording":
     """Record the routing of a model while it is used in a ``with`` block.
 
@@ -69,6 +71,8 @@ def record(
         How weights, entropy, margin and logits are kept.
     byte_budget : int, optional
         Size in bytes beyond which only counts are kept.
+    verify : bool
+        Run the exactness self-test on entering, and keep what it found in the capture; see ``moedesk.probe.verify``.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def record(
         On entering, if ``layers`` names one that isn't there.
     """
     wanted = Wanted(every, counts_only, logits, backward, Sampling(tokens, reservoir, byte_rate))
-    return Recording(model, path, tokenizer, layers, wanted, weights, byte_budget)
+    return Recording(model, path, tokenizer, layers, wanted, weights, byte_budget, verify=verify)
 
 
 class Recording:
@@ -109,6 +113,7 @@ class Recording:
         weights: Literal["exact", "float16"] = "exact",
         byte_budget: int | None = None,
         sink: Sink | None = None,
+        verify: bool = False,
     ) -> None:
         self.path = Path(path)
         self.module = model
@@ -117,6 +122,7 @@ class Recording:
         self._wanted = wanted
         self._storage: tuple[Literal["exact", "float16"], int | None] = weights, byte_budget
         self._sink = sink
+        self._verify = verify
         self._tracer: Tracer | None = None
         self._warned = False
 
@@ -139,10 +145,12 @@ class Recording:
     def __enter__(self) -> Self:
         candidates = find_candidates(self.module)
         chosen = choose(candidates, self._choice)
+        verification = tested(self.module, self._tokenizer, self._choice) if self._verify else None
         vocabulary = Vocabulary.of(self._tokenizer, self.module)
         weights, byte_budget = self._storage
         sink = self._sink or CaptureWriter(self.path, vocabulary, self._wanted.logits, weights, byte_budget)
         self._tracer = Tracer(self.module, candidates, chosen, self._tokenizer, self._wanted, sink)
+        self._tracer.verification = verification
         self._tracer.failed = self._say_failure
         return self
 

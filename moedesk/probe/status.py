@@ -26,6 +26,8 @@ class Status:
         What to do next, in one line; empty if nothing.
     picture : Picture or None
         Load of every expert since the model was attached.
+    verified : str
+        What the exactness self-test found, in one line; empty if there is nothing to say.
     """
 
     title: str
@@ -34,6 +36,7 @@ class Status:
     clients: int = 0
     hint: str = ""
     picture: Picture | None = None
+    verified: str = ""
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -50,6 +53,8 @@ class Status:
             rows.append(
                 ("hooks", f"{each:.1f} µs a layer and pass · {share:.2%} of the passes' time (set-up included)")
             )
+        if self.verified:
+            rows.append(("tested", self.verified))
         rows.append(("apps", f"{self.clients} connected" if self.clients else app_command()))
         return rows
 

@@ -1,12 +1,14 @@
 """What ``record`` and ``attach`` share: a model's hooks, the courier to a sink, and what is known of the model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from moedesk.core.live import Counters
 from moedesk.core.model import LayerInfo, ModelInfo
+from moedesk.core.verification import Verification
 from moedesk.probe.batch import BatchMaker, RecordedPass
 from moedesk.probe.binding import Binding
 from moedesk.probe.cost import Cost
@@ -61,6 +63,8 @@ class Tracer:
         self.failed: Callable[[str], None] | None = None
         """Told, at the end of a pass, that the sink takes no more; may be told again."""
         self.cost = Cost()
+        self.verification: Verification | None = None
+        """What the self-test found, told with the next ``describe``."""
         self._module = model
         self._tokenizer = tokenizer
         self._order = {candidate.path: place for place, candidate in enumerate(candidates)}
@@ -115,5 +119,6 @@ class Tracer:
             self.failed(self.courier.failure)
 
     def _describe(self, layers: Sequence[LayerInfo]) -> None:
-        self.model = describe_model(self._module, layers, self._tokenizer)
+        described = describe_model(self._module, layers, self._tokenizer)
+        self.model = replace(described, verification=self.verification)
         self.courier.describe(self.model)

@@ -18,10 +18,14 @@ from moedesk.probe.bits import first_difference
 from moedesk.probe.discovery import Candidate, LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Wanted
 from moedesk.probe.layer_trial import LayerTrial
+from moedesk.probe.notice import notice
 from moedesk.probe.own_logits import check_logits
 from moedesk.probe.sample_input import sample_input
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.untouched import Untouched
+
+PASSES = 3
+"""With hooks."""
 
 Progress = Callable[[str, float], None]
 """Told what is done now, and which share of all is done."""
@@ -87,6 +91,14 @@ def verify(
     )
 
 
+def tested(model: nn.Module, tokenizer: Any, layers: LayerChoice) -> Verification:
+    """Return what the self-test of a model found, with a warning if it failed: for options of ``attach`` and ``record``."""
+    found = verify(model, tokenizer, layers=layers)
+    if found.verdict is Verdict.FAILED:
+        notice(f"{found.model}: {found.summary}")
+    return found
+
+
 @dataclass
 class _Kept:
     """A sink that keeps what it is given."""
@@ -146,7 +158,7 @@ class _Test:
         self.checks.append(self._seen_check())
         trials = self._try_layers(untouched)
         self._progress("router logits", 0.95)
-        logits = check_logits(untouched, self._model, self._inputs, self._captured(1))
+        logits = check_logits(untouched, self._model, self._inputs, self._captured(PASSES - 1))
         for candidate in self._chosen:
             trial = trials.get(candidate.path)
             if trial is None:
@@ -158,10 +170,10 @@ class _Test:
         self._progress("done", 1.0)
 
     def _capture(self, untouched: Untouched) -> list[Any]:
-        """Run twice with hooks: in the first pass layers are found, the second is like all later ones."""
+        """Run with hooks: the first pass finds layers, the second how experts are called, the third is like all later ones."""
         tracer = Tracer(self._model, self._candidates, self._chosen, None, Wanted(logits=True), self._kept)
         try:
-            outputs = [untouched.run(self._inputs) for _ in range(2)]
+            outputs = [untouched.run(self._inputs) for _ in range(PASSES)]
         finally:
             tracer.stop()
         self._bindings = {binding.candidate.path: binding for binding in tracer.bindings}
@@ -171,11 +183,11 @@ class _Test:
         return outputs
 
     def _captured(self, which: int) -> list[LayerRoutes]:
-        """What was captured in one of the two passes, in the order of the layers."""
+        """What was captured in one of the passes, in the order of the layers."""
         routes = self._kept.batches[which].layers if len(self._kept.batches) > which else ()
         return sorted(routes, key=lambda layer: layer.layer)
 
-    def _routes(self, binding: Binding, which: int = 1) -> LayerRoutes | None:
+    def _routes(self, binding: Binding, which: int = PASSES - 1) -> LayerRoutes | None:
         return next((routes for routes in self._captured(which) if routes.layer == binding.layer.place), None)
 
     def _try_layers(self, untouched: Untouched) -> dict[str, LayerTrial]:
@@ -238,15 +250,15 @@ class _Test:
         padding = self._padding(layer.stream, len(ids))
         taken = ids[~padding]
         expected = np.bincount(taken[taken >= 0], minlength=layer.experts)
-        for which, name in enumerate(("the first pass", "the second pass")):
+        for which in range(PASSES):
             routes = self._routes(trial.binding, which)
             if routes is None:
-                return Check(CheckName.COUNTS, Verdict.FAILED, f"{name} was not captured")
+                return Check(CheckName.COUNTS, Verdict.FAILED, f"pass {which} was not captured")
             if len(expected) != len(routes.counts) or (expected != routes.counts).any():
                 wrong = np.flatnonzero(expected[: layer.experts] != routes.counts)
                 expert = int(wrong[0]) if len(wrong) else len(expected) - 1
                 counted = int(routes.counts[expert]) if expert < len(routes.counts) else 0
-                text = f"expert {expert} got {expected[expert]:,} slots, {counted:,} were counted in {name}"
+                text = f"expert {expert} got {expected[expert]:,} slots, {counted:,} were counted in pass {which}"
                 return Check(CheckName.COUNTS, Verdict.FAILED, text)
         left_out = f", {int(padding.sum()):,} padding rows left out" if padding.any() else ""
         text = f"{int(expected.sum()):,} slots of {len(expected)} experts as the experts got them{left_out}"
@@ -266,10 +278,10 @@ def _outputs_check(plain: Any, again: Any, hooked: Sequence[Any]) -> Check:
     if apart:
         text = f"the model differs from itself without hooks: {apart}"
         return Check(CheckName.OUTPUTS, Verdict.NOT_CHECKED, text)
-    for output, name in zip(hooked, ("while layers are found", "afterwards"), strict=True):
+    for number, output in enumerate(hooked):
         apart = first_difference(plain, output)
         if apart:
-            return Check(CheckName.OUTPUTS, Verdict.FAILED, f"with hooks, {name}: {apart}")
+            return Check(CheckName.OUTPUTS, Verdict.FAILED, f"with hooks, in pass {number}: {apart}")
     return Check(CheckName.OUTPUTS, Verdict.VERIFIED, "with hooks every output has the same bits as without")
 
 

@@ -10,7 +10,7 @@ from transformers.models.switch_transformers import SwitchTransformersForConditi
 
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.load import load
-from moedesk.probe.progress import LoadingLine
+from moedesk.probe.progress import ProgressLine
 from tests.support.families import build
 
 
@@ -74,7 +74,7 @@ def test_the_line_rewrites_itself_only_where_text_can_be_rewritten(monkeypatch: 
     terminal, file = Terminal(), StringIO()
     for out in (terminal, file):
         now[0] = 0.0
-        line = LoadingLine("mixtral", out)
+        line = ProgressLine("loading mixtral", "of the weights", out)
         for percent in range(101):
             now[0] += 1 / 16
             line(percent / 100)
