@@ -29,6 +29,15 @@ def verdict_text(verification: Verification | None) -> str:
     return NEVER if verification is None else verification.summary
 
 
+def short_verdict(verification: Verification | None) -> str:
+    """Return the verdict in few words, or what to do where there is none."""
+    if verification is None:
+        return NEVER
+    failed = verification.verdict is Verdict.FAILED
+    layers = f"{verification.verified_layers:,} of {len(verification.layers):,} layers"
+    return f"self-test failed · verified {layers}" if failed else f"verified {layers}"
+
+
 def rows(verification: Verification) -> list[Row]:
     """Return a row for each check of the model, each check of the layers, and each layer with a finding."""
     table = [Row(check.name, check.verdict, "", check.text) for check in verification.checks]

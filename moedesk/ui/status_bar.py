@@ -7,6 +7,8 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QLabel, QStatusBar
 
 from moedesk.core.store import Store
+from moedesk.core.verification import Verdict
+from moedesk.core.verification_text import as_text, short_verdict
 from moedesk.session.session import Session
 from moedesk.ui.live_bar import left_out, why_left_out
 from moedesk.ui.live_numbers import Rate, overhead_text, rate_text, recording_text
@@ -44,6 +46,7 @@ class StatusBar(QStatusBar):
         self._numbers, self._left_out, self._overhead, self._frames, self._state, self._renderer = (
             QLabel() for _ in range(6)
         )
+        self._tested = QLabel()
         self._session: Session | None = None
         self._disconnect = lambda: None
         self._rate, self._ticks, self._ticked = Rate(), Rate(), 0
@@ -52,7 +55,7 @@ class StatusBar(QStatusBar):
         self._timer.setInterval(PERIOD)
         self._timer.timeout.connect(self._show_live)
         self.addWidget(self._numbers)
-        for label in (self._left_out, self._overhead, self._frames, self._state, self._renderer):
+        for label in (self._left_out, self._overhead, self._frames, self._tested, self._state, self._renderer):
             self.addPermanentWidget(label)
         self._overhead.setToolTip(OVERHEAD_HINT)
         self._frames.setToolTip("How often the window was drawn anew for new passes; 30 a second at most")
@@ -76,6 +79,7 @@ class StatusBar(QStatusBar):
         self._numbers.setText("")
         self._state.setText("")
         self._state.setToolTip("")
+        self._show_tested()
         self._hide_live()
         if session is None:
             return
@@ -96,6 +100,18 @@ class StatusBar(QStatusBar):
             state += f" · {extra} note{'s' if extra > 1 else ''}" if extra else ""
         self._state.setText(state if store.complete else f"⚠ {state}")
         self._state.setToolTip("\n".join(notes) or "The recording was closed properly; nothing is missing.")
+
+    def _show_tested(self) -> None:
+        """Say what the self-test found; of a live model also that it didn't run, of a file only if it ran."""
+        session = self._session
+        model = session.store.model if session is not None else None
+        found = model.verification if model is not None else None
+        ask = session is not None and session.live is not None and bool(model and model.layers)
+        failed = found is not None and found.verdict is Verdict.FAILED
+        _say(self._tested, ("⚠ " if failed else "") + short_verdict(found) if found is not None or ask else "")
+        self._tested.setToolTip(
+            as_text(found) if found is not None else "moe.verify() tests that what is captured is what the model does"
+        )
 
     def _ask_tokens(self, session: Session) -> None:
         store = session.store
@@ -127,6 +143,7 @@ class StatusBar(QStatusBar):
                 ("Everything received is on disk; Ctrl+S keeps it as a capture of its own.", *session.store.notes)
             )
         )
+        self._show_tested()
         text = left_out(live)
         _say(self._left_out, f"⚠ {text}" if text else "")
         self._left_out.setToolTip(why_left_out(live))

@@ -9,8 +9,9 @@ import pytest
 from moedesk.analysis.load import LayerLoad
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 from moedesk.core.selection import Kind, Selection
+from moedesk.core.verification import NEEDED, Check, LayerVerification, Verdict, Verification
 from moedesk.panels.elements.model_expert import cells, expert_view, note, share_facts, table_text, why_empty
-from moedesk.panels.elements.model_facts import as_python, facts, parameters, shapes, short_count
+from moedesk.panels.elements.model_facts import as_python, facts, layer_facts, parameters, shapes, short_count
 from moedesk.panels.elements.model_load import Scope, bars, idle_text, numbers, ratio_text
 from moedesk.panels.elements.model_search import search_index
 from moedesk.panels.elements.model_tree import NO_NODE, Outline, outline
@@ -279,3 +280,39 @@ def test_white_space_is_made_visible_and_copied_as_text() -> None:
     lines = table_text(view).splitlines()
     assert len(lines) == len(view.top.tokens) + 1
     assert all(len(line.split("\t")) == 5 for line in lines)
+
+
+def tree_tested(verdict: Verdict) -> Outline:
+    """The tree of a model whose layer 1 was tested, with a replay that came to ``verdict``."""
+    model = memory_store(passes=1, layers=3, experts=8).model
+    checks = [Check(name, verdict if name == "replay" else Verdict.VERIFIED, f"why {name}") for name in NEEDED]
+    layers = (LayerVerification(model.layers[1].path, model.layers[1].experts_path, tuple(checks)),)
+    return outline(replace(model, verification=Verification("M", "2026", "2 rows", layers=layers)))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "badge", "hint"),
+    [
+        (Verdict.VERIFIED, "✓ verified", "The self-test found that"),
+        (Verdict.FAILED, "✗ failed", "replay: why replay"),
+        (Verdict.NOT_CHECKED, "– not checked", "replay: why replay"),
+    ],
+)
+def test_what_the_self_test_found_of_a_layer(verdict: Verdict, badge: str, hint: str) -> None:
+    tree = tree_tested(verdict)
+    badges = tree.badges(tree.layer_node(1))
+    assert badges[1].text == badge
+    assert badges[1].hint.startswith(hint)
+    assert not any("verified" in other.text for other in tree.badges(tree.layer_node(0)))
+    values = {fact.label: fact.value for fact in layer_facts(tree.model.layers[1], tree.model.verification)}
+    assert values["Self-test"].splitlines()[0] == verdict
+    assert "captured: why captured" in values["Self-test"]
+    other = {fact.label: fact.value for fact in layer_facts(tree.model.layers[0], tree.model.verification)}
+    assert other["Self-test"] == "this layer was not among those tested"
+
+
+def test_a_model_that_was_never_tested_says_what_to_do() -> None:
+    tree = stacked()
+    assert {fact.label: fact.value for fact in facts(tree, 0)}["Self-test"] == "not verified yet: moe.verify()"
+    model = {fact.label: fact.value for fact in facts(tree_tested(Verdict.FAILED), 0)}
+    assert model["Self-test"].startswith("FAILED in 1 of 1 layers · model.layers.1.mlp: replay")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isnan
 
 from moedesk.core.model import LayerInfo
+from moedesk.core.verification import Verification
+from moedesk.core.verification_text import NEVER, check_text
 from moedesk.panels.elements.model_tree import ROOT, Outline
 
 _BYTES = {
@@ -102,8 +104,8 @@ def facts(outline: Outline, node: int) -> list[Fact]:
     return lines
 
 
-def layer_facts(info: LayerInfo) -> list[Fact]:
-    """Return what is known of an MoE layer's routing."""
+def layer_facts(info: LayerInfo, verification: Verification | None = None) -> list[Fact]:
+    """Return what is known of an MoE layer's routing, and what the self-test found of it."""
     lines = [
         Fact("Experts", f"{info.experts}, top-{info.top_k}" + (f", and {info.shared} shared" if info.shared else "")),
         ranking(info),
@@ -116,7 +118,21 @@ def layer_facts(info: LayerInfo) -> list[Fact]:
         lines.append(
             Fact("Scale after experts", f"{info.post_scale:g}", "Measured: weights are as the experts received them")
         )
-    return lines
+    return [*lines, self_test(verification, info)]
+
+
+def self_test(verification: Verification | None, info: LayerInfo | None = None) -> Fact:
+    """Return what the self-test found of a layer, check by check, or of the model."""
+    if verification is None:
+        return Fact("Self-test", f"{NEVER}", "Tests that what is captured is what the model does; see docs/verify.md")
+    when = f"{verification.created} · {verification.conditions}"
+    if info is None:
+        checks = [check_text(check) for check in verification.checks]
+        return Fact("Self-test", "\n".join([verification.summary, *checks, *verification.notes]), when)
+    found = verification.layer(info.path, info.experts_path)
+    if found is None:
+        return Fact("Self-test", "this layer was not among those tested", when)
+    return Fact("Self-test", "\n".join([str(found.verdict), *(check_text(check) for check in found.checks)]), when)
 
 
 def router_facts(info: LayerInfo) -> list[Fact]:
@@ -146,7 +162,7 @@ def _parameters(outline: Outline, node: int, below: int) -> str:
 
 def _model_facts(outline: Outline) -> list[Fact]:
     model = outline.model
-    lines = [Fact("MoE layers", f"{len(model.layers)}")]
+    lines = [Fact("MoE layers", f"{len(model.layers)}"), self_test(model.verification)]
     if model.tokenizer:
         lines.append(
             Fact("Tokenizer", model.tokenizer.rstrip("/\\").replace("\\", "/").split("/")[-1], model.tokenizer)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 from moedesk.core.selection import Kind, Selection
+from moedesk.core.verification import Verdict
 
 ROOT = 0
 NO_NODE = -1
@@ -20,11 +21,15 @@ class Badge:
     ----------
     text : str
     role : str
-        ``moe``, ``router``, ``expert``, ``shared`` or ``detail``; chooses the colour, the text says it all.
+        ``moe``, ``router``, ``expert``, ``shared``, ``detail``, ``verified``, ``failed`` or ``unchecked``; chooses the colour,
+        the text says it all.
+    hint : str
+        What it means, where a word won't do.
     """
 
     text: str
     role: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Outline:
                 words += [info.stream] if info.stream != "main" else []
                 return (
                     Badge(f"MoE {info.place}", "moe"),
+                    *self._tested(info),
                     *(Badge(word, "detail") for word in words if word != "unknown"),
                 )
             case "router" if info is not None and info.score != "unknown":
@@ -113,6 +119,20 @@ class Outline:
             case "expert":
                 return (Badge(f"expert {self.expert[node]}" if self.expert[node] >= 0 else "expert", "expert"),)
         return ()
+
+    def _tested(self, info: LayerInfo) -> tuple[Badge, ...]:
+        """What the self-test found of a layer; nothing where it never ran."""
+        verification = self.model.verification
+        found = None if verification is None else verification.layer(info.path, info.experts_path)
+        if found is None:
+            return ()
+        hint = found.reason or "The self-test found that what is captured of this layer is what it does"
+        match found.verdict:
+            case Verdict.VERIFIED:
+                return (Badge("✓ verified", "verified", hint),)
+            case Verdict.FAILED:
+                return (Badge("✗ failed", "failed", hint),)
+        return (Badge("– not checked", "unchecked", hint),)
 
     def ancestors(self, node: int) -> list[int]:
         """Return the nodes from the root to ``node``, itself included."""

@@ -147,7 +147,7 @@ class DetailsView(QScrollArea):
         info = outline.layer_info(self.node)
         own = facts(outline, self.node)
         if info is not None and self._kind == "moe":
-            return layer_facts(info) + own
+            return layer_facts(info, outline.model.verification) + own
         if info is not None and self._kind == "router":
             return router_facts(info) + own
         return own

@@ -11,6 +11,7 @@ from moedesk.ui.theme import Theme
 _GAP = 6
 _PADDING = 5
 _ROLES = {"moe": "accent", "router": "warning", "expert": "success", "shared": "muted", "detail": "muted"}
+_ROLES |= {"verified": "success", "failed": "error", "unchecked": "muted"}
 
 
 class NodeDelegate(QStyledItemDelegate):

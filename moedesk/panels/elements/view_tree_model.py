@@ -124,6 +124,9 @@ class TreeModel(QAbstractItemModel):
         assert self.outline is not None
         if column == PARAMETERS:
             return f"{parameters(self.outline, node):,} parameters"
+        if column == NAME:
+            hints = [f"{badge.text}: {badge.hint}" for badge in self.outline.badges(node) if badge.hint]
+            return "\n".join([self.outline.path(node) or "the model itself", *hints])
         load, expert = self._load(node), self.outline.expert[node]
         if column == LOAD and load is not None and expert >= 0:
             return f"{load.counts[expert]:,} of {load.slots:,} slots"
