@@ -1,18 +1,22 @@
 """The self-test finds what could be wrong: with the hooks, with what they read, with a model that leaks or is restless."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.errors import CaptureWarning
 from moedesk.core.verification import Check, CheckName, Verdict, Verification
-from moedesk.probe import hooks, layer_trial, routing, scout
-from moedesk.probe.layer_hooks import LayerHooks
+from moedesk.probe import layer_trial
+from moedesk.probe import verify as self_test
 from moedesk.probe.record import record
-from moedesk.probe.routing import CallForm, ExpertsCall
+from moedesk.probe.routing import ExpertsCall
+from moedesk.probe.tracer import Tracer
 from moedesk.probe.verify import verify
 from tests.support.families import build
 
@@ -28,69 +32,67 @@ def model() -> nn.Module:
     return build("mixtral")
 
 
-def read_wrongly(monkeypatch: pytest.MonkeyPatch, change: Callable[[ExpertsCall], ExpertsCall]) -> None:
-    """Let everything that reads a call of the experts read it like this."""
-    right = routing.read_routing
+def capture_wrongly(monkeypatch: pytest.MonkeyPatch, change: Callable[[LayerRoutes], LayerRoutes]) -> None:
+    """Let what is captured of every layer be something else, whatever is at fault."""
+    right = self_test._Kept.append
 
-    def wrong(args: Any, kwargs: Any) -> ExpertsCall | None:
-        call = right(args, kwargs)
-        return None if call is None else change(call)
+    def wrong(kept: Any, batch: RouteBatch) -> None:
+        right(kept, replace(batch, layers=tuple(change(routes) for routes in batch.layers)))
 
-    monkeypatch.setattr(CallForm, "of", lambda *_: None)
-    for module in (scout, layer_trial):
-        monkeypatch.setattr(module, "read_routing", wrong)
-    monkeypatch.setattr("moedesk.probe.layer_hooks.read_routing", wrong)
+    monkeypatch.setattr(self_test._Kept, "append", wrong)
 
 
 def test_hooks_that_change_what_the_model_returns(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Changing(LayerHooks):
-        def __init__(self, binding: Any, *rest: Any) -> None:
-            super().__init__(binding, *rest)
-            block = binding.candidate.block
-            self._handles.append(block.register_forward_hook(lambda m, a, output: output * (1 + 1e-6)))
+    class Changing(Tracer):
+        def __init__(self, module: Any, *rest: Any) -> None:
+            super().__init__(module, *rest)
+            block = module.model.layers[0].mlp
+            self._handle = block.register_forward_hook(lambda m, a, output: output * (1 + 1e-6))
 
-    monkeypatch.setattr(hooks, "LayerHooks", Changing)
+        def stop(self, *rest: Any) -> bool:
+            self._handle.remove()
+            return super().stop(*rest)
+
+    monkeypatch.setattr(self_test, "Tracer", Changing)
     found = verify(model)
     wrong = failures(found)[CheckName.OUTPUTS]
     assert found.verdict is Verdict.FAILED
-    assert wrong.text.startswith("with hooks, in pass 1: logits differs in ")
+    assert wrong.text.startswith("with hooks, in pass 0: logits differs in ")
     assert "FAILED · outputs" in found.summary
 
 
 def test_a_weight_that_is_captured_wrongly(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = CallForm.read
-
-    def wrong(self: CallForm, args: Any, kwargs: Any) -> Any:
-        choice, weights = right(self, args, kwargs)
-        return choice, weights * 1.001
-
-    monkeypatch.setattr(CallForm, "read", wrong)
+    capture_wrongly(monkeypatch, lambda routes: replace(routes, weights=routes.weights * np.float32(1.001)))
     found = failures(verify(model))
     assert set(found) == {CheckName.CAPTURED, CheckName.REPLAY, CheckName.BLOCK}
     assert found[CheckName.REPLAY].error == pytest.approx(1e-3, rel=0.1)
     assert "was captured (64 rows differ)" in found[CheckName.CAPTURED].text
 
 
-def test_weights_that_all_readers_read_wrongly(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_read_wrongly_everywhere(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then only the experts themselves can tell."""
-    read_wrongly(monkeypatch, lambda call: ExpertsCall(call.hidden, call.choice, call.weights * 1.0001))
+    right = layer_trial.read_routing
+
+    def wrong(args: Any, kwargs: Any) -> ExpertsCall | None:
+        call = right(args, kwargs)
+        return None if call is None else ExpertsCall(call.hidden, call.choice, call.weights * np.float32(1.0001))
+
+    monkeypatch.setattr(layer_trial, "read_routing", wrong)
+    capture_wrongly(monkeypatch, lambda routes: replace(routes, weights=routes.weights * np.float32(1.0001)))
     found = failures(verify(model))
-    assert CheckName.REPLAY in found
+    assert CheckName.CAPTURED not in found
     assert found[CheckName.REPLAY].error == pytest.approx(1e-4, rel=0.5)
     assert found[CheckName.REPLAY].error > found[CheckName.REPLAY].tolerance
     assert "first in token row 0" in found[CheckName.REPLAY].text
 
 
 def test_ids_that_are_shifted(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = CallForm.read
+    def shifted(routes: LayerRoutes) -> LayerRoutes:
+        return replace(routes, experts=(routes.experts + 1) % 8, counts=np.roll(routes.counts, 1))
 
-    def wrong(self: CallForm, args: Any, kwargs: Any) -> Any:
-        choice, weights = right(self, args, kwargs)
-        return (choice + 1) % 8, weights
-
-    monkeypatch.setattr(CallForm, "read", wrong)
+    capture_wrongly(monkeypatch, shifted)
     found = failures(verify(model))
-    assert {CheckName.CAPTURED, CheckName.COUNTS} <= set(found)
+    assert {CheckName.CAPTURED, CheckName.COUNTS, CheckName.REPLAY} <= set(found)
     assert "token row 0: experts" in found[CheckName.CAPTURED].text
 
 
