@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-LINES = 10_000
-"""Lines of output that wait, and that the console keeps."""
+LINES = 5_000
+"""Lines of output that wait, and that the console keeps: to take some away costs 2 ms for each thousand that stay."""
 LINE_LENGTH = 4_000
 """Characters of a line that are shown; a text widget takes seconds to lay out a line of a million."""
 ENTRIES = 300
