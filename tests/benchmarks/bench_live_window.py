@@ -3,6 +3,8 @@
 python -m tests.benchmarks.bench_live_window latency [SECONDS]    from the end of a pass to its picture on the screen
 python -m tests.benchmarks.bench_live_window loop [SECONDS]       how long the event loop is held up, at 48 × 512 experts
 python -m tests.benchmarks.bench_live_window soak [MINUTES]       memory of the app while passes keep coming
+
+A third argument is the rate, in passes a second.
 """
 
 import os
@@ -27,12 +29,13 @@ SHAPES = {
 def main() -> None:
     what = sys.argv[1] if len(sys.argv) > 1 else "latency"
     amount = float(sys.argv[2]) if len(sys.argv) > 2 else {"latency": 20.0, "loop": 20.0, "soak": 10.0}[what]
+    rate = sys.argv[3] if len(sys.argv) > 3 else SHAPES[what][4]
     if sys.platform.startswith("linux") and "DISPLAY" not in os.environ:
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MOEDESK_CONFIG_DIR"] = folder
         sender = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.live_sender", *SHAPES[what]],
+            [sys.executable, "-m", "tests.support.live_sender", *SHAPES[what][:4], rate],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -172,6 +175,8 @@ class Bench:
             self.window.workspace.show_panel(panels[turn % len(panels)])
             turn += 1
             self.spin(20)
+            if turn % len(panels):
+                continue
             size = self.session.live.path.stat().st_size / 2**20
             print(
                 f"{(time.monotonic() - started) / 60:6.1f} min  {self.session.store.n_passes:>8,} passes  file {size:8,.0f} MiB  "
