@@ -48,6 +48,8 @@ class WaterfallView(QWidget):
     menu_asked : Cell, QPoint
         A right click, and where on the screen.
     brushed : (int, int) or None
+    refused : str
+        Why the picture is not drawn through OpenGL, as was asked.
     """
 
     view_changed = Signal()
@@ -57,6 +59,7 @@ class WaterfallView(QWidget):
     picked = Signal(object)
     menu_asked = Signal(object, QPoint)
     brushed = Signal(object)
+    refused = Signal(str)
 
     def __init__(self, opengl: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -69,6 +72,7 @@ class WaterfallView(QWidget):
             from moedesk.ui.waterfall_opengl import OpenGLCanvas  # only where it is used
 
             self.canvas: RasterCanvas | OpenGLCanvas = OpenGLCanvas(self.scene)
+            self.canvas.refused.connect(self._draw_in_raster)
         else:
             self.canvas = RasterCanvas(self.scene)
         self.row_axis = RowAxis(self.scene)
@@ -85,6 +89,18 @@ class WaterfallView(QWidget):
         self.canvas.installEventFilter(self)
         self.row_axis.installEventFilter(self)
         self.pass_strip.brushed.connect(self.brushed)
+
+    def _draw_in_raster(self, reason: str) -> None:
+        """Go on without OpenGL."""
+        old, self.canvas = self.canvas, RasterCanvas(self.scene)
+        layout = self.layout()
+        assert layout is not None
+        layout.replaceWidget(old, self.canvas)
+        self.canvas.installEventFilter(self)
+        old.hide()
+        old.deleteLater()
+        self.canvas.renew()
+        self.refused.emit(reason)
 
     @property
     def viewport(self) -> Viewport:

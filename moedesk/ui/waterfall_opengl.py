@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, QTimer, Signal
 from PySide6.QtGui import QOpenGLContext, QPainter, QSurfaceFormat, QVector4D
 from PySide6.QtOpenGL import (
     QOpenGLBuffer,
@@ -49,7 +49,15 @@ _CORE_FRAGMENT = (
 
 
 class OpenGLCanvas(QOpenGLWidget):
-    """Keeps the ring's indexes as a texture; all of it is made anew in each context, as floating a dock makes a new one."""
+    """Keeps the ring's indexes as a texture; all of it is made anew in each context, as floating a dock makes a new one.
+
+    Signals
+    -------
+    refused : str
+        The driver can't draw it, and why; said once.
+    """
+
+    refused = Signal(str)
 
     def __init__(self, scene: Scene, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -57,6 +65,7 @@ class OpenGLCanvas(QOpenGLWidget):
         self._resources: _Resources | None = None
         self._new: list[tuple[int, int]] = []  # columns to upload before the next picture
         self._all = True  # or everything
+        self._refused = False
         self.setMouseTracking(True)
 
     def renew(self) -> None:
@@ -87,6 +96,18 @@ class OpenGLCanvas(QOpenGLWidget):
             self._release()
         return super().event(event)
 
+    def _make_resources(self) -> "_Resources | None":
+        """Make what lives in this context, or say why not."""
+        if not self._refused:
+            try:
+                self._resources = _Resources(self.context())
+                self._all = True
+            except RuntimeError as error:
+                self._refused = True
+                reason = str(error)
+                QTimer.singleShot(0, self, lambda: self.refused.emit(reason))  # not while it is painted
+        return self._resources
+
     def _release(self) -> None:
         if self._resources is not None:
             self.makeCurrent()
@@ -96,10 +117,9 @@ class OpenGLCanvas(QOpenGLWidget):
 
     def paintGL(self) -> None:  # noqa: N802
         """Upload what is new and draw what is in view."""
-        if self._resources is None:
-            self._resources = _Resources(self.context())
-            self._all = True
-        resources, scene = self._resources, self._scene
+        resources, scene = self._resources or self._make_resources(), self._scene
+        if resources is None:
+            return
         ring = scene.ring
         if ring is not None:
             if self._all:
@@ -139,7 +159,7 @@ class _Resources:
         self._program.addShaderFromSourceCode(kind.Fragment, (_CORE_FRAGMENT if core else "") + _FRAGMENT)
         self._program.bindAttributeLocation("corner", 0)
         if not self._program.link():
-            raise RuntimeError(f"the waterfall's shader could not be built: {self._program.log().strip()}")
+            raise RuntimeError(self._program.log().strip().split("\n")[0] or "its shader could not be built")
         names = ("ring", "colours", "shown", "part")
         self._places = {name: self._program.uniformLocation(name) for name in names}
         self._corners = QOpenGLBuffer()

@@ -1,8 +1,9 @@
 """Child process: shows the waterfall of a growing store in a real window, floats and docks it, and saves what the screen shows.
 
-    python -m tests.support.waterfall_picture on|off PICTURE.png
+    python -m tests.support.waterfall_picture on|off|refused PICTURE.png
 
-Prints as JSON which canvas drew and how many OpenGL contexts it had.
+Prints as JSON which canvas drew, how many OpenGL contexts it had, and what the status bar says. "refused": through OpenGL, whose
+shader the driver rejects.
 """
 
 import json
@@ -33,6 +34,8 @@ def main(mode: str, output: str) -> None:
     contexts: list[object] = []
     made = waterfall_opengl._Resources
     waterfall_opengl._Resources = lambda context: contexts.append(context) or made(context)
+    if mode == "refused":
+        mode, waterfall_opengl._FRAGMENT, waterfall_opengl._CORE_FRAGMENT = "on", "no shader at all", ""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(Path(folder) / "settings.json")
         window = Window(panel_specs(), settings, opengl.judge(mode, None), lambda _: store)
@@ -44,6 +47,7 @@ def main(mode: str, output: str) -> None:
         settle(window)
         dock = window.workspace.docks["waterfall"]
         panel = next(host.view for host in dock.findChildren(object) if getattr(host, "view", None) is not None)
+        said = window.statusBar().currentMessage()
         canvas = panel.waterfall.canvas
         for step in range(8):  # more than the ring holds, in steps; a new OpenGL context in between, twice
             store.grow(50)
@@ -56,7 +60,8 @@ def main(mode: str, output: str) -> None:
         screen = window.screen().grabWindow(window.winId())
         corner = canvas.mapTo(window, canvas.rect().topLeft())
         screen.copy(corner.x(), corner.y(), canvas.width(), canvas.height()).save(output)
-        print(json.dumps({"canvas": type(canvas).__name__, "contexts": len(contexts), "last": panel.feed.ring.last}))
+        drawn = {"canvas": type(canvas).__name__, "contexts": len(contexts), "last": panel.feed.ring.last, "said": said}
+        print(json.dumps(drawn))
         window.close()
 
 

@@ -21,7 +21,7 @@ def picture(mode: str, display: str, path: Path) -> tuple[np.ndarray, dict[str, 
     command = [sys.executable, "-m", "tests.support.waterfall_picture", mode, str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "shader" not in done.stderr
+    assert mode == "refused" or "shader" not in done.stderr
     assert "current context" not in done.stderr
     image = QImage(str(path)).convertToFormat(QImage.Format.Format_RGB888)
     rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
@@ -39,3 +39,11 @@ def test_opengl_shows_what_raster_shows_also_after_floating_and_docking(display:
     assert len(np.unique(raster.reshape(-1, 3), axis=0)) > 30
     different = np.abs(raster - opengl).max(-1) > 24
     assert different.mean() < 0.02
+
+
+def test_what_the_driver_refuses_is_drawn_in_raster_and_said(display: str, tmp_path: Path) -> None:
+    raster, _ = picture("off", display, tmp_path / "raster.png")
+    instead, drawn = picture("refused", display, tmp_path / "refused.png")
+    assert drawn["canvas"] == "RasterCanvas"
+    assert "drawn without OpenGL, which refused it" in str(drawn["said"])
+    np.testing.assert_array_equal(instead, raster)

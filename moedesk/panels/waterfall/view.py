@@ -84,13 +84,16 @@ class WaterfallPanel(Panel):
     def _connect(self) -> None:
         view = self.waterfall
         view.view_changed.connect(self._ask)
-        view.view_changed.connect(self.curves.update)
+        view.view_changed.connect(self._redraw_curves)
         view.zoomed.connect(self._zoomed)
         view.follow_changed.connect(self._followed)
         view.hovered.connect(self._hover)
         view.picked.connect(self._pick)
         view.menu_asked.connect(self._menu)
         view.brushed.connect(self.session.brush)
+        view.refused.connect(
+            lambda why: self.shell.say(f"The waterfall is drawn without OpenGL, which refused it: {why}")
+        )
         self.curves.hovered.connect(self._hover_curve)
         self.curves.picked.connect(self._pick_curve)
         self.controls.measure_chosen.connect(self._measure_chosen)
@@ -119,7 +122,10 @@ class WaterfallPanel(Panel):
             self.waterfall.set_brush(session.window)
         if changed & {"store", "cursor"}:
             self.waterfall.set_cursor(session.cursor)
-        if not self.waterfall.held:
+        self._redraw_curves()
+
+    def _redraw_curves(self) -> None:
+        if not self.waterfall.held:  # else they move on with the picture
             self.curves.update()
 
     def _grown(self) -> None:
