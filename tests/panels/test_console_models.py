@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from moedesk.core.errors import MoedeskError
 from moedesk.link.interpreter import Interpreter
+from moedesk.link.protocol import PROTOCOL
 from moedesk.panels.console import model_messages
 from moedesk.panels.console.model_choice import choice, connection_request, remembered
 from moedesk.panels.console.model_live import LiveExpression, LiveExpressions
@@ -234,7 +235,7 @@ def test_the_banner_offers_what_helps() -> None:
 
 def test_the_menu_names_versions_and_what_is_missing() -> None:
     assert choice("/p", None).text == "/p  (looking…)"
-    good = Interpreter("/p", "3.11.7", "7.0", "0.1.0", "2.6", protocol=1)
+    good = Interpreter("/p", "3.11.7", "7.0", "0.1.0", "2.6", protocol=PROTOCOL)
     assert choice("/p", good).text == "/p  (Python 3.11.7, moedesk 0.1.0)"
     bare = choice("/p", Interpreter("/p", "3.11.7"))
     assert bare.text.startswith("⚠")
