@@ -155,10 +155,13 @@ class _Resources:
         self._red = context.isOpenGLES() is False and context.format().majorVersion() >= 3
         self._program = QOpenGLShaderProgram()
         kind = QOpenGLShader.ShaderTypeBit
-        self._program.addShaderFromSourceCode(kind.Vertex, (_CORE_VERTEX if core else "") + _VERTEX)
-        self._program.addShaderFromSourceCode(kind.Fragment, (_CORE_FRAGMENT if core else "") + _FRAGMENT)
+        parts = (
+            (kind.Vertex, (_CORE_VERTEX if core else "") + _VERTEX),
+            (kind.Fragment, (_CORE_FRAGMENT if core else "") + _FRAGMENT),
+        )
+        understood = [self._program.addShaderFromSourceCode(part, text) for part, text in parts]
         self._program.bindAttributeLocation("corner", 0)
-        if not self._program.link():
+        if not all(understood) or not self._program.link():  # without one of them it may link all the same
             raise RuntimeError(self._program.log().strip().split("\n")[0] or "its shader could not be built")
         names = ("ring", "colours", "shown", "part")
         self._places = {name: self._program.uniformLocation(name) for name in names}

@@ -47,6 +47,7 @@ def main(mode: str, output: str) -> None:
         settle(window)
         dock = window.workspace.docks["waterfall"]
         panel = next(host.view for host in dock.findChildren(object) if getattr(host, "view", None) is not None)
+        settle(window)  # a refusal is heard of after the first paint
         said = window.statusBar().currentMessage()
         canvas = panel.waterfall.canvas
         for step in range(8):  # more than the ring holds, in steps; a new OpenGL context in between, twice
