@@ -92,7 +92,7 @@ class RecordedStep:
         if self.rate is not None:
             row["learning_rate"] = float(self.rate)
         for name, value in self.said.items():
-            if name in ("grad_norm", "epoch") or np.isnan(row[name]):
+            if name != "learning_rate" or np.isnan(row[name]):  # that one the optimizer knows best
                 row[name] = value
         return TrainingStep(row, self._layers(places, outputs))
 

@@ -82,6 +82,15 @@ def test_a_loss_logged_over_several_steps_is_not_taken_for_one(tmp_path: Path) -
         assert np.isnan(capture.read_steps()["grad_norm"]).tolist() == [True, False, True, False]
 
 
+def test_the_trainers_loss_of_one_step_counts_if_it_differs_from_the_models(tmp_path: Path) -> None:
+    """As of trainers that weigh the passes of a step without telling the model."""
+    trainer = SmallTrainer(build("olmoe"), [moedesk.TrainerCallback(tmp_path / "a.h5", every=1)], parts=2, uneven=True)
+    trainer.train(3)
+    with moedesk.open(tmp_path / "a.h5") as capture:
+        log = [entry["loss"] for entry in trainer.state.log_history]
+        np.testing.assert_allclose(capture.read_steps()["loss"], log, rtol=1e-6)
+
+
 def test_training_that_raises_is_finished_by_close_or_the_next(tmp_path: Path) -> None:
     model = build("olmoe")
     hooks = len(_global_optimizer_pre_hooks)

@@ -15,7 +15,7 @@ from tests.support.families import build
 
 @dataclass
 class SmallTrainer:
-    """Trains on random tokens with SGD; every second micro-batch is as long as the first."""
+    """Trains on random tokens with SGD; with ``uneven``, later parts of a step count more."""
 
     model: nn.Module
     callbacks: list[Any]
@@ -25,6 +25,7 @@ class SmallTrainer:
     raise_at: int = 0
     rank: int = 0
     world: int = 1
+    uneven: bool = False
 
     def __post_init__(self) -> None:
         self.state = TrainerState(is_world_process_zero=self.rank == 0, epoch=0.0)
@@ -45,8 +46,9 @@ class SmallTrainer:
             loss = 0.0
             for part in range(self.parts):
                 output = self.model(**some_batch(state.global_step * 10 + part), output_router_logits=True)
-                (output.loss / self.parts).backward()
-                loss += output.loss.item() / self.parts
+                share = (part + 1) / sum(range(self.parts + 1)) if self.uneven else 1 / self.parts
+                (output.loss * share).backward()
+                loss += output.loss.item() * share
                 if part + 1 < self.parts:
                     handler.on_substep_end(args, state, control)
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))

@@ -149,7 +149,7 @@ def _fields(row: np.void, router: float, shared: float) -> list[tuple[str, str]]
     first, last = int(row["first_pass"]), int(row["last_pass"])
     passes = "none recorded" if first == last else f"{first:,}" if last - first == 1 else f"{first:,}–{last - 1:,}"
     named = [
-        ("Loss", float(row["loss"]), "of the step, as the model computed it"),
+        ("Loss", float(row["loss"]), "of the step"),
         ("Auxiliary loss", float(row["aux_loss"]), "mean of the step's passes, without its coefficient"),
         ("Learning rate", float(row["learning_rate"]), ""),
         ("Gradient norm", float(row["grad_norm"]), "of the whole model, before clipping"),
