@@ -21,6 +21,7 @@ import moedesk
 SIZES = {
     "vocab_size": 1000, "hidden_size": 256, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 8,
     "num_key_value_heads": 8, "num_experts": 32, "num_experts_per_tok": 8, "max_position_embeddings": 512,
+    "eos_token_id": 2, "pad_token_id": 0, "bos_token_id": 1,
 }  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIG_MAPPING["olmoe"](**SIZES)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    ids = torch.randint(3, 1000, (4, 256))
+    ids = torch.randint(3, 1000, (2, 128))
 
     def step() -> float:
         began = time.perf_counter()
