@@ -14,6 +14,7 @@ from moedesk.capture.rows import LazyRows
 from moedesk.capture.schema import State
 from moedesk.capture.stored import CLOSED
 from moedesk.core.errors import CaptureError
+from moedesk.core.label import Label
 from moedesk.core.model import ModelInfo
 from moedesk.core.store import LayerLike, LoadBlocks
 
@@ -172,6 +173,11 @@ class LiveCapture:
     def load_blocks(self, first: int, last: int, columns: int) -> LoadBlocks:
         """Return counts for at most about ``columns`` blocks that cover passes first…last."""
         return self.now.load_blocks(first, last, columns)
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What passes and token rows were labelled as."""
+        return self.now.labels
 
     @property
     def n_steps(self) -> int:

@@ -13,10 +13,11 @@ from moedesk.capture.file import CaptureFile
 from moedesk.capture.pyramid import CountSums, Pyramid
 from moedesk.capture.recorded import Layout, RecordedContents, RecordedTexts
 from moedesk.capture.routes import RouteTable, Stream, group_layers
-from moedesk.capture.schema import NOTE_BYTES, NOTES, PASSES, STEPS, State, block_columns
+from moedesk.capture.schema import LABELS, NOTE_BYTES, NOTES, PASSES, STEPS, State, block_columns
 from moedesk.capture.vocabulary import VocabularyColumns
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import TOKEN, PassFlag
+from moedesk.core.label import OPEN, Label
 from moedesk.core.model import LayerInfo, ModelInfo
 from moedesk.core.training import TrainingStep
 
@@ -31,7 +32,8 @@ class Recording:
         self.counts_only = False
         self.model: ModelInfo | None = None
         self._passes, self._notes = Column(PASSES), Column(NOTES)
-        self._steps = Column(STEPS)
+        self._steps, self._labels = Column(STEPS), Column(LABELS)
+        self._label = ""
         self._step = _NO_STEP
         self._lines: list[str] = []
         self._vocabulary, self._texts = VocabularyColumns(), RecordedTexts()
@@ -41,7 +43,7 @@ class Recording:
         self._tables: list[RouteTable] = []
         self._committed = 0
         self.file = CaptureFile(
-            path, [self._passes, self._notes, self._steps, *self._vocabulary.columns, *index], compress
+            path, [self._passes, self._notes, self._steps, self._labels, *self._vocabulary.columns, *index], compress
         )
         self._layout = self._new_layout()
 
@@ -113,6 +115,9 @@ class Recording:
             header["flags"] |= np.uint8(PassFlag.COUNTS_ONLY)
         kept = not header["flags"] & PassFlag.COUNTS_ONLY
         number = self._passes.rows
+        if batch.label != self._label:
+            self._label = batch.label
+            self.add_label(Label(batch.label, number, OPEN))
         layers = {layer.layer: layer for layer in batch.layers}
         main = self.model.streams[0] if self.model and self.model.layers else "main"
         header["id"], header["first_token"], header["n_tokens"] = number, 0, 0
@@ -145,6 +150,10 @@ class Recording:
         for table in self._tables:
             table.append_norms(layers)
         self._steps.append(row.reshape(1))
+
+    def add_label(self, label: Label) -> None:
+        """Append a label."""
+        self._labels.append(label.row)
 
     def _check_step(self, step: TrainingStep) -> None:
         """Refuse a step that does not fit before any of it is written."""

@@ -11,6 +11,7 @@ from moedesk.capture.counts import CountReader
 from moedesk.capture.rows import LazyRows
 from moedesk.core.columns import PASS, STEP, TOKEN
 from moedesk.core.errors import CaptureError
+from moedesk.core.label import Label, labels_of
 from moedesk.core.model import ModelInfo
 from moedesk.core.store import LayerLike, LoadBlocks
 
@@ -140,6 +141,14 @@ class Routing:
         """
         first, last = _range(first, last, self.n_passes)
         return self.count_reader.load_blocks(self.model, first, last, columns)
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What passes and token rows were labelled as."""
+        if not self.contents.has("labels"):
+            return ()
+        column = self.contents.column("labels")
+        return labels_of(column.read(0, len(column)), self.n_passes)
 
     @property
     def n_steps(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, RouteFlag, expert_dtype
+from moedesk.core.columns import LABEL, PASS, SPAN, STEP, TOKEN, RouteFlag, expert_dtype
 
 FORMAT = "moedesk-capture"
 VERSION = 1
@@ -102,6 +102,7 @@ class ColumnSpec:
 PASSES = ColumnSpec("passes", PASS, rows=1024)
 NOTES = ColumnSpec("notes", np.dtype(f"S{NOTE_BYTES}"), rows=16)
 STEPS = ColumnSpec("steps", STEP, rows=256)
+LABELS = ColumnSpec("labels", LABEL, rows=128)
 VOCABULARY_IDS = ColumnSpec("vocabulary/ids", np.dtype("<i4"))
 VOCABULARY_ENDS = ColumnSpec("vocabulary/ends", np.dtype("<i8"))
 VOCABULARY_BYTES = ColumnSpec("vocabulary/bytes", np.dtype("u1"), rows=32768, shuffle=False)

@@ -7,6 +7,7 @@ import numpy as np
 from moedesk.capture.routing import Routing
 from moedesk.capture.schema import (
     BLOCK,
+    LABELS,
     LEVELS,
     PASSES,
     STEPS,
@@ -41,8 +42,7 @@ class Whole:
     def specs(self) -> list[ColumnSpec]:
         """Every column but the notes, as it is laid out."""
         specs = [PASSES, VOCABULARY_IDS, VOCABULARY_ENDS, VOCABULARY_BYTES, *block_columns()]
-        if self.contents.has(STEPS.path):  # captures of earlier versions have none
-            specs.append(STEPS)
+        specs += [spec for spec in (STEPS, LABELS) if self.contents.has(spec.path)]  # earlier captures have none
         for stream in self.contents.streams:
             specs += stream_columns(stream)
         for table in self.contents.tables:
@@ -72,8 +72,9 @@ class Whole:
             paths = [f"{table.path}/{name}" for name in names]
             rows |= {path: contents.n_tokens(table.stream) for path in paths if contents.has(path)}
             rows |= {f"{table.path}/counts/{level}": n for level, n in enumerate(closed)}
-        if contents.has(STEPS.path):
-            rows[STEPS.path] = len(contents.column(STEPS.path))
+        for path in (STEPS.path, LABELS.path):
+            if contents.has(path):
+                rows[path] = len(contents.column(path))
         for table in contents.tables:
             paths = [f"{table.path}/norms/{name}" for name in ("gradients", "outputs", "router", "shared")]
             rows |= {path: rows[STEPS.path] for path in paths if contents.has(path)}

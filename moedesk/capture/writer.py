@@ -17,6 +17,7 @@ from moedesk.capture.live import LiveCapture
 from moedesk.capture.recording import Recording
 from moedesk.capture.schema import State
 from moedesk.core.batch import RouteBatch
+from moedesk.core.label import Label
 from moedesk.core.model import ModelInfo
 from moedesk.core.training import TrainingStep
 from moedesk.core.vocabulary import Texts, Unseen
@@ -130,6 +131,10 @@ class CaptureWriter:
         """Add one training step, after its passes. Its arrays must not change afterwards."""
         size = step.row.nbytes + sum(norms.gradients.nbytes + norms.outputs.nbytes for norms in step.layers)
         self._put(size, lambda: self._recording.append_step(step))
+
+    def add_label(self, label: Label) -> None:
+        """Label passes or token rows that are there."""
+        self._put(0, lambda: self._recording.add_label(label))
 
     def add_texts(self, ids: np.ndarray, texts: Sequence[bytes]) -> None:
         """Add the bytes of token ids; those that are known already, or negative, are left out.

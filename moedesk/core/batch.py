@@ -53,8 +53,11 @@ class RouteBatch:
         ``pass`` is set by the writer. Empty arrays if only counts were kept.
     layers : tuple of LayerRoutes
         Layers that ran; one that is missing here is written as absent.
+    label : str
+        What the pass is, such as the domain of its text; empty for nothing.
     """
 
     header: np.ndarray
     tokens: Mapping[str, np.ndarray]
     layers: tuple[LayerRoutes, ...] = field(default=())
+    label: str = ""

@@ -85,6 +85,16 @@ SPAN = np.dtype([("first", "<i8"), ("count", "<i8")])
 """The token rows of one pass within a stream."""
 
 
+LABEL = np.dtype(
+    [
+        ("name", "S64"),  # UTF-8; empty: from here on none
+        ("stream", "S16"),  # empty: first and last are passes, else token rows of that stream
+        ("first", "<i8"),
+        ("last", "<i8"),  # end excluded; -1: until the next row of passes whose last is -1
+    ]
+)
+"""What passes or token rows are, such as the domain of a text."""
+
 STEP = np.dtype(
     [
         ("step", "<i8"),  # its number: as the passes' headers and, with a Trainer, its log have it

@@ -6,6 +6,7 @@ from typing import Literal, Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.label import Label
 from moedesk.core.model import LayerInfo, ModelInfo
 
 LayerLike = LayerInfo | str | int
@@ -115,6 +116,10 @@ class Store(Protocol):
         is one pass where that is affordable, else as many as the stored summary has. Blocks may reach beyond the range at
         its ends by less than one block.
         """
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What passes and token rows were labelled as."""
 
     @property
     def n_steps(self) -> int:

@@ -51,7 +51,8 @@ def encode_batch(stream: int, batch: RouteBatch) -> Frames:
         for name, pieces in zip(_COLUMNS, zip(*map(_columns, layers), strict=True), strict=True):
             if pieces[0] is not None and not (name in _SILENT and _is_silent(pieces)):
                 parts.append(Part(f"{number}.{name}", (len(pieces), *pieces[0].shape), pieces))
-    return encode("batch", {"stream": stream, "streams": list(batch.tokens), "groups": groups}, parts)
+    fields = {"stream": stream, "streams": list(batch.tokens), "groups": groups}
+    return encode("batch", {**fields, "label": batch.label} if batch.label else fields, parts)
 
 
 def _is_silent(pieces: Sequence[np.ndarray]) -> bool:
@@ -90,7 +91,10 @@ def decode_batch(message: Message) -> RouteBatch:
         layers += _layers(group, number, arrays)
     if len({layer.layer for layer in layers}) < len(layers):
         raise LinkError("a pass that has a layer twice")
-    return RouteBatch(header, tokens, tuple(layers))
+    label = message.fields.get("label", "")
+    if not isinstance(label, str):
+        raise LinkError("a pass with a label that is none")
+    return RouteBatch(header, tokens, tuple(layers), label)
 
 
 def _layers(group: Any, number: int, arrays: Mapping[str, np.ndarray]) -> Sequence[LayerRoutes]:

@@ -12,6 +12,7 @@ from moedesk.core.verification import Verification
 from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.labelling import Labelling
 from moedesk.probe.notice import notice
 from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
@@ -206,6 +207,18 @@ class Attachment:
     def set_recording(self, on: bool) -> None:
         """Record passes from the next one on, or none: the hooks come off the model."""
         self._tracer.hooks.recording = on
+
+    def label(self, name: str | None) -> Labelling:
+        """Label the passes from now on, or those in a ``with`` block: the domain of a text, the part of an experiment.
+
+        Every metric is then available by label. None ends it.
+
+        Examples
+        --------
+        >>> with handle.label("python"):
+        ...     model(**inputs)
+        """
+        return Labelling(self._tracer.hooks, name)
 
     def detach(self) -> None:
         """Leave the model as it was. What is on its way is delivered; a second time does nothing.

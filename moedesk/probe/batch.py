@@ -40,6 +40,8 @@ class RecordedPass:
         A Trainer says that it is evaluating.
     rank : int
         Of this process among those that run together.
+    label : str
+        What the user says it is.
     outputs : sequence of OutputNorms
         Norms of what the experts put out, if they are wanted.
     """
@@ -58,6 +60,7 @@ class RecordedPass:
     dropped: bool = False
     evaluating: bool = False
     rank: int = 0
+    label: str = ""
     outputs: Sequence[OutputNorms] = ()
 
     @property
@@ -117,7 +120,7 @@ class BatchMaker:
         header = self._header(recorded, calls, rows, unknown, any(call.rewound for call in numbered.values()))
         if not recorded.full:
             rows = {stream: np.zeros(0, TOKEN) for stream in rows}
-        return RouteBatch(header, rows, tuple(sorted(routes, key=lambda layer: layer.layer)))
+        return RouteBatch(header, rows, tuple(sorted(routes, key=lambda layer: layer.layer)), recorded.label)
 
     def _add_outputs(
         self, outputs: Sequence[OutputNorms], rows: Mapping[str, np.ndarray], routes: Sequence[LayerRoutes]

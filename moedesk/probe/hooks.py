@@ -136,6 +136,8 @@ class Hooks:
         self.steps = Steps(model, courier.deliver_step, wanted.backward)
         self.outputs = Outputs(wanted.backward)
         self.evaluating = False
+        self.label = ""
+        """Given to the passes that begin from now on."""
         self.rank = 0
         self._counts_only = wanted.counts_only
         self._recording = True
@@ -324,7 +326,7 @@ class Hooks:
                 return None
             self._running = _Running(recorded, tap, time.perf_counter_ns())
             self._current.tap, self._current.settled = tap, True
-        recorded.rank = self.rank or rank()
+        recorded.rank, recorded.label = self.rank or rank(), self.label
         recorded.step, recorded.evaluating = self.steps.before_pass(training), self.evaluating
         if training and self.steps.backward and tap.room is not Room.NOTHING:
             recorded.outputs = self.outputs.begin(tap.transfer)

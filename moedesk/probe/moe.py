@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from moedesk.link.server import LinkServer
     from moedesk.probe.attach import Attachment
     from moedesk.probe.discovery import LayerChoice
+    from moedesk.probe.labelling import Labelling
 
 ARRIVAL_SECONDS = 1.0
 """How long ``run`` waits for the counts of its last passes; they come from another thread."""
@@ -292,6 +293,20 @@ class Moe:
         """What ``moe.verify()`` found of ``model``, or None."""
         tested, found = self._verified
         return found if tested() is not None and tested() is self.model else None
+
+    def label(self, name: str | None) -> "Labelling":
+        """Label the passes from now on, or those in a ``with`` block: the domain of a text, the part of an experiment.
+
+        Every metric is then available by label. None ends it.
+
+        Examples
+        --------
+        >>> with moe.label("python"):
+        ...     model(**inputs)
+        """
+        if self.attachment is None:
+            raise MoedeskError(f"nothing is attached; type {START}")
+        return self.attachment.label(name)
 
     def detach(self) -> None:
         """Take every hook off the attached model; what was recorded stays in the app."""

@@ -12,6 +12,7 @@ from moedesk.core.model import ModelInfo
 from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.labelling import Labelling
 from moedesk.probe.notice import notice
 from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
@@ -141,6 +142,18 @@ class Recording:
         """The hooks on the model, once entered."""
         assert self._tracer is not None
         return self._tracer.hooks
+
+    def label(self, name: str | None) -> Labelling:
+        """Label the passes from now on, or those in a ``with`` block: the domain of a text, the part of an experiment.
+
+        Every metric is then available by label. None ends it.
+
+        Examples
+        --------
+        >>> with rec.label("python"):
+        ...     model(**inputs)
+        """
+        return Labelling(self.hooks, name)
 
     def __enter__(self) -> Self:
         candidates = find_candidates(self.module)

@@ -241,14 +241,15 @@ def thinned(batch: RouteBatch, kept: Mapping[str, npt.NDArray[np.bool_]], stream
         return replace(layer, **{name: value[which] for name, value in given.items() if value is not None})
 
     tokens = {stream: rows[kept[stream]] for stream, rows in batch.tokens.items()}
-    return RouteBatch(_flagged(batch.header, PassFlag.SAMPLED), tokens, tuple(map(some, batch.layers)))
+    header = _flagged(batch.header, PassFlag.SAMPLED)
+    return replace(batch, header=header, tokens=tokens, layers=tuple(map(some, batch.layers)))
 
 
 def counted(batch: RouteBatch) -> RouteBatch:
     """Return a pass with its counts only."""
     layers = tuple(LayerRoutes(layer.layer, layer.counts) for layer in batch.layers)
     tokens = {stream: np.zeros(0, TOKEN) for stream in batch.tokens}
-    return RouteBatch(_flagged(batch.header, PassFlag.COUNTS_ONLY), tokens, layers)
+    return replace(batch, header=_flagged(batch.header, PassFlag.COUNTS_ONLY), tokens=tokens, layers=layers)
 
 
 def row_bytes(batch: RouteBatch) -> int:
@@ -262,7 +263,7 @@ def _late(batch: RouteBatch) -> RouteBatch:
     header = _flagged(batch.header, PassFlag.SAMPLED | PassFlag.LATE)
     header["n_seen"] = header["n_padding"] = 0
     layers = tuple(replace(layer, counts=np.zeros_like(layer.counts)) for layer in batch.layers)
-    return RouteBatch(header, batch.tokens, layers)
+    return replace(batch, header=header, layers=layers)
 
 
 def _flagged(header: np.ndarray, flags: PassFlag) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moedesk.analysis.load import METRICS
 from moedesk.analysis.measures.cache import lfu_hits, lru_hits
 from moedesk.analysis.measures.load import load_values
 from moedesk.analysis.measures.pairs import FEWEST as PAIR_TOKENS
@@ -18,6 +20,7 @@ from moedesk.analysis.measures.report import MEANINGS, measure
 from moedesk.analysis.measures.vocabulary import FEWEST as ID_TOKENS
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
+from moedesk.core.label import Label
 from tests.support.memory_store import MemoryStore, memory_store
 
 
@@ -273,6 +276,56 @@ def test_ranks(store: MemoryStore) -> None:
         each = [counts[e] for e in range(8)]
         assert one.values["cv"] == pytest.approx(np.std(each) / np.mean(each))
         assert set(one.values) == {"cv", "repetition_any"}
+
+
+@pytest.fixture
+def labelled(store: MemoryStore) -> MemoryStore:
+    labels = (Label("code", 0, 15), Label("prose", 15, 40), Label("odd", 30, 90, "main"), Label("code", 38, 40))
+    return replace(store, labels=labels)
+
+
+def rows_labelled(store: MemoryStore, name: str) -> set[int]:
+    passes = store.streams["main"]["pass"].tolist()
+    covered = {"code": lambda i: passes[i] < 15 or passes[i] >= 38, "prose": lambda i: passes[i] >= 15}
+    covered["odd"] = lambda i: 30 <= i < 90
+    return {i for i in range(len(passes)) if covered[name](i)}
+
+
+@pytest.mark.parametrize("rows", [11, 10**6])
+def test_labels(labelled: MemoryStore, rows: int) -> None:
+    report = measure(labelled, by="domain", rows=rows)
+    assert [one.group for one in report.layers] == ["code", "prose", "odd"] * 3
+    for one in report.layers:
+        expected = [i for i in seen(labelled, one.layer.place) if i in rows_labelled(labelled, one.group)]
+        assert one.tokens == len(expected)
+        counts = Counter(e for i in expected for e in chosen(labelled, one.layer.place, i))
+        each = [counts[e] for e in range(8)]
+        assert one.values["gini"] == pytest.approx(METRICS["gini"].of(np.array(each)))
+
+
+def test_distances_of_labels(labelled: MemoryStore) -> None:
+    got = values(labelled)
+    shares = {}
+    for name in ("code", "prose", "odd"):
+        counts: Counter[int] = Counter()
+        rows = [i for i in seen(labelled, 1) if i in rows_labelled(labelled, name)]
+        for i in rows:
+            counts.update(chosen(labelled, 1, i))
+        shares[name] = [counts[e] / sum(counts.values()) for e in range(8)]
+    pairs = list(combinations(shares.values(), 2))
+
+    def kl(p: list[float], q: list[float]) -> float:
+        return sum(a * math.log2(a / b) for a, b in zip(p, q, strict=True) if a)
+
+    def distance(p: list[float], q: list[float]) -> float:
+        m = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+        return math.sqrt((kl(p, m) + kl(q, m)) / 2)
+
+    assert got["domain_distance_max"] == pytest.approx(max(distance(p, q) for p, q in pairs))
+    assert got["domain_distance_mean"] == pytest.approx(np.mean([distance(p, q) for p, q in pairs]))
+    tv = max(sum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2 for p, q in pairs)
+    assert got["domain_tv_max"] == pytest.approx(tv)
+    assert math.isnan(values(replace(labelled, labels=()))["domain_tv_max"])
 
 
 def test_json_holds_a_convention_for_every_number(store: MemoryStore) -> None:

@@ -142,3 +142,9 @@ def test_over_a_socket(tokens: int) -> None:
         recorder.wait_for("ended")
     for found, batch in zip(recorder.all("arrived"), sent, strict=True):
         assert_same(found, batch)
+
+
+def test_a_label_goes_with_its_pass() -> None:
+    batch = random_batch((1,), random_model(2), 4)
+    assert over_the_wire(replace(batch, label="näh")).label == "näh"
+    assert over_the_wire(batch).label == ""

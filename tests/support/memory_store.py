@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, Phase, RouteFlag, expert_dtype
+from moedesk.core.label import Label
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 from moedesk.core.store import LayerLike, LoadBlocks
 
@@ -36,6 +37,7 @@ class MemoryStore:
     revision: int = 0
     complete: bool = True
     notes: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
     steps: np.ndarray = field(default_factory=lambda: np.empty(0, STEP))
     norms: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.core.errors import MoedeskError
+from moedesk.core.label import Label, labelled, names_of
 from moedesk.core.store import Store
 
 By = Literal["layer", "pass", "domain", "rank"]
@@ -15,21 +16,29 @@ BY: tuple[By, ...] = get_args(By)
 
 @dataclass(frozen=True)
 class Groups:
-    """Names of groups, and the group of every pass.
+    """Names of groups, and which rows are theirs. Groups by label may overlap.
 
     Attributes
     ----------
     names : tuple of str
         Empty text for the only group there is.
     of_pass : (passes,) int64 array or None
-        Place in ``names``, -1 for none; None: all in the first.
+        Place in ``names``, -1 for none.
+    labels : tuple of Label
+        If groups are those of labels.
     """
 
     names: tuple[str, ...]
     of_pass: npt.NDArray[np.int64] | None = None
+    labels: tuple[Label, ...] = ()
 
-    def split(self, passes: npt.NDArray[np.integer]) -> list[tuple[int, npt.NDArray[np.bool_] | None]]:
-        """Return for rows of these passes each group that is there, and which rows are its; None for all."""
+    def split(
+        self, stream: str, i: int, passes: npt.NDArray[np.integer]
+    ) -> list[tuple[int, npt.NDArray[np.bool_] | None]]:
+        """Return for rows i… of a stream, of these passes, each group that is there and which rows are its; None for all."""
+        if self.labels:
+            masks = [labelled(self.labels, name, stream, i, passes) for name in self.names]
+            return [(place, mask) for place, mask in enumerate(masks) if mask.any()]
         if self.of_pass is None:
             return [(0, None)]
         groups = self.of_pass[passes]
@@ -46,9 +55,12 @@ def groups_of(store: Store, by: By) -> Groups:
     """
     if by == "layer":
         return Groups(("",))
-    if by == "pass":
-        return Groups(tuple(map(str, range(store.n_passes))), np.arange(store.n_passes))
     if by == "rank":
         ranks, places = np.unique(store.read_passes()["rank"], return_inverse=True)
         return Groups(tuple(map(str, ranks.tolist())), places.astype(np.int64))
-    raise MoedeskError(f"{store.name} has no labels to group by; label passes with rec.label('python') when recording")
+    labels = store.labels
+    if not labels:
+        raise MoedeskError(
+            f"{store.name} has no labels to group by; label passes with rec.label('python') when recording"
+        )
+    return Groups(names_of(labels), labels=labels)

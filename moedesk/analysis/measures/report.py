@@ -12,6 +12,7 @@ import numpy as np
 from moedesk.analysis.chunks import Chunks, Part, Ticket
 from moedesk.analysis.measures.cache import Cache
 from moedesk.analysis.measures.confidence import Confidence, Losses
+from moedesk.analysis.measures.domains import Domains
 from moedesk.analysis.measures.faults import Faults
 from moedesk.analysis.measures.group import By, Groups, groups_of
 from moedesk.analysis.measures.load import Load, PassLoad, load_values
@@ -28,6 +29,7 @@ from moedesk.core.store import Store
 LOAD, PASS_LOAD = Load(), PassLoad()
 ROW_MEASURES: tuple[Measure, ...] = (
     Confidence(), Losses(), Faults(), Coactivation(), Repetition(), Transition(), Vocabulary(), NextVocabulary(), Cache(),
+    Domains(),
 )  # fmt: skip
 MEANINGS: Mapping[str, Meaning] = {
     meaning.key: meaning
@@ -140,7 +142,9 @@ def measure(
     if by == "pass":
         return MetricsReport(by, tuple(_by_pass(store, wanted, ticket)))
     groups = groups_of(store, by)
-    measures = _chosen((LOAD, *ROW_MEASURES) if by != "layer" else ROW_MEASURES, wanted)
+    domains = Domains(store.labels)
+    row_measures = [domains if isinstance(of, Domains) else of for of in ROW_MEASURES]
+    measures = _chosen(row_measures if by == "layer" else [LOAD, *row_measures], wanted)
     gathered = _gather(store, groups, measures, ticket, threads, rows)
     exact = store.window_counts()
     layers = []
@@ -216,7 +220,7 @@ def _piece(
     """Partial results of rows i…j of the layers of a stream."""
     stream = layers[0].stream if layers else None
     tokens = store.read_tokens(i, j, stream)
-    split = groups.split(tokens["pass"])
+    split = groups.split(stream or "", i, tokens["pass"])
     results = []
     for place, layer in enumerate(layers):
         following = layers[place + 1] if place + 1 < len(layers) else None
