@@ -67,11 +67,12 @@ class Block:
         flags = np.zeros(self.ids.shape[:2], np.uint8)
         if self.ids.size and self.ids.min() < 0:
             flags[self._lost()] |= np.uint8(RouteFlag.DROPPED)
-            flags[self._absent()] = np.uint8(RouteFlag.ABSENT)
         for column in (self.weights, self.entropy):
             if column is not None and not np.isfinite(column).all():
                 broken = ~np.isfinite(column)
                 flags[broken.any(-1) if broken.ndim == 3 else broken] |= np.uint8(RouteFlag.NONFINITE)
+        if self.ids.size and self.ids.min() <= ABSENT:
+            flags[self._absent()] = np.uint8(RouteFlag.ABSENT)
         return flags
 
     def _lost(self) -> npt.NDArray[np.bool_]:

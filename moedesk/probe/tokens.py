@@ -147,10 +147,16 @@ def unknown_rows(count: int, kind: TokenKind = TokenKind.TEXT) -> np.ndarray:
     return rows
 
 
+_KINDS = {
+    **dict.fromkeys(("image_token_id", "image_token_index", "video_token_id", "video_token_index"), TokenKind.IMAGE),
+    **dict.fromkeys(("audio_token_id", "audio_token_index"), TokenKind.AUDIO),
+}
+
+
 def token_kinds(config: object) -> dict[int, TokenKind]:
-    """Return the token ids that stand for images and audio, from a model's configuration."""
-    names = {"image_token_id": TokenKind.IMAGE, "image_token_index": TokenKind.IMAGE, "audio_token_id": TokenKind.AUDIO}
-    found = {getattr(config, name, None): kind for name, kind in names.items()}
+    """Return the token ids that stand for images (videos too) and audio, from a model's configuration and those in it."""
+    parts = [getattr(config, name, None) for name in getattr(config, "sub_configs", ())]
+    found = {getattr(part, name, None): kind for part in (*parts, config) for name, kind in _KINDS.items()}
     return {token_id: kind for token_id, kind in found.items() if isinstance(token_id, int)}
 
 

@@ -73,6 +73,8 @@ class Family:
         Makes the model from nothing, where the configuration takes more than ``config``.
     watching : context manager of a model, or None
         Sees its experts' calls; None if they are called with token rows, ids and weights.
+    rows : function or None
+        Takes the path of an experts module and a forward's arguments; returns which rows it sees. All if None.
     tells_logits : bool
         Whether it takes ``output_router_logits``.
     own : function
@@ -91,6 +93,7 @@ class Family:
     inputs: Callable[[torch.Tensor], dict[str, Any]] | None = None
     make: Callable[[], nn.Module] | None = None
     watching: Any = None
+    rows: Callable[[str, dict[str, Any]], torch.Tensor] | None = None
     tells_logits: bool = True
     own: Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]] = tuple
     reach: str = "token"

@@ -90,6 +90,12 @@ class Observed:
     own_logits: tuple[Tensor, ...] | None
     gathered: Gathered
 
+    def rows(self, path: str) -> np.ndarray:
+        """Which rows an experts module saw."""
+        if self.family.rows is None:
+            return np.ones(len(next(seen.ids for seen in self.seen if seen.path == path)), bool)
+        return self.family.rows(path, self.arguments).numpy()
+
     def block_output(self, path: str) -> Tensor:
         """The first tensor that a module returns."""
         kept: list[Tensor] = []
