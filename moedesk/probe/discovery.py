@@ -18,6 +18,8 @@ _WEIGHT = re.compile(r"weight|prob|score|gate|gating")
 
 _EXPERT = re.compile(r"expert|moe|mixture", re.IGNORECASE)
 
+_TOKENS = {"input_ids", "inputs_embeds", "decoder_input_ids"}
+
 LayerChoice = Sequence[int | str] | Callable[[str], bool] | None
 """Which layers to record: places, paths, or a function of the path; None for all."""
 
@@ -82,7 +84,7 @@ def find_candidates(model: nn.Module) -> tuple[Candidate, ...]:
     for path, own in _hand_written(modules).items():
         if not any(inside(path, block) for block in claimed) and not any(inside(other, path) for other in found):
             claimed[path] = own
-    two_streams = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+    two_streams = _has_two_streams(model, [*found, *claimed])
     candidates = []
     for path in (*found, *claimed):
         adapter = claimed.get(path)
@@ -209,7 +211,7 @@ def takes_routing(module: nn.Module) -> bool:
 def takes_tokens(module: nn.Module) -> bool:
     """Whether a module's forward takes a batch of token ids or of their embeddings, and no hidden states before them."""
     names = _arguments(module)
-    return bool(names) and names[0] != "hidden_states" and ("input_ids" in names or "inputs_embeds" in names)
+    return bool(names) and names[0] != "hidden_states" and not _TOKENS.isdisjoint(names)
 
 
 def _arguments(module: nn.Module) -> list[str]:
@@ -220,6 +222,12 @@ def _arguments(module: nn.Module) -> list[str]:
     return [p.name.lower() for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
+def _has_two_streams(model: nn.Module, paths: Sequence[str]) -> bool:
+    """Whether a model has an encoder and a decoder: by its configuration, or because there are experts in both."""
+    sides = {side for path in paths for side in ("encoder", "decoder") if side in path.split(".")}
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False)) or len(sides) == 2
+
+
 def _stream(path: str, two_streams: bool) -> str:
     parts = path.lower().split(".")
     if any("vision" in part or "visual" in part for part in parts):
@@ -228,6 +236,8 @@ def _stream(path: str, two_streams: bool) -> str:
         return "audio"
     if any(part.startswith(("mtp", "nextn", "draft")) for part in parts):
         return "draft"
+    if "talker" in parts:  # speaks what the thinker thought
+        return "talker"
     if two_streams:
         return "encoder" if "encoder" in parts else "decoder"
     return "main"

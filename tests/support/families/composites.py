@@ -1,7 +1,8 @@
 """Models of several parts: text and pictures, two stacks of experts, a wrapper around another family. Real pixels go in."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from math import nan
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from tests.support.families import oracles
 from tests.support.families.family import Family, Layer, model_class, some_ids, tiny_config
+from tests.support.families.grouped import DEEPSEEK
+from tests.support.families.plain import POST_NORM
 
 IMAGE, VIDEO, START, END = 90, 91, 92, 93
 TOKENS = {
@@ -140,6 +143,57 @@ def ernie_patches(ids: Tensor) -> dict[str, Any]:
     return given
 
 
+def dots3_note() -> nn.Module:
+    """A tower with experts of its own, in numbers that differ from layer to layer."""
+    vision = CONFIG_MAPPING["dots3_note_vision_encoder"](
+        hidden_size=32, intermediate_size=48, moe_intermediate_size=24, num_hidden_layers=3, num_attention_heads=4, patch_size=4,
+        adapter_in_dim=32, adapter_out_dim=32, pyramid_num_routed=[-1, 1, 6], num_experts_per_tok=2,
+    )  # fmt: skip
+    audio = CONFIG_MAPPING["dots3_note_audio_encoder"](
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, downsample_hidden_size=8,
+        adapter_input_size=32, adapter_out_dim=32,
+    )  # fmt: skip
+    return composite(
+        "dots3_note", "dots3_note.Dots3NoteForConditionalGeneration", tiny_config("dots3_note_text"), vision,
+        audio_config=audio, audio_token_id=94,
+    )  # fmt: skip
+
+
+def dots_patches(ids: Tensor) -> dict[str, Any]:
+    """Pixels without a time axis."""
+    return {**patches(ids), "pixel_values": noise(32, 48)}
+
+
+def diffusion_gemma() -> nn.Module:
+    text = tiny_config("diffusion_gemma_text", layer_types=["full_attention"] * 2)
+    vision = CONFIG_MAPPING["gemma4_vision"](
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=16,
+        patch_size=4, pooling_kernel_size=2, position_embedding_size=64,
+    )  # fmt: skip
+    return composite(
+        "diffusion_gemma", "diffusion_gemma.DiffusionGemmaForBlockDiffusion", text, vision, canvas_length=6
+    )
+
+
+def canvas(ids: Tensor) -> dict[str, Any]:
+    """A prompt, and the canvas whose tokens are refined together."""
+    return {"input_ids": ids, "decoder_input_ids": some_ids(2, 6, seed=5)}
+
+
+def kimi_patches(ids: Tensor) -> dict[str, Any]:
+    """Pixels as squares."""
+    return {**patches(ids), "pixel_values": noise(32, 3, 4, 4)}
+
+
+def kimi() -> nn.Module:
+    vision = CONFIG_MAPPING["kimi_k25_vision"](
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, patch_size=4, pos_emb_height=4,
+        pos_emb_width=4, pos_emb_time=1,
+    )  # fmt: skip
+    text = tiny_config("deepseek_v3", num_hidden_layers=2, first_k_dense_replace=1)
+    return composite("kimi_k25", "kimi_k25.Kimi_K25ForConditionalGeneration", text, vision, projection_hidden_size=32)
+
+
 def by_modality(path: str, given: dict[str, Any]) -> Tensor:
     """Which rows a pool of experts sees."""
     pictured = given["input_ids"].flatten() == IMAGE
@@ -152,7 +206,26 @@ def ernie_logits(given: Sequence[Tensor]) -> list[Tensor]:
     return [merged[rows] for merged in given for rows in (~pictured, pictured)]
 
 
+VISION = Layer(score="sigmoid+bias", stream="vision", own_logits=False)
+GEMMA = {"post_scale": nan, "own_logits": False}
+
 COMPOSITES = (
+    Family(
+        "dots3_note pictures",
+        (DEEPSEEK, replace(VISION, experts=1, top_k=1), replace(VISION, experts=6)),
+        make=dots3_note,
+        inputs=dots_patches,
+        note="its tower has experts too, in numbers that differ from layer to layer",
+    ),
+    Family(
+        "diffusion_gemma",
+        (Layer(stream="encoder", **GEMMA),) * 2 + (Layer(stream="decoder", **GEMMA),) * 2,
+        make=diffusion_gemma,
+        inputs=canvas,
+        reach="sequence",
+        note=f"a prompt and a canvas, with weights in common; {POST_NORM}",
+    ),
+    Family("kimi_k25", (replace(DEEPSEEK, own_logits=False),), make=kimi, inputs=kimi_patches),
     Family("qwen3_vl_moe pictures", (Layer(),) * 2, make=qwen3_vl, inputs=patches),
     Family("qwen3_5_moe pictures", (Layer(shared=1),) * 2, make=qwen3_5, inputs=patches),
     Family("glm4v_moe pictures", (Layer(score="sigmoid+bias, 2 of 4 groups", shared=1),), make=glm4v, inputs=patches),
