@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from moedesk.core.columns import RouteFlag, TokenKind
+from moedesk.probe.registry import built_in
 from tests.support.families import FAMILIES
 from tests.support.families.observed import Observed, doubled, flat, observe
 from tests.support.families.rules import published_choice
@@ -86,6 +87,37 @@ def test_the_experts_output_is_rebuilt_from_captured_ids_and_weights(name: str) 
             alone[:, slot] = 1
             rebuilt += weights[:, slot : slot + 1] * seen.run(ids, alone)
         torch.testing.assert_close(rebuilt, seen.output, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama4", "doge", "nllb_moe", "vitpose_backbone"])
+def test_adapters_run_single_experts(name: str) -> None:
+    run = observed(name)
+    adapters = {adapter.name: adapter for adapter in built_in()}
+    for layer in run.gathered.model.layers:
+        seen = next(seen for seen in run.seen if seen.path == layer.experts_path)
+        block, run_expert = run.model.get_submodule(layer.path), adapters[layer.adapter].run_expert
+        assert run_expert is not None
+        for expert in (0, layer.experts - 1):
+            ids = torch.full((len(seen.ids), 1), expert)
+            with torch.no_grad():
+                torch.testing.assert_close(run_expert(block, expert, seen.rows), seen.run(ids, torch.ones(ids.shape)))
+
+
+def test_llama4s_routing_can_be_changed_on_its_way() -> None:
+    """What is read from the scores and written again are the scores; a dropped slot has none."""
+    adapter = next(adapter for adapter in built_in() if adapter.name == "llama4")
+    assert adapter.read is not None
+    assert adapter.write is not None
+    router = observed("llama4").model.get_submodule("model.layers.0.feed_forward.router")
+    with torch.no_grad():
+        scores, logits = output = router(torch.randn(5, 32, generator=torch.Generator().manual_seed(7)))
+    routing = adapter.read(router, (), {}, output)
+    again, same = adapter.write(router, (), {}, output, routing)
+    assert torch.equal(again, scores)
+    assert same is logits
+    routing.ids[2, 0] = -1
+    dropped, _ = adapter.write(router, (), {}, output, routing)
+    assert (dropped[2] != 0).sum() == 1
 
 
 @EVERY

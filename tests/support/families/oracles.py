@@ -70,7 +70,7 @@ def llama4(path: str, block: Any, given: Any, output: Any) -> Seen:
         return total
 
     routed = output[0].reshape(-1, 32) - block.shared_expert(rows)
-    return Seen(path + ".experts", block.experts, ids, best.sigmoid(), routed, run, linear=False)
+    return Seen(path + ".experts", block.experts, ids, best.sigmoid(), routed, run, linear=False, rows=rows)
 
 
 @torch.no_grad()
@@ -130,7 +130,7 @@ def doge(path: str, block: Any, given: Any, output: Any) -> Seen:
         return torch.nn.functional.silu(row @ block.down_embed.weight[expert])[:, None] * block.up_embed.weight[expert]
 
     routed = output[0].reshape(-1, 32) - shared
-    return Seen(path, block.up_embed, ids, best.softmax(-1), routed, by_hand(one, rows))
+    return Seen(path, block.up_embed, ids, best.softmax(-1), routed, by_hand(one, rows), rows=rows)
 
 
 @torch.no_grad()
@@ -143,7 +143,7 @@ def nllb_moe(path: str, block: Any, given: Any, output: Any) -> Seen:
     ids = mask.gather(1, places)[:, :2].masked_fill(weights[:, :2] == 0, -1)
     output = output.reshape(-1, 32) / (1 - block.experts.moe_token_dropout)
     run = by_hand(lambda expert, row: block.experts[f"expert_{expert}"](row), rows)
-    return Seen(path + ".experts", block.experts, ids, weights[:, :2], output, run)
+    return Seen(path + ".experts", block.experts, ids, weights[:, :2], output, run, rows=rows)
 
 
 @torch.no_grad()
@@ -154,7 +154,7 @@ def vitpose(path: str, block: Any, given: Any, output: Any) -> Seen:
     rows = block.act(block.fc1(hidden)).reshape(len(ids), -1)
     run = by_hand(lambda expert, row: block.experts[expert](row), rows)
     routed = output[..., -block.part_features :].reshape(len(ids), -1)
-    return Seen(path + ".experts", block.experts, ids, torch.ones(ids.shape), routed, run)
+    return Seen(path + ".experts", block.experts, ids, torch.ones(ids.shape), routed, run, rows=rows)
 
 
 @torch.no_grad()

@@ -23,6 +23,8 @@ class Seen:
         (N, H) output of the model's own experts for other (N, k) ids and weights on the same rows.
     linear : bool
         Whether weights multiply outputs.
+    rows : (N, H) float tensor or None
+        What an expert receives, before any weight; where an adapter runs experts.
     """
 
     path: str
@@ -32,3 +34,4 @@ class Seen:
     output: Tensor
     run: Callable[[Tensor, Tensor], Tensor]
     linear: bool = True
+    rows: Tensor | None = None
