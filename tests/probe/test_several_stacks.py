@@ -76,11 +76,11 @@ class WithDrafts(nn.Module):
     def __init__(self, model: nn.Module, drafts: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.drafts = drafts
+        self.mtp = drafts
 
     def forward(self, input_ids: torch.Tensor) -> Any:
         output = self.model(input_ids, output_hidden_states=True)
-        return output, draft(self.drafts, input_ids, output.hidden_states[-1])
+        return output, draft(self.mtp, input_ids, output.hidden_states[-1])
 
 
 def draft(drafts: Any, ids: torch.Tensor, hidden: torch.Tensor) -> Any:

@@ -147,6 +147,8 @@ def spread(model: nn.Module) -> None:
                 continue
             if "bias" in name and any(word in name for word in ("gate", "router", "correction", "expert", "balanc")):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
+                if name.endswith("balancing_biases"):  # its last class, skip, is to be chosen now and then
+                    tensor[-1] = 0.6
             elif tensor.ndim >= 2 and any(word in name for word in _ROUTING):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
 
