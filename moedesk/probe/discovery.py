@@ -201,7 +201,7 @@ def parent_path(path: str) -> str:
 def takes_routing(module: nn.Module) -> bool:
     """Whether a module's forward looks like that of routed experts: token rows, then a choice and weights."""
     names = _arguments(module)
-    if len(names) < 3:
+    if len(names) < 3 or names[0].startswith("pixel"):  # patches, with a table of positions
         return False
     if any(parameter.ndim == 3 for parameter in module.parameters(recurse=False)):
         return True
