@@ -12,8 +12,9 @@ def refuse_unhookable(model: Any) -> None:
     """Raise ``MoedeskError`` if hooks on the model's modules would see nothing, or not all."""
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
-        cure = _CURE if kind == "ExportedProgram" else "it needs a torch.nn.Module, such as a transformers model"
-        raise MoedeskError(f"{kind} can't be hooked: {cure}")
+        if kind == "ExportedProgram":
+            raise MoedeskError(f"{kind} can't be hooked: {_CURE}")
+        raise MoedeskError(f"a torch.nn.Module is needed, such as a transformers model, not {kind}")
     for path, module in model.named_modules():
         reason = _reason(module)
         if reason:
