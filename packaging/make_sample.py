@@ -3,7 +3,8 @@
     .venv/bin/python packaging/make_sample.py
 
 Writes resources/sample/tinymoe.h5 and tinymoe-sick.h5: for each of eight domains two held-out texts, read in windows of 256
-tokens, a padded batch, and a continuation of 40 tokens generated with a KV cache.
+tokens and labelled with their domain, and, without a label because it mixes them, a padded batch of prompts with a
+continuation of 40 tokens generated with a KV cache.
 """
 
 from pathlib import Path
@@ -34,13 +35,14 @@ def record(name: str) -> Path:
     }
     path = SAMPLE / f"{name}.h5"
     path.unlink(missing_ok=True)
-    with torch.no_grad(), moedesk.record(model, path, tokenizer=tokenizer):
+    with torch.no_grad(), moedesk.record(model, path, tokenizer=tokenizer) as recording:
         prompts = []
-        for files in texts.values():
+        for domain, files in texts.items():
             for file in files:
                 ids = tokenizer(file.read_text(encoding="utf-8"), return_tensors="pt").input_ids[0]
-                for start in range(0, len(ids), WINDOW):
-                    model(ids[None, start : start + WINDOW])
+                with recording.label(domain):
+                    for start in range(0, len(ids), WINDOW):
+                        model(ids[None, start : start + WINDOW])
                 prompts.append(ids[: PROMPT - len(prompts) % 4 * 3])
         tokenizer.padding_side = "left"
         batch = tokenizer.pad({"input_ids": [prompt.tolist() for prompt in prompts[::2]]}, return_tensors="pt")

@@ -3,10 +3,13 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moedesk.cli.window import add_window_arguments, open_window
 from moedesk.core.resources import resource
+
+if TYPE_CHECKING:
+    from moedesk.analysis.specialization import LabelShare
 
 NAME = "demo"
 HELP = "open the sample capture; without a display, record one, audit it and save pictures of it"
@@ -50,13 +53,14 @@ def without_display(folder: Path, theme: str | None) -> int:
     record_sample(capture)
     print("Auditing what was recorded …", flush=True)
     facts, audited = _describe(capture)
+    special = _specialist(capture)
     report.write_text(audited + "\n", encoding="utf-8")
-    print(f"\n{facts}\n\n{audited}\n\nDrawing the app …", flush=True)
+    print(f"\n{facts}\n\n{audited}\n\n{_said_of(special)}\n\nDrawing the app …", flush=True)
     pictures = [folder / "network.png", folder / "elements.png"]
+    layer, expert = (special.layer.place, special.expert) if special is not None else (0, 0)
     for picture in pictures:
-        take(
-            Picture(capture, picture.stem, theme if theme in ("light", "dark") else "light", layer=0, expert=0), picture
-        )
+        named = theme if theme in ("light", "dark") else "light"
+        take(Picture(capture, picture.stem, named, layer=layer, expert=expert), picture)
     for what, path in (("capture", capture), ("audit", report), *(("picture", picture) for picture in pictures)):
         print(f"{what:<8} {path.resolve()}")
     print(f"Open the capture on a machine with a display: moedesk {capture.name}")
@@ -73,11 +77,32 @@ def record_sample(path: Path) -> None:
     model: Any
     model, tokenizer = load("sample")
     texts = sorted(resource("sample", "domains").glob("*/01.txt"))
-    with moedesk.record(model, path, tokenizer=tokenizer):
+    with moedesk.record(model, path, tokenizer=tokenizer) as recording:
         for text in texts:
             prompt = text.read_text(encoding="utf-8")[:PROMPT]
             inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-            model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+            with recording.label(text.parent.name):
+                model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+
+
+def _specialist(path: Path) -> "LabelShare | None":
+    """Return the expert that is most of a specialist."""
+    from moedesk.analysis.specialization import domain_loads, strongest
+    from moedesk.capture.open import open_capture
+
+    with open_capture(path) as capture:
+        return strongest(domain_loads(capture))
+
+
+def _said_of(special: "LabelShare | None") -> str:
+    if special is None:
+        return "Nothing was recorded with a label."
+    low, high = special.interval
+    return (
+        f"Specialisation: {special.text}: {100 * special.share:.1f} % of its tokens "
+        f"(95 %: {100 * low:.1f}–{100 * high:.1f} %, Wilson; even: {100 * special.layer.top_k / special.layer.experts:.1f} %).\n"
+        "All labels and experts: moedesk metrics FILE --by domain"
+    )
 
 
 def _describe(path: Path) -> tuple[str, str]:

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moedesk.core.label import Label
     from moedesk.core.model import ModelInfo
     from moedesk.core.store import Store
 
@@ -42,6 +44,10 @@ def as_json(store: "Store") -> dict[str, Any]:
         "layers": [
             {"path": layer.path, "experts": layer.experts, "top_k": layer.top_k} for layer in store.model.layers
         ],
+        "labels": [
+            {"name": label.name, "stream": label.stream or None, "first": label.first, "last": label.last}
+            for label in store.labels
+        ],
         "notes": list(store.notes),
     }
 
@@ -57,6 +63,7 @@ def as_text(store: "Store") -> str:
         f"  passes     {store.n_passes:,}",
         *_step_lines(_steps(store)),
         f"  tokens     {sum(rows.values()):,} rows kept" + (f" ({streams})" if len(rows) > 1 else ""),
+        *_label_lines(store.labels),
         f"  self-test  {_self_test(model)}",
         f"  layers     {len(model.layers)} MoE layers",
     ]
@@ -90,6 +97,32 @@ def _step_lines(steps: dict[str, Any] | None) -> list[str]:
         else f", loss {loss['first']:.4g} to {loss['last']:.4g} ({loss['min']:.4g}–{loss['max']:.4g})"
     )
     return [f"  training   {steps['count']:,} steps, {steps['first']:,} to {steps['last']:,}{said}"]
+
+
+def _label_lines(labels: "Sequence[Label]") -> list[str]:
+    """Return how many passes and token rows each label names."""
+    from moedesk.core.label import names_of
+
+    lines: list[str] = []
+    for name in names_of(labels):
+        named = [label for label in labels if label.name == name]
+        passes = _covered(label for label in named if not label.stream)
+        rows = sum(
+            _covered(label for label in named if label.stream == stream)
+            for stream in {label.stream for label in named} - {""}
+        )
+        parts = [f"{count:,} {what}" for count, what in ((passes, "passes"), (rows, "token rows")) if count]
+        lines.append(f"  {'' if lines else 'labels':<10} {name}: {', '.join(parts)}")
+    return lines
+
+
+def _covered(labels: "Iterable[Label]") -> int:
+    """Return how many passes or rows these labels name, each counted once."""
+    covered = reached = 0
+    for label in sorted(labels, key=lambda label: label.first):
+        covered += max(0, label.last - max(label.first, reached))
+        reached = max(reached, label.last)
+    return covered
 
 
 def _self_test(model: "ModelInfo") -> str:

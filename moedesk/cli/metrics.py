@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from moedesk.core.errors import MoedeskError
 
 if TYPE_CHECKING:
     from moedesk.analysis.measures.report import LayerMetrics, MetricsReport
+    from moedesk.analysis.specialization import DomainLoad
 
 NAME = "metrics"
 HELP = "measure load, confidence, specialisation and more, each with its convention"
@@ -83,6 +85,7 @@ def as_text(name: str, report: "MetricsReport") -> str:
     for one in report.layers:
         groups.setdefault(one.group, []).append(one)
     lines = [f"{name}: what each metric means is told by `moedesk metrics --list`; – is what the capture doesn't hold"]
+    lines += _domain_lines(report.domains)
     for group, layers in groups.items():
         heads = [str(one.layer.place) for one in layers]
         lines += ["", _line(f"{report.by} {group}" if group else "layer", heads)]
@@ -90,6 +93,34 @@ def as_text(name: str, report: "MetricsReport") -> str:
         keys = dict.fromkeys(key for one in layers for key in one.values)
         lines += [_line(key, [_number(one.values.get(key, float("nan"))) for one in layers]) for key in keys]
     return "\n".join(lines)
+
+
+def _domain_lines(domains: "Sequence[DomainLoad]") -> list[str]:
+    """Return for each label and layer the expert that gets most of the label's tokens, and how much that is."""
+    if not domains:
+        return []
+    from moedesk.analysis.specialization import strongest
+
+    first = domains[0]
+    lines = [
+        "",
+        "The expert that gets most of a label's tokens: expert, percent of these tokens (100·c/T), × its even share (k/E)",
+        f"{'label':<24}{'tokens':>10}" + "".join(f"{f'layer {load.layer.place}':>18}" for load in domains),
+    ]
+    for place, name in enumerate(first.names):
+        cells = [load.share_of(int(load.counts[place].argmax()), place) for load in domains]
+        shown = [
+            f"{one.expert}  {100 * one.share:.0f} %  {one.times_even:.1f}×" if one.tokens else "–" for one in cells
+        ]
+        lines.append(f"{name:<24}{max(one.tokens for one in cells):>10,}" + "".join(f"{cell:>18}" for cell in shown))
+    top = strongest(domains)
+    if top is not None:
+        low, high = top.interval
+        lines += [
+            "",
+            f"{top.text}: {100 * top.share:.1f} % of its tokens (95 %: {100 * low:.1f}–{100 * high:.1f} %, Wilson)",
+        ]
+    return lines
 
 
 def _line(head: str, cells: list[str]) -> str:

@@ -49,7 +49,6 @@ def test_a_table_to_read(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["metrics"], "name a capture"),
         (["metrics", SAMPLE, "--keys", "speed"], "no metric 'speed'"),
-        (["metrics", SAMPLE, "--by", "domain"], "no labels"),
     ],
 )
 def test_bad_use_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,7 @@ def groups_of(store: Store, by: By) -> Groups:
     labels = store.labels
     if not labels:
         raise MoedeskError(
-            f"{store.name} has no labels to group by; label passes with rec.label('python') when recording"
+            f"{store.name} has no labels to group by; label passes with rec.label('python') when recording, or afterwards "
+            f"with `moedesk label {store.name} python --passes 0:10`"
         )
     return Groups(names_of(labels), labels=labels)

@@ -22,6 +22,7 @@ from moedesk.analysis.measures.repetition import Repetition
 from moedesk.analysis.measures.rows import Rows
 from moedesk.analysis.measures.transition import Transition
 from moedesk.analysis.measures.vocabulary import NextVocabulary, Vocabulary
+from moedesk.analysis.specialization import DomainLoad, domain_loads
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo
 from moedesk.core.store import Store
@@ -88,14 +89,20 @@ class MetricsReport:
     by : str
     layers : tuple of LayerMetrics
         In order of layers, then of groups.
+    domains : tuple of DomainLoad
+        By domain: where the tokens of each label go, layer by layer.
     """
 
     by: By
     layers: tuple[LayerMetrics, ...]
+    domains: tuple[DomainLoad, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values; fields stay as they are."""
-        return {"by": self.by, "layers": [layer.to_json() for layer in self.layers]}
+        """Return the report as JSON values; fields stay as they are. ``domains`` is there by domain only."""
+        report: dict[str, Any] = {"by": self.by, "layers": [layer.to_json() for layer in self.layers]}
+        if self.domains:
+            report["domains"] = [load.to_json() for load in self.domains]
+        return report
 
 
 @dataclass
@@ -174,7 +181,7 @@ def measure(
                     {key: values[key] for key in MEANINGS if key in wanted and key in values},
                 )
             )
-    return MetricsReport(by, tuple(layers))
+    return MetricsReport(by, tuple(layers), domain_loads(store, ticket=ticket) if by == "domain" else ())
 
 
 def _wanted(keys: Sequence[str] | None) -> set[str]:
