@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moedesk.analysis.audit import audit, judge, slots_needed, zero_bound
-from moedesk.analysis.evidence import Evidence, LayerEvidence, gather
+from moedesk.analysis.audit import audit, judge
+from moedesk.analysis.checks.evidence import Evidence, LayerEvidence
+from moedesk.analysis.checks.gather import gather
+from moedesk.analysis.checks.shares import slots_needed, zero_bound
 from moedesk.analysis.finding import AuditReport, Finding
 from moedesk.capture.open import open_capture
 from moedesk.core.columns import PassFlag, RouteFlag
@@ -142,7 +144,7 @@ def test_what_is_wrong_with_the_whole_capture() -> None:
 
 
 def test_evidence_is_what_counting_row_by_row_gives(monkeypatch) -> None:
-    monkeypatch.setattr("moedesk.analysis.evidence.ROWS", 9)
+    monkeypatch.setattr("moedesk.analysis.checks.gather.ROWS", 9)
     store = memory_store(passes=25, layers=2, experts=8, top_k=2, seed=3)
     columns = store.layers[1]
     columns.flags[5:9] = RouteFlag.ABSENT
