@@ -59,15 +59,17 @@ class OpenFiles(QObject):
         """The files being opened."""
         return tuple(sorted(self._pending))
 
-    def open(self, path: Path, scratch: bool = False) -> None:
+    def open(self, path: Path, scratch: bool = False, show: bool = True) -> None:
         """Open a file and make it current; one that is open already only becomes current.
 
-        A scratch capture belongs to the app: it counts as unsaved, and goes with its session.
+        A scratch capture belongs to the app: it counts as unsaved, and goes with its session. Without ``show`` the current
+        session stays current.
         """
         path = path.absolute()
         for session in self.sessions:
             if session.path == path:
-                self.make_current(session)
+                if show:
+                    self.make_current(session)
                 return
         if path in self._pending:
             return
@@ -76,7 +78,7 @@ class OpenFiles(QObject):
         self._jobs.latest(
             f"open:{path}",
             lambda _: self._read(path),
-            lambda store: self._done(path, store, scratch),
+            lambda store: self._done(path, store, scratch, show),
             lambda error: self._refused(path, error),
         )
 
@@ -127,13 +129,14 @@ class OpenFiles(QObject):
         self.sessions.clear()
         self.current = None
 
-    def _done(self, path: Path, store: Store, scratch: bool) -> None:
+    def _done(self, path: Path, store: Store, scratch: bool, show: bool) -> None:
         self._pending.discard(path)
         session = Session(store, Jobs(self._delivery), path)
         session.scratch = path if scratch else None
         self.sessions.append(session)
         self.opened.emit(session)
-        self.make_current(session)
+        if show or self.current is None:
+            self.make_current(session)
 
     def _refused(self, path: Path, error: Exception) -> None:
         self._pending.discard(path)

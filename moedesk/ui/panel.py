@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QWidget
 from moedesk.core.selection import Kind, Selection
 from moedesk.session.panel import PanelSpec
 from moedesk.session.session import Session
+from moedesk.ui.beside import Beside
 from moedesk.ui.theme import Theme
 
 
@@ -16,6 +17,10 @@ class Shell(Protocol):
     @property
     def theme(self) -> Theme:
         """The colours in use."""
+
+    @property
+    def beside(self) -> Beside:
+        """The other sessions, and a way to open more."""
 
     def reveal(self, selection: Selection, panel_id: str) -> None:
         """Show a panel and select something in its session."""

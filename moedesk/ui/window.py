@@ -19,6 +19,7 @@ from moedesk.session.session import Session
 from moedesk.session.settings import Settings
 from moedesk.ui import about
 from moedesk.ui.appearance import Appearance
+from moedesk.ui.beside import Beside
 from moedesk.ui.command_palette import CommandPalette
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.dialogs import ask_captures, ask_connection_file
@@ -69,6 +70,7 @@ class Window(QMainWindow):
         self.ticker = Ticker(self)
         delivery = Delivery(self)
         self.files = OpenFiles(delivery, read)
+        self.beside = Beside(self.files, self.recent, settings, self)
         self.workspace = Workspace(specs, self, self.ticker)
         self.transport = Transport(self.ticker)
         self.messages = MessageBar()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from moedesk.core.event import Event
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 from moedesk.session.jobs import Jobs
@@ -18,10 +19,37 @@ P = TypeVar("P", bound=Panel)
 
 
 @dataclass
+class NotingBeside:
+    """Implements what panels ask of ``moedesk.ui.beside.Beside``; a test opens and closes what is beside."""
+
+    sessions: list[Session] = field(default_factory=list)
+    changed: Event[Session] = field(default_factory=Event)
+    opened: list[Path] = field(default_factory=list)
+    noted: list[tuple[Session, Session]] = field(default_factory=list)
+    picks: Path | None = None
+
+    def others(self, session: Session) -> tuple[Session, ...]:
+        return tuple(other for other in self.sessions if other is not session)
+
+    def open(self, path: Path) -> None:
+        self.opened.append(path)
+
+    def ask(self) -> Path | None:
+        return self.picks
+
+    def recent(self, session: Session) -> tuple[Path, ...]:
+        return tuple(path for path in self.opened if path not in {other.path for other in self.sessions})
+
+    def note(self, session: Session, other: Session) -> None:
+        self.noted.append((session, other))
+
+
+@dataclass
 class NotingShell:
     """Implements ``moedesk.ui.panel.Shell``."""
 
     theme: Theme = LIGHT
+    beside: NotingBeside = field(default_factory=NotingBeside)
     opengl: bool = False
     revealed: list[tuple[Selection, str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)

@@ -34,17 +34,27 @@ class StreamDiff:
     stream : str
     alignment : Alignment
     layers : tuple of LayerDiff
-    first_divergent : (L,) int64
-        Tokens whose first flip is at that layer.
-    flipped : (n,) bool
-        Which aligned tokens flip at any layer.
+    counterparts : tuple of LayerInfo
+        The layers of B that these are compared with.
+    first_flip : (n,) int16
+        For each aligned token its first layer that flips, as a place in ``layers``; -1 if none does.
     """
 
     stream: str
     alignment: Alignment
     layers: tuple[LayerDiff, ...]
-    first_divergent: Ints
-    flipped: npt.NDArray[np.bool_]
+    counterparts: tuple[LayerInfo, ...]
+    first_flip: npt.NDArray[np.int16]
+
+    @property
+    def flipped(self) -> int:
+        """How many aligned tokens flip at any layer."""
+        return int(np.count_nonzero(self.first_flip >= 0))
+
+    @property
+    def first_divergent(self) -> Ints:
+        """(L,) tokens whose first flip is at that layer."""
+        return np.bincount(self.first_flip[self.first_flip >= 0], minlength=len(self.layers))
 
 
 def gather(a: Store, b: Store, ticket: Ticket | None = None) -> list[StreamDiff]:
@@ -107,24 +117,22 @@ def _compare(
     ticket: Part,
 ) -> StreamDiff:
     totals = [LayerDiff(layer) for layer, _ in pairs]
-    first_divergent = np.zeros(len(pairs), np.int64)
-    flipped = np.zeros(len(alignment.a), bool)
-    for start in range(0, len(flipped), PIECE):
+    first_flip = np.full(len(alignment.a), -1, np.int16)
+    for start in range(0, len(first_flip), PIECE):
         piece = slice(start, start + PIECE)
         rows_a, rows_b = alignment.a[piece], alignment.b[piece]
-        before = np.zeros(len(rows_a), bool)
+        firsts = first_flip[piece]
         for place, (one, other) in enumerate(pairs):
-            ticket.check((start + PIECE * place / len(pairs)) / len(flipped))
+            ticket.check(min(1.0, (start + PIECE * place / len(pairs)) / len(first_flip)))
             left, right = read_side(a, one, rows_a), read_side(b, other, rows_b)
             rows = Rows.of(left, right)
-            totals[place] += LayerDiff.of(one, left, right, rows, ~before)
-            now = before.copy()
-            now[rows.seen] |= rows.flip
-            first_divergent[place] += np.count_nonzero(now & ~before)
-            before = now
-        flipped[piece] = before
+            fresh = firsts < 0
+            totals[place] += LayerDiff.of(one, left, right, rows, fresh)
+            flips = np.zeros(len(firsts), bool)
+            flips[rows.seen] = rows.flip
+            firsts[flips & fresh] = place
     ticket.check(1.0)
-    return StreamDiff(stream, alignment, tuple(totals), first_divergent, flipped)
+    return StreamDiff(stream, alignment, tuple(totals), tuple(other for _, other in pairs), first_flip)
 
 
 def read_side(store: Store, layer: LayerInfo, rows: Ints) -> Side:

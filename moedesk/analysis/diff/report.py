@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-import numpy as np
-
 from moedesk.analysis.chunks import Ticket
 from moedesk.analysis.diff.gather import StreamDiff, gather
 from moedesk.analysis.diff.layer_diff import LayerDiff
@@ -50,7 +48,7 @@ class RoutingDiff:
     @property
     def token_flip_rate(self) -> float:
         """Share of tokens that have another set of experts at any layer."""
-        flipped = sum(int(np.count_nonzero(stream.flipped)) for stream in self.streams)
+        flipped = sum(stream.flipped for stream in self.streams)
         return flipped / self.tokens_aligned if self.tokens_aligned else float("nan")
 
     @property

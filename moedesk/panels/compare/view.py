@@ -1,0 +1,222 @@
+"""The Compare panel: what is compared, the verdict, and what differs where."""
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QLabel, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.compare.model import Comparison, Question, compare
+from moedesk.panels.compare.model_layers import layer_rows
+from moedesk.panels.compare.spec import SPEC
+from moedesk.panels.compare.view_choice import ChoiceBar
+from moedesk.panels.compare.view_layers import LayerTable
+from moedesk.panels.compare.view_verdict import VerdictView
+from moedesk.session.session import Session
+from moedesk.ui.beside import watch
+from moedesk.ui.panel import Panel, Shell
+from moedesk.ui.theme import Theme
+
+EMPTY = (
+    "Compare this routing with another capture of the same texts: another precision, batch, engine or checkpoint.\n"
+    "Choose an open one above, open one there, or drop an .h5 file here."
+)
+
+
+class ComparePanel(Panel):
+    """Compares the session with another one."""
+
+    def __init__(self, session: Session, shell: Shell, parent: QWidget | None = None) -> None:
+        super().__init__(session, shell, parent)
+        self.other: Session | None = None
+        self.comparison: Comparison | None = None
+        self._swapped = False
+        self._wanted: Path | None = None
+        self._running = False
+        self.choice = ChoiceBar()
+        self.verdict = VerdictView()
+        self.layers = LayerTable()
+        self.empty = QLabel(EMPTY)
+        self._lay_out()
+        self._connect()
+        self.setAcceptDrops(True)
+        self._offer()
+
+    def _lay_out(self) -> None:
+        self.empty.setWordWrap(True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.empty.setTextFormat(Qt.TextFormat.PlainText)
+        self.empty.setMargin(12)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self.splitter.addWidget(self.layers)
+        self.splitter.setChildrenCollapsible(False)
+        found = QWidget()
+        column = QVBoxLayout(found)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.verdict)
+        column.addWidget(self.splitter, 1)
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self.empty)
+        self._pages.addWidget(found)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.choice)
+        column.addWidget(self._pages, 1)
+
+    def _connect(self) -> None:
+        watch(self.shell.beside, self, self._others_changed)
+        self.choice.chosen.connect(self.compare_with)
+        self.choice.open_asked.connect(self.open)
+        self.choice.swap_asked.connect(self.swap)
+        self.choice.again_asked.connect(self.compare)
+        self.choice.cancel_asked.connect(self.cancel)
+        self.choice.precision_changed.connect(self.compare)
+        self.verdict.picked.connect(self._pick_path)
+        self.layers.picked.connect(self._pick_layer)
+
+    # What is asked
+
+    def compare_with(self, other: Session | None) -> None:
+        """Compare the session with another one, or with none."""
+        self.other = other
+        self._wanted = None
+        self._offer()
+        self.compare()
+
+    def open(self, path: Path | None) -> None:
+        """Open a capture, or let the user pick one, and compare with it."""
+        if path is None:
+            path = self.shell.beside.ask()
+        else:
+            self.shell.beside.open(path)
+        self._wanted = path
+        self._offer()
+        self._take_wanted()
+
+    def swap(self) -> None:
+        """Make A what was B."""
+        self._swapped = not self._swapped
+        self.choice.set_swapped(self._swapped)
+        self.compare()
+
+    def cancel(self) -> None:
+        """Stop comparing."""
+        self.session.jobs.cancel(f"{SPEC.id}/diff")
+        self._stopped("Cancelled. Choose what to compare with, or compare again.")
+
+    def compare(self) -> None:
+        """Ask for the difference."""
+        self._show(None)
+        if self.other is None:
+            self.session.jobs.cancel(f"{SPEC.id}/diff")
+            self._stopped(EMPTY)
+            return
+        other = self.other
+        question = Question(self.session.store, other.store, self._swapped, self.choice.precision.currentData())
+        self._running = True
+        self.choice.set_running(0.0)
+        self.choice.set_again(False)
+        self.empty.setText(f"Comparing {question.a.name} with {question.b.name} …")
+        self.session.jobs.latest(
+            f"{SPEC.id}/diff",
+            lambda ticket: compare(question, ticket),
+            self._compared,
+            self._failed,
+            self.choice.set_running,
+        )
+
+    # What comes of it
+
+    def _compared(self, comparison: Comparison) -> None:
+        self._running = False
+        self.choice.set_running(None)
+        if self.other is not None:
+            self.shell.beside.note(self.session, self.other)
+        self._show(comparison)
+        self._offer_again()
+
+    def _failed(self, error: Exception) -> None:
+        reason = str(error) if isinstance(error, MoedeskError) else f"The captures could not be read: {error}"
+        self._stopped(reason)
+
+    def _stopped(self, text: str) -> None:
+        self._running = False
+        self.choice.set_running(None)
+        self.choice.set_again(self.other is not None)
+        self.empty.setText(text)
+
+    def _show(self, comparison: Comparison | None) -> None:
+        self.comparison = comparison
+        self._pages.setCurrentIndex(0 if comparison is None else 1)
+        self.verdict.set_comparison(comparison)
+        self.layers.set_rows(() if comparison is None else layer_rows(comparison))
+        self._follow_selection()
+
+    def _follow_selection(self) -> None:
+        self.layers.set_layer(self.session.selection.layer)
+
+    # Other sessions
+
+    def _others_changed(self, _: Session) -> None:
+        others = self.shell.beside.others(self.session)
+        if self.other is not None and self.other not in others:
+            name = self.other.title
+            self.other = None
+            self.session.jobs.cancel(f"{SPEC.id}/diff")
+            self._show(None)
+            self._stopped(f"{name} was closed. Choose what to compare with.")
+        self._offer()
+        self._take_wanted()
+
+    def _take_wanted(self) -> None:
+        for other in self.shell.beside.others(self.session):
+            if self._wanted is not None and other.path == self._wanted.absolute():
+                self.compare_with(other)
+
+    def _offer(self) -> None:
+        self.choice.mine.setText(self.session.title)
+        beside = self.shell.beside
+        self.choice.set_others(beside.others(self.session), self.other, beside.recent(self.session))
+
+    def _offer_again(self) -> None:
+        if self.comparison is not None and not self._running:
+            outdated = self.comparison.outdated
+            self.choice.set_again(outdated, "Passes came since: compare what there is now")
+
+    # The panel
+
+    def refresh(self, changed: frozenset[str]) -> None:
+        """Follow the selection; say when what is shown is outdated."""
+        if "selection" in changed:
+            self._follow_selection()
+        if changed & {"store", "live"}:
+            self._offer_again()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over new colours."""
+        self.verdict.set_theme(theme)
+        self.layers.set_theme(theme)
+
+    def _pick_path(self, path: str) -> None:
+        pair = self.comparison.pair_at(path) if self.comparison is not None else None
+        if pair is not None:
+            self._pick_layer(pair.mine)
+
+    def _pick_layer(self, layer: int) -> None:
+        self.session.select(Selection(Kind.LAYER, layer=layer))
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Accept a capture."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Compare with what was dropped."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        if paths:
+            self.open(paths[0])
+            event.acceptProposedAction()
