@@ -1,7 +1,6 @@
 """What one expert gets: its share, and the tokens it sees most."""
 
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -111,12 +110,21 @@ def expert_share(store: Store, layer: LayerLike, expert: int, first: int = 0, la
 
 def share_interval(count: int, total: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a share (E. B. Wilson 1927); 0 to 1 without data."""
-    if not total:
-        return 0.0, 1.0
-    share, z2 = count / total, _Z * _Z
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return (0.0 if count == 0 else centre - half), (1.0 if count == total else centre + half)
+    low, high = share_intervals(np.array([count]), np.array([total]))
+    return float(low[0]), float(high[0])
+
+
+def share_intervals(
+    counts: npt.NDArray[np.integer], totals: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the lower and upper ends of the 95 % Wilson score intervals of shares; 0 and 1 where there is no data."""
+    n = np.maximum(1, totals).astype(np.float64)
+    share, z2 = counts / n, _Z * _Z
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    low = np.where(counts == 0, 0.0, centre - half)
+    high = np.where(counts == totals, 1.0, centre + half)
+    return low, high
 
 
 def top_tokens(

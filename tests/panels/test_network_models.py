@@ -12,13 +12,14 @@ import pytest
 import moedesk
 from moedesk.core.filter import parse
 from moedesk.core.selection import Kind, Selection
+from moedesk.core.visible import visible_text
 from moedesk.panels.network import model_copy, model_passes, model_search, model_tokens
 from moedesk.panels.network.model_copy import Subject, as_csv, as_json, as_python, extract
 from moedesk.panels.network.model_layout import cells, lay_out
 from moedesk.panels.network.model_numbers import read_numbers
 from moedesk.panels.network.model_passes import column, read_rows, runs, sort_keys
 from moedesk.panels.network.model_search import block_step, find, found_blocks
-from moedesk.panels.network.model_tokens import Question, read_page, shares, shown_text
+from moedesk.panels.network.model_tokens import Question, read_page, shares
 from moedesk.session.jobs import Cancelled, Ticket
 from tests.support.memory_store import MemoryStore, memory_store
 
@@ -207,7 +208,7 @@ def test_the_layout_keeps_every_character(store, columns, hide):
     wanted = [place for place in page.order.tolist() if not (hide and padding[place])]
     assert list(laid) == wanted
     for place in wanted:
-        assert laid[place] == shown_text(page.tokens.texts[place])
+        assert laid[place] == visible_text(page.tokens.texts[place])
     order = [(part.line, part.column) for part in layout.fragments]
     assert order == sorted(order)
     assert len(set(order)) == len(order)
@@ -237,7 +238,7 @@ def test_wide_and_combining_characters():
 
 
 def test_control_characters_are_shown():
-    assert shown_text(" a\n\t\r\x00\x1b") == "·a↵→␍␀␛"
+    assert visible_text(" a\n\t\r\x00\x1b") == "·a↵→␍␀␛"
 
 
 def test_numbers_of_a_pass(store):

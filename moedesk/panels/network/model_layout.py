@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from unicodedata import combining, east_asian_width
 
-from moedesk.panels.network.model_tokens import TokenPage, shown_text
+from moedesk.core.visible import visible_text
+from moedesk.panels.network.model_tokens import TokenPage
 
 
 def cells(text: str) -> int:
@@ -105,7 +106,7 @@ def _pieces(text: str, columns: int) -> Iterator[tuple[str, bool]]:
     parts = text.split("\n")
     for index, part in enumerate(parts):
         ends = index < len(parts) - 1
-        shown = shown_text(part) + ("↵" if ends else "")
+        shown = visible_text(part) + ("↵" if ends else "")
         if not shown:
             continue
         while cells(shown) > columns:

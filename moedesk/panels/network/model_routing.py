@@ -2,7 +2,8 @@
 
 from moedesk.analysis.tokens import LayerRoute, TokenRoutes
 from moedesk.core.columns import RouteFlag
-from moedesk.panels.network.model_tokens import number, shown_text, unknown_if_negative
+from moedesk.core.visible import visible_text
+from moedesk.panels.network.model_tokens import number, unknown_if_negative
 
 FLAG_NAMES = {
     RouteFlag.DROPPED: "dropped",
@@ -16,7 +17,7 @@ def heading(routes: TokenRoutes) -> str:
     """Return one line about the token."""
     token = routes.token
     parts = [
-        f"“{shown_text(routes.text)}”",
+        f"“{visible_text(routes.text)}”",
         f"id {unknown_if_negative(token['token_id'])}",
         f"pass {int(token['pass']):,}",
         f"sequence {int(token['sequence']):,}",

@@ -10,6 +10,7 @@ from moedesk.analysis.search import matching_tokens
 from moedesk.analysis.tokens import LayerTokens, layer_tokens
 from moedesk.core.filter import Filter
 from moedesk.core.store import Store
+from moedesk.core.visible import visible_text
 
 LIMIT = 20_000
 """At most this many tokens are shown at once."""
@@ -176,7 +177,7 @@ def token_hint(page: TokenPage, place: int) -> list[str]:
     tokens = page.tokens
     token = tokens.tokens[place]
     lines = [
-        f"“{shown_text(tokens.texts[place])}”  id {unknown_if_negative(token['token_id'])}",
+        f"“{visible_text(tokens.texts[place])}”  id {unknown_if_negative(token['token_id'])}",
         f"pass {int(token['pass']):,} · sequence {int(token['sequence']):,} · position "
         f"{unknown_if_negative(token['position'])} · row {tokens.first + place:,}"
         + (" · padding" * bool(token["is_padding"])),
@@ -196,14 +197,3 @@ def number(value: float, digits: int = 3) -> str:
 def unknown_if_negative(value: int) -> str:
     """Return a position or id, or that it is unknown."""
     return f"{int(value):,}" if value >= 0 else "unknown"
-
-
-_PICTURES = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍", "\x7f": "␡"} | {
-    chr(code): chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t\r"
-}
-_SHOWN = str.maketrans(_PICTURES)
-
-
-def shown_text(text: str) -> str:
-    """Return a token's text with blanks, line breaks and control characters made visible."""
-    return text.translate(_SHOWN)

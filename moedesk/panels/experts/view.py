@@ -1,0 +1,188 @@
+"""The Experts panel: what one expert does, on cards."""
+
+from functools import partial
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QComboBox, QLabel, QMenu, QStackedLayout, QVBoxLayout, QWidget
+
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.experts.model_choice import Choice, followed
+from moedesk.panels.experts.model_share import ShareView, share_view
+from moedesk.panels.experts.model_survey import Surveys, SurveyView
+from moedesk.panels.experts.model_tokens import TokensView, tokens_view
+from moedesk.panels.experts.spec import SPEC
+from moedesk.panels.experts.view_chooser import Chooser
+from moedesk.panels.experts.view_share import ShareCard
+from moedesk.panels.experts.view_survey import SurveyCards
+from moedesk.panels.experts.view_tokens import TokenCards
+from moedesk.session.session import Session
+from moedesk.ui.cards import Card, CardColumns
+from moedesk.ui.paced_question import PacedQuestion
+from moedesk.ui.panel import Panel, Shell
+from moedesk.ui.reveal import add_reveal_actions
+from moedesk.ui.theme import Theme
+
+REST = 1.0
+"""Seconds between two readings of a live session: nobody reads a dashboard thirty times a second."""
+NO_LAYERS = "There is no MoE layer here yet. Open a capture (Ctrl+O), or attach a model in the console: moe.attach()."
+NO_PASSES = (
+    'No passes yet. Run the model once: in the console, moe.run("Once upon a time"); each expert\'s share shows then.'
+)
+
+
+class ExpertsPanel(Panel):
+    """One expert: its share, tokens, contexts, friends, likes."""
+
+    def __init__(self, session: Session, shell: Shell, parent: QWidget | None = None) -> None:
+        super().__init__(session, shell, parent)
+        self.shown = (0, 0)
+        self.chooser = Chooser()
+        self.cards = CardColumns()
+        self.empty = QLabel(NO_LAYERS)
+        self.share = ShareCard()
+        self.tokens = TokenCards()
+        self.survey = SurveyCards()
+        self.surveys = Surveys()
+        self._share, self._tokens, self._survey = (
+            PacedQuestion(session, f"{SPEC.id}/{name}", self, REST) for name in ("share", "tokens", "survey")
+        )
+        self._asked: Choice | None = None
+        self._lay_out()
+        self._connect()
+        self.set_theme(shell.theme)
+
+    @property
+    def choice(self) -> Choice:
+        """The expert that is shown, and the passes in view."""
+        return Choice(*self.shown, *self.session.span)
+
+    def refresh(self, changed: frozenset[str]) -> None:
+        """Ask for what changed."""
+        store = self.session.store
+        empty = NO_LAYERS if not store.model.layers else NO_PASSES if not store.n_passes else ""
+        self.empty.setText("\n\n".join((empty, *store.notes)) if empty else "")
+        self._pages.setCurrentWidget(self.empty if empty else self._content)
+        if empty:
+            self._asked = None
+            return
+        self.shown = followed(self.session.selection, self.shown, store.model)
+        self._ask()
+
+    def _ask(self) -> None:
+        choice, store = self.choice, self.session.store
+        if choice == self._asked:
+            return
+        before, self._asked = self._asked, choice
+        other = before is None or (before.layer, before.expert) != (choice.layer, choice.expert)
+        passes = choice.last - choice.first
+        whole = "all" if passes == store.n_passes else f"{choice.first:,}–{choice.last - 1:,}, {passes:,} of"
+        self.chooser.show_expert(store.model, *self.shown, f"Passes: {whole} {store.n_passes:,}")
+        self._share.ask(
+            lambda _: share_view(store, choice), self._show_share, partial(self._failed, self.share.card), urgent=other
+        )
+        self._ask_tokens(other)
+        self._survey.ask(
+            lambda ticket: self.surveys.view(store, choice, ticket),
+            self._show_survey,
+            partial(self._failed, self.survey.friends_card),
+            urgent=other,
+        )
+
+    def _ask_tokens(self, urgent: bool = True) -> None:
+        choice, store, which = self.choice, self.session.store, self.tokens.which
+        self._tokens.ask(
+            lambda ticket: tokens_view(store, choice, which, ticket),
+            self._show_tokens,
+            partial(self._failed, self.tokens.contexts_card),
+            urgent=urgent,
+        )
+
+    def _show_share(self, view: ShareView) -> None:
+        self.share.set_view(view)
+
+    def _show_tokens(self, view: TokensView) -> None:
+        self.tokens.set_view(view)
+
+    def _show_survey(self, view: SurveyView) -> None:
+        self.survey.set_view(view)
+
+    def _failed(self, card: Card, error: Exception) -> None:
+        card.set_caption(f"This could not be read: {error}")
+
+    def _pick(self, layer: int, expert: int) -> None:
+        self.session.select(Selection(Kind.EXPERT, layer=layer, expert=expert))
+
+    def _pick_token(self, row: int) -> None:
+        stream = self.session.store.model.layers[self.shown[0]].stream
+        main = stream == self.session.store.model.streams[0]
+        layer, expert = self.shown
+        self.session.select(
+            Selection(Kind.TOKEN, layer=layer, expert=expert, token=row, stream=None if main else stream)
+        )
+
+    def _menu(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.fill_menu(menu)
+        menu.popup(position)
+
+    def fill_menu(self, menu: QMenu) -> None:
+        """Fill a card's context menu."""
+        add_reveal_actions(menu, self.choice.selection, self.session, self.shell, SPEC.id)
+
+    def focus_find(self) -> None:
+        """Put the keyboard into the field that takes an expert."""
+        self.chooser.field.setFocus()
+        self.chooser.field.selectAll()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over new colours."""
+        self.chooser.set_theme(theme)
+        self.cards.set_theme(theme)
+        for part in (self.share, self.tokens, self.survey):
+            part.set_theme(theme)
+
+    def save_state(self) -> dict[str, object]:
+        """Return what is chosen on the cards."""
+        return {name: box.currentIndex() for name, box in self._boxes().items()}
+
+    def restore_state(self, state: dict[str, object]) -> None:
+        """Take over what ``save_state`` returned; what doesn't fit is left as it is."""
+        for name, box in self._boxes().items():
+            place = state.get(name)
+            if isinstance(place, int) and 0 <= place < box.count():
+                box.setCurrentIndex(place)
+
+    def _boxes(self) -> dict[str, QComboBox]:
+        return {"which": self.tokens.box, "convention": self.survey.convention, "likeness": self.survey.likeness}
+
+    def _lay_out(self) -> None:
+        for card in (
+            self.share.card,
+            self.tokens.contexts_card,
+            self.tokens.top_card,
+            self.survey.friends_card,
+            self.survey.alike_card,
+            self.survey.labels_card,
+        ):
+            self.cards.add(card)
+            card.menu_asked.connect(self._menu)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.empty.setWordWrap(True)
+        self._content = QWidget()
+        column = QVBoxLayout(self._content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.chooser)
+        column.addWidget(self.cards, 1)
+        self._pages = QStackedLayout(self)
+        self._pages.addWidget(self._content)
+        self._pages.addWidget(self.empty)
+
+    def _connect(self) -> None:
+        self.chooser.picked.connect(self._pick)
+        self.share.chart.picked.connect(lambda first, last: self.session.brush((first, last)))
+        self.tokens.lines.picked.connect(self._pick_token)
+        self.tokens.box.currentIndexChanged.connect(lambda _: self._ask_tokens())
+        for bars in (self.survey.friends, self.survey.alike):
+            bars.picked.connect(lambda key: self._pick(*key))

@@ -1,0 +1,36 @@
+"""The card of an expert's share."""
+
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from moedesk.panels.experts.model_share import ShareView, share_band, share_bars, share_caption
+from moedesk.ui.band_chart import BandChart
+from moedesk.ui.cards import Card
+from moedesk.ui.ranked_bars import RankedBars
+from moedesk.ui.theme import Theme
+
+
+class ShareCard:
+    """Numbers above, the share over time below."""
+
+    def __init__(self) -> None:
+        self.view: ShareView | None = None
+        self.numbers = RankedBars("Share")
+        self.chart = BandChart()
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.numbers)
+        column.addWidget(self.chart)
+        self.card = Card("Share over time", body)
+
+    def set_view(self, view: ShareView) -> None:
+        """Show another expert, or more passes."""
+        self.view = view
+        self.numbers.set_bars(share_bars(view))
+        self.chart.set_band(share_band(view))
+        self.card.set_caption(share_caption(view))
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over new colours."""
+        self.numbers.set_theme(theme)
+        self.chart.set_theme(theme)

@@ -1,0 +1,196 @@
+"""The Experts panel as a user drives it: typed, stepped, clicked, selected elsewhere."""
+
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QMenu
+from pytestqt.qtbot import QtBot
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.label import Label
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.experts.model_choice import followed, stepped, typed
+from moedesk.panels.experts.view import ExpertsPanel
+from moedesk.ui.theme import DARK
+from tests.support.growing_store import growing_store
+from tests.support.memory_store import MemoryStore, memory_store
+from tests.support.stage import Stage
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    made = memory_store(passes=30, layers=3, experts=8, seed=3)
+    made.labels = (Label("python", 0, 10), Label("prose", 10, 30))
+    made.layers[1].experts[made.layers[1].experts == 6] = 5  # nobody chooses expert 6 of layer 1
+    return made
+
+
+@pytest.fixture
+def stage(qtbot: QtBot, store: MemoryStore) -> Iterator[Stage]:
+    with Stage(qtbot, store, ExpertsPanel) as made:
+        yield made
+
+
+def panel(stage: Stage) -> ExpertsPanel:
+    assert isinstance(stage.panel, ExpertsPanel)
+    return stage.panel
+
+
+def select(stage: Stage, layer: int, expert: int) -> ExpertsPanel:
+    stage.session.select(Selection(Kind.EXPERT, layer=layer, expert=expert))
+    stage.settle()
+    return panel(stage)
+
+
+def test_typed_experts(store: MemoryStore) -> None:
+    assert typed(" 2.7 ", store.model) == (2, 7)
+    for text, what in (
+        ("2", "layer.expert"),
+        ("3.0", "no MoE layer 3; there are 0–2"),
+        ("1.8", "no expert 8 in layer 1"),
+    ):
+        with pytest.raises(MoedeskError, match=what):
+            typed(text, store.model)
+
+
+def test_steps_stop_at_the_ends(store: MemoryStore) -> None:
+    assert stepped((0, 7), 1, 0, store.model) == (1, 7)
+    assert stepped((0, 0), -1, -1, store.model) == (0, 0)
+    assert stepped((2, 7), 1, 1, store.model) == (2, 7)
+    assert followed(Selection(Kind.LAYER, layer=2), (0, 5), store.model) == (2, 5)
+    assert followed(Selection(Kind.PASS, pass_id=2), (1, 5), store.model) == (1, 5)
+
+
+def test_an_expert_selected_elsewhere_is_shown(stage: Stage, store: MemoryStore) -> None:
+    view = select(stage, 2, 3)
+    assert view.chooser.field.text() == "2.3"
+    counts = store.window_counts()[2]
+    assert view.share.numbers.bars[2].value == f"{counts[3]:,} of {counts.sum():,}"
+    assert view.tokens.view is not None
+    assert view.survey.view is not None
+    assert view.tokens.view.choice.name == view.survey.view.choice.name == "2.3"
+    assert {bar.name for bar in view.survey.labels.bars} == {"python", "prose"}
+
+
+def test_what_is_typed_becomes_the_selection_and_what_is_wrong_says_why(stage: Stage) -> None:
+    view = panel(stage)
+    view.chooser.field.setText("1.5")
+    QTest.keyClick(view.chooser.field, Qt.Key.Key_Return)
+    stage.settle()
+    assert (stage.session.selection.kind, stage.session.selection.layer, stage.session.selection.expert) == (
+        Kind.EXPERT,
+        1,
+        5,
+    )
+    view.chooser.field.setText("1.99")
+    QTest.keyClick(view.chooser.field, Qt.Key.Key_Return)
+    assert "no expert 99 in layer 1" in view.chooser.path.text()
+    assert stage.session.selection.expert == 5
+
+
+def test_arrows_step(stage: Stage) -> None:
+    view = select(stage, 1, 5)
+    view.chooser.buttons["right"].click()
+    stage.settle()
+    assert (stage.session.selection.layer, stage.session.selection.expert) == (1, 6)
+    view.chooser.buttons["down"].click()
+    stage.settle()
+    assert (stage.session.selection.layer, stage.session.selection.expert) == (2, 6)
+    assert not view.chooser.buttons["down"].isEnabled()
+
+
+def test_a_click_on_a_friend_goes_there(stage: Stage) -> None:
+    view = select(stage, 0, 1)
+    friend = view.survey.friends.bars[0].key
+    QTest.mouseClick(
+        view.survey.friends, Qt.MouseButton.LeftButton, pos=QPoint(20, view.survey.friends.line_height // 2)
+    )
+    stage.settle()
+    assert (stage.session.selection.layer, stage.session.selection.expert) == friend
+    assert view.chooser.field.text() == f"{friend[0]}.{friend[1]}"
+
+
+def test_a_click_on_a_context_selects_its_token(stage: Stage, store: MemoryStore) -> None:
+    view = select(stage, 0, 1)
+    line = view.tokens.lines
+    QTest.mouseClick(line, Qt.MouseButton.LeftButton, pos=QPoint(60, line.line_height + 4))
+    chosen = stage.session.selection
+    assert (chosen.kind, chosen.token) == (Kind.TOKEN, line.contexts[1].row)
+    assert 1 in store.layers[0].experts[chosen.token]
+    stage.settle()
+    assert view.shown == (0, 1)
+
+
+def test_a_click_in_time_brushes_its_passes(stage: Stage) -> None:
+    view = select(stage, 0, 1)
+    chart = view.share.chart
+    QTest.mouseClick(chart, Qt.MouseButton.LeftButton, pos=QPoint(chart.width() // 2, 40))
+    assert chart.band is not None
+    assert stage.session.window in list(zip(chart.band.edges[:-1], chart.band.edges[1:], strict=True))
+    stage.settle()
+    counts = stage.session.store.window_counts(*stage.session.window)[0]
+    assert view.share.numbers.bars[-1].value.endswith(f"of {counts.sum():,}")
+
+
+def test_an_expert_without_a_token_says_so(stage: Stage) -> None:
+    view = select(stage, 1, 6)
+    assert "No token went here" in view.tokens.contexts_card.caption.text()
+    assert "No token went here" in view.survey.friends_card.caption.text()
+    assert view.tokens.top.bars == ()
+
+
+def test_conventions_change_without_reading_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = select(stage, 0, 1)
+    before = [bar.value for bar in view.survey.friends.bars]
+    monkeypatch.setattr(stage.session.jobs, "latest", lambda *_: pytest.fail("asked again"))
+    view.survey.convention.setCurrentIndex(2)
+    assert [bar.value for bar in view.survey.friends.bars] != before
+    assert "token sets" in view.survey.friends_card.caption.text()
+
+
+def test_another_expert_of_the_layer_costs_no_survey(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    select(stage, 0, 1)
+    monkeypatch.setattr("moedesk.panels.experts.model_survey.survey", lambda *_: pytest.fail("read again"))
+    view = select(stage, 0, 2)
+    assert view.survey.view is not None
+    assert view.survey.view.choice.expert == 2
+
+
+@pytest.mark.parametrize("size", [(700, 450), (1600, 1000)])
+def test_cards_reflow_without_overlap(qtbot: QtBot, store: MemoryStore, size: tuple[int, int]) -> None:
+    with Stage(qtbot, store, ExpertsPanel, size, DARK) as stage:
+        view = panel(stage)
+        cards = [card for card in view.cards.cards if not card.isHidden()]
+        for place, card in enumerate(cards):
+            assert card.geometry().right() <= view.cards.viewport().width()
+            assert card.height() >= card.height_at(card.width())
+            assert not any(card.geometry().intersects(other.geometry()) for other in cards[:place])
+        columns = len({card.x() for card in cards})
+        assert columns == (1 if size[0] == 700 else 3)
+
+
+def test_no_passes_say_what_to_do(qtbot: QtBot) -> None:
+    with Stage(qtbot, growing_store(passes=5, shown=0), ExpertsPanel) as stage:
+        assert panel(stage).empty.isVisible()
+        assert "moe.run" in panel(stage).empty.text()
+
+
+def test_the_menu_reveals_elsewhere(stage: Stage) -> None:
+    view = select(stage, 1, 2)
+    menu = QMenu(view)
+    view.fill_menu(menu)
+    action = next(action for action in menu.actions() if action.text() == "Reveal expert 1.2 in Elements")
+    action.trigger()
+    assert [(str(selection), name) for selection, name in stage.shell.revealed] == [("expert 1.2", "elements")]
+    menu.deleteLater()
+
+
+def test_choices_are_kept(stage: Stage) -> None:
+    view = panel(stage)
+    view.survey.convention.setCurrentIndex(1)
+    state = view.save_state()
+    view.survey.convention.setCurrentIndex(0)
+    view.restore_state({**state, "which": "nonsense", "likeness": 99})
+    assert view.survey.convention.currentIndex() == 1
