@@ -3,17 +3,27 @@
 from importlib.metadata import entry_points
 
 from moedesk.analysis.checks.check import Check
+from moedesk.analysis.checks.coverage import Coverage, SelfTest
+from moedesk.analysis.checks.domains import LabelledExperts
+from moedesk.analysis.checks.duplicates import CopiedLayers, EqualNorms, TogetherExperts
 from moedesk.analysis.checks.load import Collapse, DeadExperts, HotExperts
 from moedesk.analysis.checks.numbers import Dropped, NonFinite
+from moedesk.analysis.checks.padding import CountsDiffer, PaddingCounted
+from moedesk.analysis.checks.ranks import Straggler
 from moedesk.analysis.checks.recording import LittleData, Recording
 from moedesk.analysis.checks.router import NearTies, StuckRouter, UndecidedRouter
+from moedesk.analysis.checks.stability import CollapseTrend, EntropyFalling, LoadDrift
+from moedesk.analysis.checks.training import Training
+from moedesk.analysis.checks.weights import Contradictions, WeightSum
 
 GROUP = "moedesk.checks"
 """Entry point group of plug-ins; an entry is a ``Check``, or a sequence of them."""
 
 CHECKS: tuple[Check, ...] = (
     Recording(), LittleData(), NonFinite(), Collapse(), DeadExperts(), HotExperts(), Dropped(),
-    UndecidedRouter(), StuckRouter(), NearTies(),
+    UndecidedRouter(), StuckRouter(), NearTies(), TogetherExperts(), LabelledExperts(), WeightSum(), Contradictions(),
+    CopiedLayers(), LoadDrift(), CollapseTrend(), EntropyFalling(), Straggler(), Training(), EqualNorms(),
+    PaddingCounted(), CountsDiffer(), Coverage(), SelfTest(),
 )  # fmt: skip
 """The built-in checks, in the order in which equally severe findings are listed."""
 
