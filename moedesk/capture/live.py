@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.capture.file import CaptureFile
+from moedesk.capture.label_file import LabelFile
 from moedesk.capture.recorded import RecordedContents
 from moedesk.capture.routing import Routing
 from moedesk.capture.rows import LazyRows
@@ -33,11 +34,14 @@ class LiveCapture:
         The file being written.
     revision : int
         Grows with every ``publish`` that found something new.
+    label_file : LabelFile
+        Labels given after the recording.
     """
 
     def __init__(self, path: Path, file: CaptureFile, newest: Callable[[], RecordedContents]) -> None:
         self.path, self.name = path, path.name
         self.revision = 0
+        self.label_file = LabelFile(path, file.created)
         self._file, self._newest = file, newest
         self._contents = newest()
         self._routing: Routing | None = Routing(self._contents)
@@ -176,7 +180,12 @@ class LiveCapture:
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """What passes and token rows were labelled as."""
+        """What passes and token rows were labelled as, while recording and afterwards."""
+        return self.label_file.current.over(self.recorded_labels)
+
+    @property
+    def recorded_labels(self) -> tuple[Label, ...]:
+        """The labels in the capture itself."""
         return self.now.labels
 
     @property

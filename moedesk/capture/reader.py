@@ -7,8 +7,10 @@ from typing import Self
 import h5py
 
 from moedesk.capture.file_contents import FileContents
+from moedesk.capture.label_file import LabelFile
 from moedesk.capture.routing import Routing
 from moedesk.capture.schema import State
+from moedesk.core.label import Label
 
 
 class Capture(Routing):
@@ -25,6 +27,8 @@ class Capture(Routing):
         Always 0: what a running recording adds later is not seen.
     contents : FileContents
         The columns behind it; for this package.
+    label_file : LabelFile
+        Labels given after the recording.
     """
 
     revision = 0
@@ -34,6 +38,7 @@ class Capture(Routing):
         self.name = path.name
         super().__init__(contents := FileContents(file))
         self.contents: FileContents = contents
+        self.label_file = LabelFile(path, contents.created)
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +68,16 @@ class Capture(Routing):
         """Whether the recording was closed properly."""
         return self.contents.state == State.COMPLETE
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What passes and token rows were labelled as, while recording and afterwards."""
+        return self.label_file.current.over(self.recorded_labels)
+
+    @property
+    def recorded_labels(self) -> tuple[Label, ...]:
+        """The labels in the capture itself."""
+        return super().labels
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What is missing or special, a line each."""
@@ -71,4 +86,5 @@ class Capture(Routing):
             lines.append(f"the recording was cut short or is still running; {self.n_passes:,} passes were saved")
         elif self.contents.state == State.RECOVERED:
             lines.append(f"the recording was cut short; {self.n_passes:,} passes were recovered")
+        lines += [self.label_file.problem] if self.label_file.problem else []
         return tuple(lines)

@@ -13,6 +13,7 @@ from moedesk.capture.schema import LIBVER, State
 from moedesk.capture.superblock import clear_mark
 from moedesk.capture.whole import Whole
 from moedesk.core.errors import CaptureError
+from moedesk.core.label_set import label_path
 
 
 def recover(path: str | PathLike[str], in_place: bool = False) -> Path:
@@ -43,6 +44,8 @@ def recover(path: str | PathLike[str], in_place: bool = False) -> Path:
                 return path
             _write_copy(capture, draft)
         draft.replace(target)
+        if target != path and label_path(path).exists():
+            shutil.copyfile(label_path(path), label_path(target))
     except (OSError, RuntimeError) as error:
         raise CaptureError(f"{path} can't be recovered: {str(error).splitlines()[0]}") from None
     finally:

@@ -63,7 +63,9 @@ def _write(path: Path, source: Capture | LiveCapture, check: Callable[[float], N
     file = h5py.File(path, "w", libver=LIBVER, locking=False)
     try:
         state, lines = _outcome(source)
-        whole = Whole(source.now if isinstance(source, LiveCapture) else source)
+        later = source.label_file.current
+        labels = later.over(source.recorded_labels) if later else None
+        whole = Whole(source.now if isinstance(source, LiveCapture) else source, labels)
         _write_small(file, whole, state, lines)
         _write_columns(file, whole, check)
         file.flush()

@@ -1,5 +1,6 @@
 """All whole passes of a capture at one moment, as the columns of a finished file."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -21,10 +22,18 @@ from moedesk.capture.schema import (
     route_columns,
     stream_columns,
 )
+from moedesk.core.columns import LABEL
+from moedesk.core.label import Label
 
 
 class Whole:
     """The rows that belong to whole passes, with a last block of counts for the passes that no block covers yet.
+
+    Parameters
+    ----------
+    routing : Routing
+    labels : sequence of Label or None
+        What stands in place of the labels in the capture; None to keep those.
 
     Attributes
     ----------
@@ -33,16 +42,19 @@ class Whole:
         For each column the rows that are there, without the last block.
     """
 
-    def __init__(self, routing: Routing) -> None:
+    def __init__(self, routing: Routing, labels: Sequence[Label] | None = None) -> None:
         self.contents = routing.contents
         self._counts = routing.count_reader
+        self._labels = (
+            None if labels is None else np.concatenate([np.empty(0, LABEL), *(label.row for label in labels)])
+        )
         self.stored = self._stored()
 
     @cached_property
     def specs(self) -> list[ColumnSpec]:
         """Every column but the notes, as it is laid out."""
         specs = [PASSES, VOCABULARY_IDS, VOCABULARY_ENDS, VOCABULARY_BYTES, *block_columns()]
-        specs += [spec for spec in (STEPS, LABELS) if self.contents.has(spec.path)]  # earlier captures have none
+        specs += [spec for spec in (STEPS, LABELS) if self._has(spec)]  # earlier captures have none
         for stream in self.contents.streams:
             specs += stream_columns(stream)
         for table in self.contents.tables:
@@ -54,6 +66,9 @@ class Whole:
             if self.contents.has(f"{table.path}/norms/gradients"):
                 specs += norm_columns(number, layers, table.experts)
         return specs
+
+    def _has(self, spec: ColumnSpec) -> bool:
+        return self.contents.has(spec.path) or (spec is LABELS and self._labels is not None)
 
     def _stored(self) -> dict[str, int]:
         contents, closed = self.contents, [self._counts.closed(level) for level in range(LEVELS)]
@@ -75,6 +90,8 @@ class Whole:
         for path in (STEPS.path, LABELS.path):
             if contents.has(path):
                 rows[path] = len(contents.column(path))
+        if self._labels is not None:
+            rows[LABELS.path] = len(self._labels)
         for table in contents.tables:
             paths = [f"{table.path}/norms/{name}" for name in ("gradients", "outputs", "router", "shared")]
             rows |= {path: rows[STEPS.path] for path in paths if contents.has(path)}
@@ -98,6 +115,8 @@ class Whole:
 
     def read(self, path: str, i: int, j: int, lane: int | None = None) -> np.ndarray:
         """Return rows i…j of a column, of one layer or of all."""
+        if path == LABELS.path and self._labels is not None:
+            return self._labels[i:j]
         n, last = self.stored[path], self._last_block.get(path)
         rows = self.contents.column(path).read(i, min(j, n), lane)
         if last is None or j <= n:

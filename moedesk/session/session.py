@@ -8,6 +8,7 @@ from moedesk.core.filter import NO_FILTER, Filter
 from moedesk.core.selection import NOTHING, Selection
 from moedesk.core.store import Store
 from moedesk.session.jobs import Jobs
+from moedesk.session.labelling import Labelling
 from moedesk.session.live import Live
 
 HISTORY = 5  # $0 … $4, as in DevTools
@@ -17,7 +18,8 @@ class Session:
     """A store and the state its panels share.
 
     Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
-    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter`` or ``live``. A listener only marks itself stale.
+    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels`` or ``live``. A listener only marks
+    itself stale.
 
     Attributes
     ----------
@@ -33,6 +35,8 @@ class Session:
     cursor : int or None
         The pass at which the replay stands; None when it isn't in use. Panels then show the routing up to and including it.
     filter : Filter
+    labelling : Labelling
+        Names passes and tokens.
     live : Live or None
         The model that fills the store, or None for a file.
     scratch : Path or None
@@ -53,6 +57,7 @@ class Session:
         self.scratch: Path | None = None
         self.saved_passes = 0
         self.changed: Event[str] = Event()
+        self.labelling = Labelling(store, jobs, self.changed)
         self._history: deque[Selection] = deque(maxlen=HISTORY)
 
     @property
