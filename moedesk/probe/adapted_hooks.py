@@ -119,5 +119,5 @@ class AdaptedHooks:
 
 
 def narrow(ids: Tensor, experts: int) -> Tensor:
-    """Return a copy in small integers; E stands for any id above, so that a wrong one can't turn into a right one."""
-    return ids.clamp(ABSENT, experts).to(small_integers(experts))
+    """Return a copy in small integers; a wrong id stays one: E stands for any above, one less than ``ABSENT`` for any below."""
+    return ids.clamp(ABSENT - 1, experts).to(small_integers(experts))

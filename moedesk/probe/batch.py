@@ -8,6 +8,7 @@ import numpy as np
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, TokenKind
 from moedesk.core.training import TrainingStep
+from moedesk.probe.adapter import ABSENT
 from moedesk.probe.block import Block, blocks_of, numpy_of
 from moedesk.probe.calls import Call
 from moedesk.probe.outputs import OutputNorms, OutputSums
@@ -138,11 +139,11 @@ class BatchMaker:
             if block.bindings[0].adapter is None:  # the experts themselves got these ids
                 sound.append(block)
                 continue
-            wrong = np.logical_or.reduce(block.ids >= experts, axis=(1, 2))
+            wrong = np.logical_or.reduce((block.ids >= experts) | (block.ids < ABSENT), axis=(1, 2))
             for binding in (binding for binding, bad in zip(block.bindings, wrong, strict=True) if bad):
                 self.notes[
-                    f"{binding.layer.path}: some passes are left out, since its adapter {binding.layer.adapter!r} gave ids above "
-                    f"{experts - 1}"
+                    f"{binding.layer.path}: some passes are left out, since its adapter {binding.layer.adapter!r} gave ids "
+                    f"outside 0 to {experts - 1}"
                 ] = None
             if not wrong.any():
                 sound.append(block)

@@ -1,7 +1,8 @@
 """What hooks take: the routing of one layer in one call of its experts, or of alike layers together."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,8 @@ from torch import Tensor
 from moedesk.probe.binding import Binding
 
 Columns = tuple[Tensor, ...] | list[Tensor]
+
+T = TypeVar("T")
 
 
 class Event(NamedTuple):
@@ -87,15 +90,17 @@ class Stack(NamedTuple):
 
 
 def alike(events: Iterable[Event | Stack]) -> "list[Stack | list[Event]]":
-    """Return events that can be stacked together, and those that are stacked, in order."""
+    """Return events that can be stacked together, and those that are stacked; a layer's calls are in order, none in one group."""
     groups: dict[tuple[object, ...], Stack | list[Event]] = {}
+    calls = Calls()
     for event in events:
         if isinstance(event, Stack):
-            groups[id(event),] = event
+            groups[calls.number(*(binding.candidate.path for binding in event.bindings)), id(event)] = event
             continue
         weights = None if event.weights is None else event.weights.dtype
         logits = None if event.logits is None else (event.logits.shape, event.logits.dtype)
         key = (
+            calls.number(event.binding.candidate.path),
             event.binding.kind,
             event.ids.shape,
             event.ids.device,
@@ -107,4 +112,25 @@ def alike(events: Iterable[Event | Stack]) -> "list[Stack | list[Event]]":
         group = groups.setdefault(key, [])
         assert isinstance(group, list)
         group.append(event)
-    return list(groups.values())
+    return in_order(groups)
+
+
+class Calls:
+    """Numbers the calls of layers in one pass: the first of each is 0, and a later one has a higher number."""
+
+    def __init__(self) -> None:
+        self._next: dict[object, int] = {}
+
+    def number(self, *layers: object) -> int:
+        """Return the number of a call of some layers together."""
+        number = max(self._next.get(layer, 0) for layer in layers)
+        self._next.update(dict.fromkeys(layers, number + 1))
+        return number
+
+
+def in_order(groups: Mapping[tuple[object, ...], T]) -> list[T]:
+    """Return groups by the number that their keys begin with."""
+    return [groups[key] for key in sorted(groups, key=_first)]
+
+
+_first: Callable[[tuple[object, ...]], Any] = itemgetter(0)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from moedesk.probe.binding import Binding
-from moedesk.probe.event import Stack
+from moedesk.probe.event import Calls, Stack, in_order
 
 FEW = 64
 """Rows up to which a pass is short: what is held of it takes no room, and copying that no time."""
@@ -51,11 +51,13 @@ Hold = tuple[Source, Tensor, int, Tensor, int, HeldLogits | None]
 def copied(holds: Sequence[Hold]) -> tuple[list[Stack], list[Source]]:
     """Return copies of what is held, layers that are alike together, and the layers whose tensors are not what they were."""
     groups: dict[tuple[object, ...], list[Hold]] = {}
+    calls = Calls()
     for hold in holds:
-        groups.setdefault((hold[0].binding.kind, hold[1].shape, hold[5] is None), []).append(hold)
+        key = calls.number(hold[0]), hold[0].binding.kind, hold[1].shape, hold[5] is None
+        groups.setdefault(key, []).append(hold)
     stacks, changed = [], []
     with torch.no_grad():
-        for group in groups.values():
+        for group in in_order(groups):
             stack = _stacked(group)
             if stack is None:
                 changed += [hold[0] for hold in group]

@@ -75,9 +75,10 @@ def _before_experts(source: Source, current: Current, cost: Cost) -> Callable[..
         if held is not None and source.trusted and len(args) == length:
             ids, weights = args[ids_at], args[weights_at]
             try:
-                held.append((source, ids, ids._version, weights, weights._version, tap.logits.pop(path, None)))
-                cost.hook_ns += perf_counter_ns() - began
-                return
+                if ids.is_cpu:  # asked each time: a model may move
+                    held.append((source, ids, ids._version, weights, weights._version, tap.logits.pop(path, None)))
+                    cost.hook_ns += perf_counter_ns() - began
+                    return
             except (RuntimeError, AttributeError):  # tensors made in inference mode, or other things
                 pass
         if tap.room is not Room.NOTHING:
@@ -141,9 +142,10 @@ def _after_router(source: Source, current: Current, cost: Cost) -> Callable[...,
         bias = None if binding.bias is None else getattr(*binding.bias)
         if held:
             try:
-                tap.logits[path] = logits, logits._version, bias, -1 if bias is None else bias._version
-                cost.hook_ns += perf_counter_ns() - began
-                return
+                if logits.is_cpu:
+                    tap.logits[path] = logits, logits._version, bias, -1 if bias is None else bias._version
+                    cost.hook_ns += perf_counter_ns() - began
+                    return
             except (RuntimeError, AttributeError):
                 pass
         if isinstance(logits, Tensor) and not recomputing():

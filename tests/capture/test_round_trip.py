@@ -5,6 +5,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.lib.recfunctions
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -169,6 +170,29 @@ def test_model_round_trip(tmp_path: Path) -> None:
         assert capture.model == model
         assert capture.n_passes == capture.n_tokens() == 0
         assert "größe" in repr(capture)
+
+
+def test_a_capture_from_before_layers_said_who_chooses(tmp_path: Path) -> None:
+    """Older files have no ``adapter``, ``selection`` and ``identity``: those are what they were for all layers then."""
+    model = random_model(2)
+    late = ("adapter", "selection", "identity")
+    odd = [replace(layer, adapter="odd", selection="soft", identity=1) for layer in model.layers]
+    with CaptureWriter(tmp_path / "a.h5") as writer:
+        writer.describe(replace(model, layers=tuple(odd)))
+        writer.append(random_batch((0,), model, 4))
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        rows = file["model/layers"][()]
+        assert set(late) < set(rows.dtype.names)
+        del file["model/layers"]
+        older = np.lib.recfunctions.drop_fields(rows, late)
+        file.create_dataset("model/layers", data=older, track_times=False)
+    with moedesk.open(tmp_path / "a.h5") as capture:
+        assert capture.model.layers == model.layers
+        assert [(layer.adapter, layer.selection, layer.identity) for layer in capture.model.layers] == [
+            ("", "token choice", 0)
+        ] * len(model.layers)
+        assert len(capture.passes) == 1
+        assert capture.experts(0).shape[0] == len(capture.tokens)
 
 
 def test_texts(tmp_path: Path) -> None:

@@ -38,12 +38,14 @@ def sample() -> tuple[nn.Module, Any]:
 @pytest.fixture
 def blocked() -> Iterator[Blocked]:
     """A sink that takes no pass until the test ends, or lets it go."""
-    sink = Blocked()
+    sink, before = Blocked(), set(threading.enumerate())
     yield sink
     sink.free.set()
-    for thread in threading.enumerate():
-        if thread.name == "moedesk-courier":
-            thread.join()
+    for attachment in attached():  # a test that failed; its courier would wait for more
+        attachment.detach()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive(), f"{thread.name} goes on"
 
 
 @pytest.fixture

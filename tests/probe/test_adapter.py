@@ -206,6 +206,26 @@ def test_a_read_that_goes_wrong_later_leaves_out_what_follows(what: str) -> None
     assert sum("left out" in note for note in gathered.notes) == 2
 
 
+@pytest.mark.parametrize("off_by", [1, 256, 2**32, -3, -256])
+def test_a_wrong_id_that_small_integers_would_make_a_right_one_stays_wrong(off_by: int) -> None:
+    good: list[bool] = [True]
+
+    def read(block: Any, args: Any, kwargs: Any, output: Any) -> moedesk.Routing:
+        ids, weights = block.said[-1]
+        return moedesk.Routing(ids if good[0] else ids.where(ids != 7, 7 + off_by if off_by > 0 else off_by), weights)
+
+    moedesk.adapter("OddMoE", n_experts=8, read=read)
+    model = Odd(layers=1)
+    recording, gathered = gather(model)
+    with torch.no_grad(), recording:
+        model(some_ids())
+        good[0] = False
+        model(some_ids())
+        assert bool((model.layers[0].ffn.said[-1][0] == 7).any())
+    assert [len(batch.layers) for batch in gathered.batches] == [1, 0]
+    assert [note for note in gathered.notes if "gave ids outside 0 to 7" in note] == gathered.notes != []
+
+
 def test_a_row_that_the_layer_did_not_see() -> None:
     def read(block: Any, args: Any, kwargs: Any, output: Any) -> moedesk.Routing:
         ids, weights = block.said[-1]

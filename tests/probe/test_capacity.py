@@ -105,4 +105,4 @@ def test_more_experts_than_slots_are_found_out() -> None:
         model(some_ids())
     assert [len(batch.layers) for batch in gathered.batches] == [1, 0]
     assert len(gathered.notes) == 1
-    assert "gave ids above 5" in gathered.notes[0]
+    assert "gave ids outside 0 to 5" in gathered.notes[0]

@@ -11,8 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moedesk.probe import layer_hooks
 from moedesk.probe.attach import Attachment, attach
-from moedesk.probe.held import copied
+from moedesk.probe.cost import Cost
+from moedesk.probe.held import Source, copied
+from moedesk.probe.room import Room
+from moedesk.probe.tap import Current, Tap
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
 
@@ -152,6 +156,33 @@ def test_training(ruined: Ruined, ruin: Ruin) -> None:
     attachment.detach()
     check(gathered, ruined.seen)
     assert attachment.counters.dropped == 1
+
+
+def test_what_is_on_a_device_is_copied_at_once(ruined: Ruined) -> None:
+    """A model that ran on the host may move to a GPU, for which the meta device stands; the hooks stay the same ones."""
+    attachment, _ = watched(ruined)
+    binding = attachment._tracer.bindings[0]
+    attachment.detach()
+    assert binding.router is not None
+    source, current, cost = Source(binding), Current(settled=True), Cost()
+    current.tap = tap = Tap(Room.EVERYTHING, True, lambda tap, piece: None)
+    entered = layer_hooks._before_experts(source, current, cost)
+    routed = layer_hooks._after_router(source, current, cost)
+    tap.expect(3)
+    held = []
+    for device in ("cpu", "cpu", "meta", "cpu"):  # the first call shows where ids and weights are
+        rows, logits = torch.zeros(3, 32, device=device), torch.zeros(3, 8, device=device)
+        ids, weights = torch.zeros(3, 2, dtype=torch.int64, device=device), torch.ones(3, 2, device=device)
+        routed(binding.router, (rows,), (logits, weights, ids))
+        entered(binding.candidate.experts, (rows, ids, weights))
+        held.append(len(tap.held or ()))
+        if device == "meta":
+            event = tap._events[-1]
+            assert event.ids.is_meta
+            assert event.ids is not ids
+            assert event.logits is not None
+            assert event.logits is not logits
+    assert held == [0, 1, 0, 1]
 
 
 class Block(nn.Module):
