@@ -7,6 +7,7 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.capture.contents import Contents
 from moedesk.capture.file import CaptureFile
 from moedesk.capture.label_file import LabelFile
 from moedesk.capture.recorded import RecordedContents
@@ -78,6 +79,16 @@ class LiveCapture:
         if self._routing is None:
             raise CaptureError(CLOSED)
         return self._routing
+
+    def snapshot(self) -> "Snapshot":
+        """Return a Store of what is published, which stays as it is: for work that takes longer than the next ``publish``.
+
+        Raises
+        ------
+        CaptureError
+            If the capture is closed.
+        """
+        return Snapshot(self.now.contents, self.name, self.revision)
 
     @property
     def complete(self) -> bool:
@@ -217,3 +228,23 @@ class LiveCapture:
     def shared_gradients(self, layer: LayerLike, i: int = 0, j: int | None = None) -> npt.NDArray[np.float32]:
         """Return (steps,) L2 norms of the gradient of the shared experts' parameters."""
         return self.now.shared_gradients(layer, i, j)
+
+
+class Snapshot(Routing):
+    """A moment of a recording that goes on; implements ``moedesk.core.store.Store``, where every method is described.
+
+    Attributes
+    ----------
+    name : str
+    revision : int
+        The ``LiveCapture``'s at that moment.
+    complete : bool
+        Whether nothing of this moment is missing; a recording may go on.
+    notes : tuple of str
+    """
+
+    def __init__(self, contents: Contents, name: str, revision: int) -> None:
+        super().__init__(contents)
+        self.name, self.revision = name, revision
+        self.complete = contents.state in (State.RECORDING, State.COMPLETE)
+        self.notes = contents.lines

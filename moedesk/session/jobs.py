@@ -107,6 +107,10 @@ class Jobs:
                 self._lock.notify_all()
         return ticket
 
+    def sibling(self) -> "Jobs":
+        """Return a queue with a thread of its own that delivers to the same place."""
+        return Jobs(self._deliver)
+
     def cancel(self, prefix: str) -> None:
         """Cancel every job whose key starts with ``prefix``."""
         with self._lock:

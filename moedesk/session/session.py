@@ -49,6 +49,7 @@ class Session:
         self.store = store
         self.jobs = jobs
         self.path = path
+        self._long_jobs: Jobs | None = None
         self.selection: Selection = NOTHING
         self.window: tuple[int, int] | None = None
         self.cursor: int | None = None
@@ -59,6 +60,18 @@ class Session:
         self.changed: Event[str] = Event()
         self.labelling = Labelling(store, jobs, self.changed)
         self._history: deque[Selection] = deque(maxlen=HISTORY)
+
+    @property
+    def long_jobs(self) -> Jobs:
+        """Where panels put work of many seconds, so that their questions are answered meanwhile; a thread of its own."""
+        if self._long_jobs is None:
+            self._long_jobs = self.jobs.sibling()
+        return self._long_jobs
+
+    @property
+    def idle(self) -> bool:
+        """Whether every question is answered."""
+        return self.jobs.idle and (self._long_jobs is None or self._long_jobs.idle)
 
     @property
     def title(self) -> str:
@@ -127,6 +140,8 @@ class Session:
     def close(self) -> None:
         """Stop the session's jobs and close its store."""
         self.jobs.close()
+        if self._long_jobs is not None:
+            self._long_jobs.close()
         if self.live is not None:
             self.live.close()
         close = getattr(self.store, "close", None)

@@ -279,7 +279,7 @@ class Window(QMainWindow):
         if self.files.busy or self.ticker.running:
             return False
         hosts = [dock.current for dock in self.workspace.docks.values()]
-        return (session is None or session.jobs.idle) and all(host is None or host.settled for host in hosts)
+        return (session is None or session.idle) and all(host is None or host.settled for host in hosts)
 
     # Events
 

@@ -1,0 +1,1 @@
+"""Audits: what is wrong with the routing, and what to do."""
