@@ -109,7 +109,7 @@ class Stage:
         quiet = [0]
 
         def still() -> bool:
-            quiet[0] = quiet[0] + 1 if self.session.jobs.idle else 0
+            quiet[0] = quiet[0] + 1 if self.session.idle else 0
             return quiet[0] > 3
 
         self.qtbot.waitUntil(still, timeout=20_000)

@@ -48,8 +48,7 @@ class Entry:
         """Layer and expert in words."""
         if self.place is None:
             return self.finding.layer or WHOLE_CAPTURE
-        expert = "" if self.finding.expert is None else f" · expert {self.finding.expert}"
-        return f"layer {self.place}{expert}"
+        return f"layer {self.place}" if self.finding.expert is None else f"expert {self.place}.{self.finding.expert}"
 
     def text(self, column: Column) -> str:
         """Return a cell of the list."""
@@ -141,7 +140,7 @@ def _entry(number: int, finding: Finding, model: ModelInfo) -> Entry:
     entry = Entry(number, finding, category, place, "")
     evidence = " ".join(f"{line.name} {line.value}" for line in evidence_lines(finding, model))
     parts = (finding.id, finding.title, finding.severity, finding.layer or "", entry.where, category_title(category))
-    dotted = "" if place is None or finding.expert is None else f"{place}.{finding.expert}"
+    dotted = "" if place is None else f"layer {place}"
     return Entry(number, finding, category, place, " ".join((*parts, dotted, evidence, finding.advice)).lower())
 
 

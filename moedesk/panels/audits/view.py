@@ -42,6 +42,7 @@ class AuditsPanel(Panel):
         self.entries: tuple[Entry, ...] = ()
         self._running: Ticket | None = None
         self._asked_once = False
+        self._said = ""  # what became of the audit, while that is not to be seen
         self._sort: tuple[Column, bool] = ("severity", False)
         self.bar = AuditBar()
         self.scores = ScoresView()
@@ -135,7 +136,8 @@ class AuditsPanel(Panel):
         self._running = self.session.long_jobs.latest(
             KEY, lambda ticket: run_audit(store, ticket), self._done, self._failed, self._progress
         )
-        self._show_state("Auditing …")
+        self._said = "Auditing …"
+        self._show_state()
 
     def cancel(self) -> None:
         """Stop the audit; what an earlier one found stays."""
@@ -163,12 +165,13 @@ class AuditsPanel(Panel):
     def _ended(self, why: str) -> None:
         self._running = None
         self.bar.set_running(False)
-        self._show_state(why)
+        self._said = why
+        self._show_state()
 
     def _why_empty(self) -> str:
         return texts.empty_text(self.session.store.model, self.session.store.n_passes)
 
-    def _show_state(self, said: str = "") -> None:
+    def _show_state(self) -> None:
         """Show which of empty, ready, running, failed, cancelled and done it is."""
         audited, passes = self.audited, self.session.store.n_passes
         why = self._why_empty()
@@ -176,13 +179,12 @@ class AuditsPanel(Panel):
         self.bar.setVisible(not why)
         self.bar.run_button.setText(texts.run_label(audited, passes))
         self.bar.set_report(audited is not None)
-        if said or not running:
-            parts = [said, "" if audited is None else texts.summary(audited)]
-            self.bar.line.setText(" · ".join(part for part in parts if part))
+        parts = [self._said, "" if audited is None else texts.summary(audited)]
+        self.bar.line.setText(" · ".join(part for part in parts if part))
         self._pages.setCurrentWidget(self._content if audited is not None else self._blank)
         self.start_button.setVisible(not why and not running)
         self.start_button.setText("Try again" if self._asked_once else "Run audit")
-        self.empty.setText(why or said or texts.READY)
+        self.empty.setText(why or self._said or texts.READY)
 
     # The list
 

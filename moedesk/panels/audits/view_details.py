@@ -8,10 +8,11 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QPushButton,
+    QMenu,
     QScrollArea,
     QTableWidget,
     QTableWidgetItem,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -107,6 +108,8 @@ class EvidenceTable(QTableWidget):
         self.setColumnWidth(0, int(width * 0.36))
         self.setColumnWidth(1, int(width * 0.26))
         self.resizeRowsToContents()
+        for row in range(self.rowCount()):
+            self.setRowHeight(row, self.rowHeight(row) + 6)
         self.setFixedHeight(self.sizeHint().height())
 
     def _open(self, row: int) -> None:
@@ -138,9 +141,14 @@ class Details(QScrollArea):
         self.threshold_heading, self.threshold = _text("Threshold", bold=True), _text()
         self.advice_heading, self.advice = _text("What to do", bold=True), _text()
         self.hint = _text(NOTHING_CHOSEN)
-        self.buttons: list[QPushButton] = []
+        self.door = QToolButton()
+        self.door.setObjectName("audit_door")
+        self.door.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
+        self._others = QMenu(self.door)
+        self.door.setMenu(self._others)
         self._lay_out()
         self.table.opened.connect(self.opened)
+        self.door.clicked.connect(self._open_best)
         self.show_row(None)
 
     def _lay_out(self) -> None:
@@ -158,10 +166,7 @@ class Details(QScrollArea):
         column.addWidget(self.meta)
         column.addWidget(self.advice_heading)
         column.addWidget(self.advice)
-        self._doors = QHBoxLayout()
-        self._doors.setSpacing(6)
-        self._doors.addStretch(1)
-        column.addLayout(self._doors)
+        column.addWidget(self.door, 0, Qt.AlignmentFlag.AlignLeft)
         column.addWidget(self.table)
         column.addWidget(self.threshold_heading)
         column.addWidget(self.threshold)
@@ -185,7 +190,7 @@ class Details(QScrollArea):
         panels : dict of str to str
             Titles of panels by their id.
         targets : list of Target
-            Where it can be seen, the best place first: a button each.
+            Where it can be seen, the best place first.
         """
         self._shown = row, lines or [], panels or {}, targets or []
         self._fill()
@@ -194,6 +199,11 @@ class Details(QScrollArea):
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self._theme = theme
+        self.door.setStyleSheet(
+            f"#audit_door {{ background: {theme.raised}; border: 1px solid {theme.border}; padding: 4px 22px 4px 10px; }}"
+            f"#audit_door:hover {{ background: {theme.hover}; }} #audit_door:focus {{ border-color: {theme.focus}; }}"
+            "#audit_door::menu-button { border: none; width: 18px; }"
+        )
         self._fill()
 
     def _fill(self) -> None:
@@ -237,17 +247,23 @@ class Details(QScrollArea):
         self.table.set_lines(lines, panels, self._theme)
 
     def _fill_doors(self, panels: dict[str, str], targets: list[Target]) -> None:
-        for button in self.buttons:
-            self._doors.removeWidget(button)
-            button.hide()
-            button.deleteLater()
-        self.buttons = []
+        """Make the button open the best place, and its menu the others."""
+        self.door.setVisible(bool(targets))
+        self._others.clear()
+        if not targets:
+            return
+        best = targets[0]
+        self.door.setText(f"Show in {panels.get(best.panel, best.panel.capitalize())}")
+        self.door.setToolTip(best.hint)
         for target in targets:
-            button = QPushButton(f"Show in {panels.get(target.panel, target.panel)}")
-            button.setToolTip(target.hint)
-            button.clicked.connect(lambda _=False, target=target: self.opened.emit(target))
-            self._doors.insertWidget(len(self.buttons), button)
-            self.buttons.append(button)
+            action = self._others.addAction(f"Show in {panels.get(target.panel, target.panel.capitalize())}")
+            action.setToolTip(target.hint)
+            action.triggered.connect(lambda _=False, target=target: self.opened.emit(target))
+
+    def _open_best(self) -> None:
+        targets = self._shown[3]
+        if targets:
+            self.opened.emit(targets[0])
 
 
 def _text(text: str = "", bold: bool = False) -> QLabel:

@@ -11,8 +11,8 @@ from moedesk.ui.theme import Theme
 
 COLLAPSED = ("passed", "not judged")
 """Groups that start closed, as in Lighthouse."""
-ROOM_FOR_CATEGORY = 560
-"""Width from which on the category has a column of its own."""
+ROOM: dict[Column, int] = {"confidence": 480, "category": 600}
+"""Width from which on a column is shown; the details have it too."""
 
 
 class Roomy(QStyledItemDelegate):
@@ -67,11 +67,11 @@ class FindingsList(QTreeView):
         header.setSectionResizeMode(COLUMNS.index("title"), QHeaderView.ResizeMode.Stretch)
         for column, sample in (
             ("severity", "MWarning"),
-            ("where", "● layer 88 · expert 888"),
+            ("where", "● expert 88.888"),
             ("confidence", "Confidence M"),
         ):
             place = COLUMNS.index(column)
-            extra = 60 if column == "severity" else 12
+            extra = 42 if column == "severity" else 12
             self.setColumnWidth(place, self.fontMetrics().horizontalAdvance(sample) + extra)
         header.sectionClicked.connect(self._sort)
         self.selectionModel().currentChanged.connect(self._moved)
@@ -128,9 +128,10 @@ class FindingsList(QTreeView):
         self.rows.set_theme(theme)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Leave out the category where there is no room."""
+        """Leave out columns for which there is no room."""
         super().resizeEvent(event)
-        self.setColumnHidden(COLUMNS.index("category"), event.size().width() < ROOM_FOR_CATEGORY)
+        for column, room in ROOM.items():
+            self.setColumnHidden(COLUMNS.index(column), event.size().width() < room)
 
     def _folded(self, index: QModelIndex, is_open: bool) -> None:
         if not self._filling and index.row() < len(self.rows.groups):

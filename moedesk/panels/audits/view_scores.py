@@ -8,7 +8,9 @@ from moedesk.panels.audits.model_scores import Score
 from moedesk.ui.theme import LIGHT, Theme
 
 RING = 40
-"""Diameter of a gauge in pixels."""
+"""Diameter of a gauge in pixels, …"""
+SMALL_RING = 34
+"""… and where there is little room."""
 _START, _WHOLE = 90 * 16, -360 * 16  # from the top, clockwise, in Qt's sixteenths of a degree
 
 
@@ -34,7 +36,7 @@ class Gauge(QAbstractButton):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Return room for the ring and a few letters."""
-        return QSize(RING + 34, self.sizeHint().height())
+        return QSize(SMALL_RING + 34, self.sizeHint().height())
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw ring, number, title and word."""
@@ -46,7 +48,8 @@ class Gauge(QAbstractButton):
         if self.hasFocus():
             painter.setPen(theme.color("focus"))
             painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
-        ring = QRectF(8, (self.height() - RING) / 2 + 2, RING - 4, RING - 4)
+        size = RING if self.width() >= self.sizeHint().width() else SMALL_RING
+        ring = QRectF(5, (self.height() - size) / 2 + 2, size - 4, size - 4)
         painter.setPen(QPen(theme.color("border"), 4))
         painter.drawEllipse(ring)
         if score.value is not None:
@@ -63,13 +66,13 @@ class Gauge(QAbstractButton):
         painter.setFont(font)
         painter.setPen(text)
         painter.drawText(ring, Qt.AlignmentFlag.AlignCenter, "–" if score.value is None else str(score.value))
-        left = ring.right() + 8
-        lines = QRectF(left, self.height() / 2 - metrics.height(), self.width() - left - 4, metrics.height())
+        painter.setFont(self.font())
+        left = ring.right() + 6
+        lines = QRectF(left, self.height() / 2 - metrics.height(), self.width() - left - 1, metrics.height())
         elide = Qt.TextElideMode.ElideRight
         painter.drawText(
             lines, Qt.AlignmentFlag.AlignVCenter, metrics.elidedText(score.title, elide, int(lines.width()))
         )
-        painter.setFont(self.font())
         painter.setPen(text if self.isChecked() else theme.color(score.role))
         lines.translate(0, metrics.height())
         painter.drawText(
