@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from moedesk.analysis.audit import audit
 from moedesk.capture.open import open_capture
+from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import CaptureError
 from moedesk.core.resources import resource
 from moedesk.core.selection import Kind, Selection
@@ -25,7 +26,7 @@ from moedesk.panels.audits.view import AuditsPanel
 from moedesk.session.panel import load_view, panel_specs
 from moedesk.ui.theme import DARK
 from tests.support.memory_store import MemoryStore, memory_store
-from tests.support.published_store import PublishedStore
+from tests.support.routing import random_batch, random_model
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
@@ -218,7 +219,10 @@ def test_a_click_on_a_heading_sorts(sick: Stage) -> None:
     where = [header.sectionViewportPosition(2) + 10, header.height() // 2]
 
     def places() -> list[list[int]]:
-        return [[entry.place for entry in group.entries] for group in sick.panel.list.rows.groups]  # type: ignore[union-attr]
+        return [
+            [-1 if entry.place is None else entry.place for entry in group.entries]
+            for group in sick.panel.list.rows.groups
+        ]  # type: ignore[union-attr]
 
     for reverse in (False, True):
         sick.qtbot.mouseClick(header.viewport(), LEFT, pos=type(header.pos())(*where))
@@ -310,26 +314,32 @@ class FakeLive:
         """Nothing runs here."""
 
 
-def test_a_live_session_is_audited_when_asked_and_says_what_came_since(qtbot: QtBot) -> None:
-    store = PublishedStore(memory_store(passes=20))
-    stage = Stage(qtbot, store, AuditsPanel)
-    stage.session.live = FakeLive()  # type: ignore[assignment]
-    panel = stage.panel
-    assert panel.empty.text().startswith("No passes yet")
-    assert not panel.bar.isVisible()
-    for passes, said in ((15, "Run audit"), (20, "Audit again: 5 new passes")):
-        store.publish(passes)
-        stage.session.changed.emit("store")
-        stage.settle()
-        assert panel.audited is None or panel.audited.passes < passes, "not before it is asked for"
-        button = panel.start_button if panel.start_button.isVisible() else panel.bar.run_button
-        assert button.text() == said
-        button.click()
-        stage.settle()
-        assert panel.audited is not None
-        assert panel.audited.passes == passes
-    assert panel.bar.run_button.text() == "Audit again"
-    stage.__exit__()
+def test_a_live_session_is_audited_when_asked_and_says_what_came_since(qtbot: QtBot, tmp_path: Path) -> None:
+    model = random_model(layers=2)
+    with CaptureWriter(tmp_path / "live.h5") as writer:
+        store = writer.live()
+        stage = Stage(qtbot, store, AuditsPanel)
+        stage.session.live = FakeLive()  # type: ignore[assignment]
+        panel = stage.panel
+        assert panel.empty.text().startswith("No passes yet")
+        assert not panel.bar.isVisible()
+        writer.describe(model)
+        for passes, said in ((3, "Run audit"), (8, "Audit again: 5 new passes")):
+            for number in range(store.n_passes, passes):
+                writer.append(random_batch((1, number), model, 20))
+            writer.flush()
+            store.publish()
+            stage.session.changed.emit("store")
+            stage.settle()
+            assert panel.audited is None or panel.audited.passes < passes, "not before it is asked for"
+            button = panel.start_button if panel.start_button.isVisible() else panel.bar.run_button
+            assert button.text() == said
+            button.click()
+            stage.settle()
+            assert panel.audited is not None, panel.empty.text()
+            assert panel.audited.passes == passes
+        assert panel.bar.run_button.text() == "Audit again"
+        stage.__exit__()
 
 
 def test_hundreds_of_findings_in_the_dark(sick: Stage) -> None:
