@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moedesk.analysis.diff import gather as gathering
+from moedesk.analysis.diff import sample as sampling
 from moedesk.analysis.diff.align import align
 from moedesk.analysis.diff.layer_diff import Rows, Side
 from moedesk.analysis.diff.report import diff
+from moedesk.analysis.diff.sample import Sample
 from moedesk.analysis.diff.sequences import Sequences, read_sequences
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
@@ -227,3 +229,65 @@ def test_what_cannot_be_compared_is_one_line(changes: dict[str, int], says: str)
     with pytest.raises(MoedeskError, match=says) as caught:
         diff(a, b)
     assert "\n" not in str(caught.value)
+
+
+def edited(store: MemoryStore, place: int) -> tuple[MemoryStore, list[int]]:
+    """The same routing but for one token of the first sequence, and other experts at all tokens after it; those rows."""
+    tokens = store.streams["main"].copy()
+    real = [i for i in range(len(tokens)) if tokens["sequence"][i] == 0 and not tokens["is_padding"][i]]
+    rows = sorted(real, key=lambda i: int(tokens["column"][i]))
+    tokens["token_id"][rows[place]] += 100
+    layers = [replace(layer, experts=layer.experts.copy()) for layer in store.layers]
+    for layer in layers:
+        for i in rows[place + 1 :]:
+            layer.experts[i] = [e for e in range(8) if e not in layer.experts[i]][:2]
+    return replace(store, streams={"main": tokens}, layers=layers), rows
+
+
+def test_tokens_after_an_edit_count_in_rates_and_not_for_the_verdict() -> None:
+    """Another text before a token routes it elsewhere in the very same model."""
+    a = memory_store(passes=30, seed=4)
+    b, rows = edited(a, 4)
+    found = diff(a, b)
+    assert found.tokens_aligned == int((~a.streams["main"]["is_padding"]).sum()) - 1
+    assert [layer.flips for layer in found.layers] == [len(rows) - 5] * 3
+    assert found.judgement.verdict == "same"
+    assert "with the same text before it" in found.judgement.reason
+    assert f"{len(rows) - 5} tokens come after such a difference" in found.left_out
+    alignment = found.streams[0].alignment
+    assert alignment.a[~alignment.same_before].tolist() == sorted(rows[5:])
+
+
+def test_an_edit_at_the_very_beginning_leaves_all_tokens_to_judge_by() -> None:
+    a = memory_store(passes=2, tokens=12, seed=4, padding=0)
+    tokens = a.streams["main"].copy()
+    tokens["token_id"][tokens["column"] == 0] += 100
+    b = other(replace(a, streams={"main": tokens}), 1)
+    found = diff(a, b)
+    assert found.tokens_aligned == len(tokens) - 2
+    assert found.judgement.verdict == "logic"
+
+
+@given(st.lists(st.lists(st.floats(0, 1, width=32), max_size=70), max_size=12))
+def test_a_sample_of_parts_keeps_every_nth_number(parts: list[list[float]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "LIMIT", 64)
+        joined = Sample()
+        for part in parts:
+            joined = joined + Sample.of(np.array(part))
+    whole = [one for part in parts for one in part]
+    assert joined.total == len(whole)
+    assert len(joined) <= 64
+    assert set(joined.values.tolist()) <= set(whole)
+    if len(whole) <= 64:
+        assert joined.values.tolist() == whole
+        assert joined.above(0.5) == sum(one > 0.5 for one in whole)
+    else:
+        assert len(joined) == pytest.approx(len(whole) / joined.step, abs=len(parts) + 1)
+
+
+def test_a_sample_of_unequal_parts_is_even() -> None:
+    """A part with many flips and one with few count by their numbers."""
+    joined = Sample.of(np.zeros(300_000)) + Sample.of(np.ones(100_000))
+    assert joined.values.mean() == pytest.approx(0.25, abs=1e-3)
+    assert joined.above(0.5) == pytest.approx(100_000, rel=1e-2)

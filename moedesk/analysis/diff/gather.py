@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ PIECE = 1 << 15
 GAP = 256
 """Rows between two wanted ones up to which all are read at once."""
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.signedinteger]
 Value = TypeVar("Value", bound=np.generic)
 
 
@@ -50,6 +50,11 @@ class StreamDiff:
     def flipped(self) -> int:
         """How many aligned tokens flip at any layer."""
         return int(np.count_nonzero(self.first_flip >= 0))
+
+    @property
+    def later(self) -> int:
+        """How many aligned tokens come after a difference in the text, so that no verdict rests on them."""
+        return len(self.alignment) - int(np.count_nonzero(judged_tokens(self.stream, self.alignment)))
 
     @property
     def first_divergent(self) -> Ints:
@@ -117,17 +122,18 @@ def _compare(
     ticket: Part,
 ) -> StreamDiff:
     totals = [LayerDiff(layer) for layer, _ in pairs]
+    judged = judged_tokens(stream, alignment)
     first_flip = np.full(len(alignment.a), -1, np.int16)
     for start in range(0, len(first_flip), PIECE):
         piece = slice(start, start + PIECE)
-        rows_a, rows_b = alignment.a[piece], alignment.b[piece]
+        rows_a, rows_b = Picked.of(alignment.a[piece]), Picked.of(alignment.b[piece])
         firsts = first_flip[piece]
         for place, (one, other) in enumerate(pairs):
             ticket.check(min(1.0, (start + PIECE * place / len(pairs)) / len(first_flip)))
             left, right = read_side(a, one, rows_a), read_side(b, other, rows_b)
             rows = Rows.of(left, right)
             fresh = firsts < 0
-            totals[place] += LayerDiff.of(one, left, right, rows, fresh)
+            totals[place] += LayerDiff.of(one, left, right, rows, fresh, judged[piece])
             flips = np.zeros(len(firsts), bool)
             flips[rows.seen] = rows.flip
             firsts[flips & fresh] = place
@@ -135,26 +141,57 @@ def _compare(
     return StreamDiff(stream, alignment, tuple(totals), tuple(other for _, other in pairs), first_flip)
 
 
-def read_side(store: Store, layer: LayerInfo, rows: Ints) -> Side:
+def judged_tokens(stream: str, alignment: Alignment) -> npt.NDArray[np.bool_]:
+    """Return (n,) which tokens a verdict rests on: those that both models saw with the same text before them.
+
+    Encoders see what follows, too, so there the whole text has to be the same. If no token is left, all count.
+    """
+    causal = stream in ("main", "decoder")
+    judged = alignment.same_before if causal else ~alignment.changed[alignment.pair]
+    return judged if judged.any() else np.ones(len(judged), bool)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Some token rows, and the ranges that hold them.
+
+    Attributes
+    ----------
+    runs : list of (int, int, rows)
+        First row and end of each range, and which of its rows are wanted.
+    back : (n,) int64 or None
+        Puts what was read in the order of the rows; None if it is that already.
+    """
+
+    runs: list[tuple[int, int, Ints]]
+    back: Ints | None
+
+    @classmethod
+    def of(cls, rows: Ints) -> Self:
+        """Find ranges; near rows in one go."""
+        different, back = np.unique(rows, return_inverse=True)
+        runs = np.split(different, np.flatnonzero(np.diff(different) > GAP) + 1) if len(rows) else []
+        ordered = len(different) == len(rows) and bool(np.all(back[1:] > back[:-1]))
+        return cls([(int(run[0]), int(run[-1]) + 1, run - run[0]) for run in runs], None if ordered else back)
+
+    def take(self, read: Callable[[int, int], npt.NDArray[Value]]) -> npt.NDArray[Value]:
+        """Return these rows of a column that is read by ranges."""
+        if not self.runs:
+            return read(0, 0)
+        parts = []
+        for i, j, wanted in self.runs:
+            part = read(i, j)
+            parts.append(part if len(wanted) == j - i else part[wanted])
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return whole if self.back is None else whole[self.back]
+
+
+def read_side(store: Store, layer: LayerInfo, rows: Picked) -> Side:
     """Return what a layer did with some token rows, in their order."""
-    experts = take(lambda i, j: store.experts(layer, i, j), rows)
-    flags = take(lambda i, j: store.flags(layer, i, j), rows)
+    flags = rows.take(lambda i, j: store.flags(layer, i, j))
     return Side(
-        experts,
-        take(lambda i, j: store.weights(layer, i, j), rows),
-        take(lambda i, j: store.margin(layer, i, j), rows),
+        rows.take(lambda i, j: store.experts(layer, i, j)),
+        rows.take(lambda i, j: store.weights(layer, i, j)),
+        rows.take(lambda i, j: store.margin(layer, i, j)),
         (flags & RouteFlag.ABSENT) == 0,
     )
-
-
-def take(read: Callable[[int, int], npt.NDArray[Value]], rows: Ints) -> npt.NDArray[Value]:
-    """Return some rows of a column that is read by ranges; near ones in one go."""
-    if not len(rows):
-        return read(0, 0)
-    different, back = np.unique(rows, return_inverse=True)
-    breaks = np.flatnonzero(np.diff(different) > GAP) + 1
-    parts = []
-    for run in np.split(different, breaks):
-        first = int(run[0])
-        parts.append(read(first, int(run[-1]) + 1)[run - first])
-    return np.concatenate(parts)[back]

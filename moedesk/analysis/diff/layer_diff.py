@@ -6,10 +6,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.analysis.diff.sample import Sample
 from moedesk.core.model import LayerInfo
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Wide = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.signedinteger]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,46 @@ class Rows:
         seen = a.seen & b.seen
         left, right = a.experts[seen].astype(np.int64), b.experts[seen].astype(np.int64)
         w_left, w_right = a.weights[seen].astype(np.float64), b.weights[seen].astype(np.float64)
-        there = left >= 0
-        met = (left[:, :, None] == right[:, None, :]) & there[:, :, None]
-        agreed = met.any(2)
-        met_back = met.any(1)
-        number = np.maximum(there.sum(1), (right >= 0).sum(1))
-        common = agreed.sum(1)
-        other = (met * w_right[:, None, :]).sum(2)
-        gap = np.abs(w_left - other)
-        only_b = np.where(met_back | (right < 0), 0, np.abs(w_right)).sum(1)
-        tv = (np.where(there, gap, 0).sum(1) + only_b) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            relative = np.where(agreed, gap / np.abs(w_left), 0).sum(1) / common
-            overlap = np.where(number > 0, common / np.maximum(number, 1), 1.0)
-        flip = (common < number) | ((right >= 0).sum(1) != there.sum(1))
-        return cls(seen, overlap, flip, tv, relative, a.margin[seen], b.margin[seen])
+        n = len(left)
+        overlap, flip, tv, error = np.ones(n), np.zeros(n, bool), np.zeros(n), np.full(n, np.nan)
+        alike = (left == right).all(1) if left.shape == right.shape else np.zeros(n, bool)
+        tv[alike], error[alike] = _slot_by_slot(left[alike], w_left[alike], w_right[alike])
+        rest = ~alike
+        overlap[rest], flip[rest], tv[rest], error[rest] = _by_sets(
+            left[rest], right[rest], w_left[rest], w_right[rest]
+        )
+        return cls(seen, overlap, flip, tv, error, a.margin[seen], b.margin[seen])
+
+
+def _slot_by_slot(ids: Wide, w_left: Doubles, w_right: Doubles) -> tuple[Doubles, Doubles]:
+    """Total variation and relative error of the weights of tokens with the same experts in the same slots."""
+    there = ids >= 0
+    gap = np.where(there, np.abs(w_left - w_right), 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return gap.sum(1) / 2, np.where(there, gap / np.abs(w_left), 0).sum(1) / there.sum(1)
+
+
+def _by_sets(left: Wide, right: Wide, w_left: Doubles, w_right: Doubles) -> tuple[np.ndarray, ...]:
+    """Overlap, flip, total variation and relative error of tokens whose experts are in other slots, or others."""
+    there = left >= 0
+    met = (left[:, :, None] == right[:, None, :]) & there[:, :, None]
+    agreed = met.any(2)
+    met_back = met.any(1)
+    number = np.maximum(there.sum(1), (right >= 0).sum(1))
+    common = agreed.sum(1)
+    other = (met * w_right[:, None, :]).sum(2)
+    gap = np.abs(w_left - other)
+    only_b = np.where(met_back | (right < 0), 0, np.abs(w_right)).sum(1)
+    tv = (np.where(there, gap, 0).sum(1) + only_b) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(agreed, gap / np.abs(w_left), 0).sum(1) / common
+    overlap = np.where(number > 0, common / np.maximum(number, 1), 1.0)
+    return overlap, common < number, tv, relative
 
 
 @dataclass(frozen=True)
 class LayerDiff:
-    """Sums over the tokens of one layer, and small samples of them; ``+`` joins those of more tokens.
+    """Sums over the tokens of one layer, and samples of them; ``+`` joins those of more tokens.
 
     Attributes
     ----------
@@ -97,18 +121,18 @@ class LayerDiff:
         Sum of the mean relative error of weights of agreed experts, and over how many tokens.
     counts_a, counts_b : (E,) int64
         Slots of these tokens.
-    margins_at_flip : (f,) float32
-        A's margin at flips of a known margin, at most ``SAMPLE`` a piece.
-    moves_at_flip : (f,) float32
-        margin_A + margin_B there: how far the scores must have moved.
-    moves : (n,) float32
-        |margin_A − margin_B| where the sets agree, of an even sample of at most ``SAMPLE`` tokens a piece.
-    margins : (n,) float32
-        A's margins of that sample, flips included.
-    errors : (n,) float32
-        Relative weight errors of that sample.
-    first_moves_at_flip : (g,) float32
-        ``moves_at_flip`` of the tokens that had not flipped at an earlier layer.
+    judged, judged_flips, judged_tv : int, int, float
+        Tokens whose text before them is the same in both, and their flips and total variation: what a verdict rests on.
+    margins_at_flip : Sample
+        A's margin at flips of a known margin.
+    margins : Sample
+        A's margins, flips included.
+    moves : Sample
+        |margin_A − margin_B| of judged tokens whose sets agree.
+    errors : Sample
+        Relative weight errors of judged tokens.
+    first_moves_at_flip : Sample
+        margin_A + margin_B, how far the scores must have moved, of judged tokens that flip here and at no earlier layer.
     """
 
     layer: LayerInfo
@@ -121,23 +145,23 @@ class LayerDiff:
     agreed: int = 0
     counts_a: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     counts_b: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    margins_at_flip: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    moves_at_flip: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    moves: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    margins: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    errors: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    first_moves_at_flip: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    judged: int = 0
+    judged_flips: int = 0
+    judged_tv: float = 0.0
+    margins_at_flip: Sample = field(default_factory=Sample)
+    margins: Sample = field(default_factory=Sample)
+    moves: Sample = field(default_factory=Sample)
+    errors: Sample = field(default_factory=Sample)
+    first_moves_at_flip: Sample = field(default_factory=Sample)
 
     @classmethod
-    def of(cls, layer: LayerInfo, a: Side, b: Side, rows: Rows, first: npt.NDArray[np.bool_]) -> Self:
-        """Sum the rows; ``first`` (m,) says which aligned tokens had not flipped before this layer."""
+    def of(cls, layer: LayerInfo, a: Side, b: Side, rows: Rows, first: Mask, judged: Mask) -> Self:
+        """Sum the rows; (m,) masks of the aligned tokens say which had not flipped before, and which a verdict rests on."""
+        first, judged = first[rows.seen], judged[rows.seen]
         union = 2 - rows.overlap
         known = np.isfinite(rows.agreed_error)
-        some = slice(None, None, max(1, -(-len(rows.flip) // SAMPLE)))
         finite = np.isfinite(rows.margin_a) & np.isfinite(rows.margin_b)
         moved = np.where(rows.flip, rows.margin_a + rows.margin_b, np.abs(rows.margin_a - rows.margin_b))
-        flipped = rows.flip & finite
-        stayed = (~rows.flip & finite)[some]
         return cls(
             layer,
             len(rows.flip),
@@ -149,22 +173,22 @@ class LayerDiff:
             int(np.count_nonzero(known)),
             _counts(a, rows.seen, layer.experts),
             _counts(b, rows.seen, layer.experts),
-            _some(rows.margin_a[flipped]),
-            _some(moved[flipped]),
-            moved[some][stayed],
-            rows.margin_a[some][finite[some]],
-            rows.agreed_error[some][known[some]].astype(np.float32),
-            _some(moved[flipped & first[rows.seen]]),
+            int(np.count_nonzero(judged)),
+            int(np.count_nonzero(rows.flip & judged)),
+            float(np.nansum(rows.tv[judged])),
+            Sample.of(rows.margin_a[rows.flip & finite]),
+            Sample.of(rows.margin_a[finite]),
+            Sample.of(moved[~rows.flip & finite & judged]),
+            Sample.of(rows.agreed_error[known & judged]),
+            Sample.of(moved[rows.flip & finite & first & judged]),
         )
 
     def __add__(self, other: "LayerDiff") -> "LayerDiff":
         joined: dict[str, Any] = {}
-        for name in ("tokens", "flips", "overlap", "jaccard", "tv", "agreed_error", "agreed"):
+        for name in (*_SUMS, *_SAMPLES):
             joined[name] = getattr(self, name) + getattr(other, name)
         for name in ("counts_a", "counts_b"):
             joined[name] = _sum(getattr(self, name), getattr(other, name))
-        for name in ("margins_at_flip", "moves_at_flip", "moves", "margins", "errors", "first_moves_at_flip"):
-            joined[name] = np.concatenate((getattr(self, name), getattr(other, name)))
         return replace(self, **joined)
 
     @property
@@ -190,7 +214,7 @@ class LayerDiff:
     @property
     def median_margin_at_flip(self) -> float:
         """Median of A's margins at flips; NaN without a flip of known margin."""
-        return float(np.median(self.margins_at_flip)) if len(self.margins_at_flip) else float("nan")
+        return self.margins_at_flip.median
 
     @property
     def load_tv(self) -> float:
@@ -201,13 +225,8 @@ class LayerDiff:
         return float(np.abs(self.counts_a / total_a - self.counts_b / total_b).sum() / 2)
 
 
-SAMPLE = 4096
-"""Tokens of a piece that go into each of the samples, which bounds the memory."""
-
-
-def _some(values: Floats) -> Floats:
-    """An even sample of at most ``SAMPLE``."""
-    return values[:: max(1, -(-len(values) // SAMPLE))]
+_SUMS = ("tokens", "flips", "overlap", "jaccard", "tv", "agreed_error", "agreed", "judged", "judged_flips", "judged_tv")
+_SAMPLES = ("margins_at_flip", "margins", "moves", "errors", "first_moves_at_flip")
 
 
 def _counts(side: Side, seen: npt.NDArray[np.bool_], experts: int) -> npt.NDArray[np.int64]:

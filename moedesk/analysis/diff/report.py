@@ -72,11 +72,14 @@ class RoutingDiff:
         only_a = sum(stream.alignment.only_a for stream in self.streams)
         only_b = sum(stream.alignment.only_b for stream in self.streams)
         edited = sum(stream.alignment.edited for stream in self.streams)
+        later = sum(stream.later for stream in self.streams)
         parts = []
         if only_a or only_b:
             parts.append(f"{only_a:,} tokens are only in A and {only_b:,} only in B")
         if edited:
-            parts.append(f"the text of {edited:,} sequences was edited; what both have is compared")
+            parts.append(f"the text of {edited:,} sequences differs; what both have is compared")
+        if later:
+            parts.append(f"{later:,} tokens come after such a difference: they count in the rates, not for the verdict")
         return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:

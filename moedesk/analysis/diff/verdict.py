@@ -10,12 +10,10 @@ the tokens that flip for the first time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isnan, sqrt
 from typing import Any, Literal
 
-import numpy as np
-
-from moedesk.analysis.diff.layer_diff import Floats, LayerDiff
+from moedesk.analysis.diff.layer_diff import LayerDiff
 
 Verdict = Literal["same", "noise", "logic"]
 
@@ -90,29 +88,36 @@ def judge(layers: Sequence[LayerDiff], dtype: str) -> Judgement:
     dtype : str
         A key of ``PRECISION``: what the coarser of the two computed in.
     """
-    precision = PRECISION[dtype]
     if all(_same(layer) for layer in layers):
-        return Judgement("same", "every aligned token has the same experts with the same weights", (), dtype)
-    findings = [finding for layer in layers for finding in _findings(layer, precision, dtype)]
+        return Judgement(
+            "same", f"every aligned token{_judged(layers)} has the same experts with the same weights", (), dtype
+        )
+    findings = [finding for layer in layers for finding in _findings(layer, dtype)]
     if findings:
         first = findings[0]
         return Judgement("logic", f"look first at {first.layer}: {first.what}", tuple(findings), dtype)
-    flips, tokens = sum(layer.flips for layer in layers), sum(layer.tokens for layer in layers)
-    reason = f"{flips:,} of {tokens:,} decisions differ, at margins that rounding in {dtype} explains"
+    flips, tokens = sum(layer.judged_flips for layer in layers), sum(layer.judged for layer in layers)
+    of = _judged(layers)
+    reason = f"{flips:,} of {tokens:,} decisions{of} differ, at margins that rounding in {dtype} explains"
     if not flips:
-        reason = f"no decision differs, and weights differ by no more than rounding in {dtype} explains"
-    return Judgement("noise", reason, tuple(_typical(layer) for layer in layers if layer.flips), dtype)
+        reason = f"no decision{of} differs, and weights differ by no more than rounding in {dtype} explains"
+    return Judgement("noise", reason, tuple(_typical(layer) for layer in layers if layer.judged_flips), dtype)
 
 
 def _same(layer: LayerDiff) -> bool:
-    return not layer.flips and not layer.tv
+    return not layer.judged_flips and not layer.judged_tv
 
 
-def _findings(layer: LayerDiff, precision: float, dtype: str) -> list[Evidence]:
+def _judged(layers: Sequence[LayerDiff]) -> str:
+    """Return which tokens the verdict is about, where it isn't all."""
+    return " with the same text before it" if any(layer.judged < layer.tokens for layer in layers) else ""
+
+
+def _findings(layer: LayerDiff, dtype: str) -> list[Evidence]:
     """What rounding doesn't explain at a layer."""
     found = []
-    allowed = GROWTH * precision * sqrt(1 + layer.layer.place)
-    error = _median(layer.errors)
+    allowed = GROWTH * PRECISION[dtype] * sqrt(1 + layer.layer.place)
+    error = layer.errors.median
     if error > allowed:
         what = (
             f"weights of agreed experts differ by {error:.2g}, more than rounding in {dtype} explains ({allowed:.2g})"
@@ -120,32 +125,35 @@ def _findings(layer: LayerDiff, precision: float, dtype: str) -> list[Evidence]:
         found.append(Evidence(layer.layer.path, what, {"median_weight_error": error, "explained": allowed}))
     first = layer.first_moves_at_flip
     if len(first):
-        typical = _median(layer.margins)
-        moves = float(np.quantile(layer.moves, 0.99)) if len(layer.moves) else 0.0
-        reach = REACH * max(moves, precision * max(typical, 1.0 / layer.layer.experts))
-        beyond = int(np.count_nonzero(first > reach))
-        if beyond > max(FEW, UNEXPLAINED * len(first)):
-            what = f"{beyond:,} of {len(first):,} first flips are at margins that noise can't reach ({reach:.2g})"
+        reached = reach(layer, dtype)
+        beyond = first.above(reached)
+        if beyond > max(FEW, UNEXPLAINED * first.total):
+            what = f"{beyond:,} of {first.total:,} first flips are at margins that noise can't reach ({reached:.2g})"
             numbers = {
-                "first_flips": len(first),
+                "first_flips": first.total,
                 "unexplained": beyond,
-                "reach": reach,
+                "reach": reached,
                 "median_margin_at_flip": layer.median_margin_at_flip,
-                "median_margin": typical,
+                "median_margin": layer.margins.median,
             }
             found.append(Evidence(layer.layer.path, what, numbers))
-    elif layer.flips and not len(layer.margins) and layer.flip_rate > 0.5:
+    elif layer.judged_flips > layer.judged / 2 and not len(layer.margins):
         what = "most tokens have other experts, and the margins are unknown"
         found.append(Evidence(layer.layer.path, what, {"flip_rate": layer.flip_rate}))
     return found
 
 
+def reach(layer: LayerDiff, dtype: str) -> float:
+    """Return how far rounding can move the scores of a layer: flips at larger margins are not explained by it."""
+    typical = layer.margins.median if len(layer.margins) else 0.0
+    moves = layer.moves.quantile(0.99) if len(layer.moves) else 0.0
+    return REACH * max(moves, PRECISION[dtype] * max(typical, 1.0 / layer.layer.experts))
+
+
 def _typical(layer: LayerDiff) -> Evidence:
-    typical, moved = _median(layer.margins), _median(layer.moves)
-    what = f"flips at a median margin of {layer.median_margin_at_flip:.2g}, where all tokens have {typical:.2g}"
-    numbers = {"median_margin_at_flip": layer.median_margin_at_flip, "median_margin": typical, "median_move": moved}
+    at_flip, typical = layer.median_margin_at_flip, layer.margins.median
+    if isnan(at_flip):
+        return Evidence(layer.layer.path, f"{layer.flips:,} tokens flip, at unknown margins", {"flips": layer.flips})
+    what = f"flips at a median margin of {at_flip:.2g}, where all tokens have {typical:.2g}"
+    numbers = {"median_margin_at_flip": at_flip, "median_margin": typical, "median_move": layer.moves.median}
     return Evidence(layer.layer.path, what, numbers)
-
-
-def _median(values: Floats) -> float:
-    return float(np.median(values)) if len(values) else 0.0

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
-
-import numpy as np
+from math import isnan
 
 from moedesk.panels.compare.model import Comparison, LayerPair
 
@@ -44,11 +42,6 @@ def _whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _median_margin(pair: LayerPair) -> float:
-    margins = pair.layer.margins
-    return float(np.median(margins)) if len(margins) else nan
-
-
 COLUMNS = (
     Column(
         "layer",
@@ -77,7 +70,7 @@ COLUMNS = (
         "margin",
         "Margin, all",
         "Median of A's margins over all tokens, in the score the router ranks by",
-        _median_margin,
+        lambda pair: pair.layer.margins.median,
         _short,
     ),
     Column("weight_tv", "Weight TV", "Mean over tokens of ½ Σₑ |w_A − w_B|", lambda pair: pair.layer.weight_tv, _short),
