@@ -1,5 +1,6 @@
 """The Compare panel, driven as a user does: choose, swap, cancel, pick layers; the numbers are those of plain loops."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.selection import Kind, Selection
+from moedesk.panels.compare import view
+from moedesk.panels.compare.model import Comparison, Question, compare
 from moedesk.panels.compare.model_layers import COLUMNS
 from moedesk.panels.compare.spec import SPEC
 from moedesk.panels.compare.view import EMPTY, ComparePanel
-from moedesk.session.jobs import Jobs
+from moedesk.session.jobs import Jobs, Ticket
 from moedesk.session.panel import load_view, panel_specs
 from moedesk.session.session import Session
 from moedesk.ui.theme import DARK, LIGHT
@@ -166,26 +169,43 @@ def test_a_session_that_is_closed_is_said_and_nothing_is_asked_of_it(stage: Stag
     assert panel.choice.other.findData(other) == -1
 
 
-def test_a_session_closed_while_it_is_compared(stage: Stage, other: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Comparisons are half done until this is set."""
+    go = threading.Event()
+
+    def held(question: Question, ticket: Ticket) -> Comparison:
+        while not go.wait(0.005):
+            ticket.check(0.5)
+        return compare(question, ticket)
+
+    monkeypatch.setattr(view, "compare", held)
+    return go
+
+
+def test_cancelled_it_stops_and_offers_to_compare_again(stage: Stage, other: Session, gate: threading.Event) -> None:
     arrive(stage, other)
     stage.panel.compare_with(other)
+    stage.qtbot.waitUntil(lambda: stage.panel.choice.progress.value() == 50)
+    stage.qtbot.mouseClick(stage.panel.choice.cancel, Qt.MouseButton.LeftButton)
+    stage.settle()
+    assert stage.panel.comparison is None
+    assert not stage.panel.choice.progress.isVisible()
+    gate.set()
+    stage.qtbot.mouseClick(stage.panel.choice.again, Qt.MouseButton.LeftButton)
+    stage.settle()
+    assert stage.panel.comparison is not None
+
+
+def test_a_session_closed_while_it_is_compared(stage: Stage, other: Session, gate: threading.Event) -> None:
+    arrive(stage, other)
+    stage.panel.compare_with(other)
+    stage.qtbot.waitUntil(lambda: stage.panel.choice.progress.value() == 50)
     leave(stage, other)
     stage.settle()
     assert stage.panel.comparison is None
     assert stage.panel.empty.text().startswith("other was closed")
     assert not stage.panel.choice.cancel.isVisible()
-
-
-def test_cancelled_it_stops_and_offers_to_compare_again(stage: Stage, other: Session) -> None:
-    arrive(stage, other)
-    stage.panel.compare_with(other)
-    assert stage.panel.choice.cancel.isVisible()
-    stage.qtbot.mouseClick(stage.panel.choice.cancel, Qt.MouseButton.LeftButton)
-    stage.settle()
-    assert stage.panel.comparison is None
-    stage.qtbot.mouseClick(stage.panel.choice.again, Qt.MouseButton.LeftButton)
-    stage.settle()
-    assert stage.panel.comparison is not None
 
 
 def test_a_capture_opened_for_it_is_compared_when_it_is_there(stage: Stage, other: Session) -> None:
