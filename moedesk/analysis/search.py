@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from moedesk.analysis.chunks import ROWS, Chunks, Part, Ticket
 from moedesk.core.columns import PassFlag
-from moedesk.core.filter import Filter, LayerRows, Match, match, match_passes, match_routes, match_tokens
+from moedesk.core.filter import Filter, Labelled, LayerRows, Match, match, match_passes, match_routes, match_tokens
+from moedesk.core.label import labelled
 from moedesk.core.model import LayerInfo
 from moedesk.core.store import LayerLike, LoadBlocks, Store
 
@@ -126,7 +127,8 @@ def matching_tokens(store: Store, filter: Filter, layer: LayerLike, i: int, j: i
     if not len(tokens):
         return Match(np.zeros(0, bool), np.zeros((0, info.top_k), bool))
     passes = store.read_passes(int(tokens["pass"].min()), int(tokens["pass"].max()) + 1)
-    return match(filter, _rows(store, filter, info, i, j), tokens, passes, store.token_text)
+    rows = _rows(store, filter, info, i, j)
+    return match(filter, rows, tokens, passes, store.token_text, _labelled(store, filter, info.stream, i, tokens))
 
 
 def _search(store: Store, found: Matches, layers: list[LayerInfo], headers: np.ndarray, ticket: Part) -> None:
@@ -134,7 +136,8 @@ def _search(store: Store, found: Matches, layers: list[LayerInfo], headers: np.n
     first, last = int(headers["id"][0]), int(headers["id"][-1]) + 1
     streams = {layer.stream for layer in layers}
     for stream, (i, j), tokens in _token_chunks(store, streams, first, last, ticket):
-        kept = match_tokens(found.filter, tokens, headers, store.token_text)
+        has_label = _labelled(store, found.filter, stream, i, tokens)
+        kept = match_tokens(found.filter, tokens, headers, store.token_text, has_label)
         rows = np.flatnonzero(kept)
         if not len(rows):
             continue
@@ -199,6 +202,14 @@ def _rows(store: Store, filter: Filter, layer: LayerInfo, i: int, j: int) -> Lay
         store.entropy(layer, i, j) if "entropy" in columns else None,
         store.margin(layer, i, j) if "margin" in columns else None,
     )
+
+
+def _labelled(store: Store, filter: Filter, stream: str, i: int, tokens: np.ndarray) -> Labelled | None:
+    """Return what tells which of the token rows i… have a label; None for a filter that does not ask."""
+    if not filter.names_labels:
+        return None
+    labels = store.labels
+    return lambda name: labelled(labels, name, stream, i, tokens["pass"])
 
 
 def _count(totals: npt.NDArray[np.int64], places: npt.NDArray[np.integer]) -> None:

@@ -108,6 +108,10 @@ class FilterBar(QWidget):
         """Say which token texts to offer after ``token:``, the most frequent first."""
         self.edit.token_texts = texts
 
+    def set_label_names(self, names: Sequence[str]) -> None:
+        """Say which names to offer after ``label:``."""
+        self.edit.label_names = names
+
     def set_filter(self, new: Filter) -> None:
         """Show a filter that was set elsewhere."""
         if new != self._filter:

@@ -27,6 +27,7 @@ class FilterEdit(QLineEdit):
         super().__init__(parent)
         self.model_info: ModelInfo | None = None
         self.token_texts: Sequence[str] = ()
+        self.label_names: Sequence[str] = ()
         self.history: list[str] = []
         self._place = 0  # in the history; its length is the line being typed
         self._draft = ""
@@ -63,7 +64,8 @@ class FilterEdit(QLineEdit):
         """Show what could stand at the cursor."""
         if self.model_info is None:
             return
-        self._completions = complete(self.text(), self.cursorPosition(), self.model_info, self.token_texts)
+        known = self.model_info, self.token_texts, self.label_names
+        self._completions = complete(self.text(), self.cursorPosition(), *known)
         only = self._completions[0] if len(self._completions) == 1 else None
         if only is not None and self.text()[only.start : only.end] == only.text:
             self._completions = []

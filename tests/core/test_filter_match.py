@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from moedesk.core.columns import PassFlag, Phase, RouteFlag
 from moedesk.core.filter import Filter, LayerRows, Match, Term, match, match_passes, parse
+from moedesk.core.label import Label, labelled
 from tests.support.filters import terms
 from tests.support.memory_store import MemoryStore, memory_store
 
@@ -35,6 +36,13 @@ def varied_store() -> MemoryStore:
     return store
 
 
+LABELS = (
+    Label("code", 0, 4),
+    Label("prose", 4, 6),
+    Label("odd", 7, 21, "main"),
+    Label("odd", 0, 99, "other"),
+    Label("two words", 9, 10),
+)
 STORE = varied_store()
 
 
@@ -43,7 +51,9 @@ def evaluate(filter: Filter, layer: int) -> Match:
     columns = {"experts": STORE.experts, "weights": STORE.weights, "entropy": STORE.entropy, "margin": STORE.margin}
     read = {name: column(layer) for name, column in columns.items() if name in filter.columns}
     rows = LayerRows(STORE.model.layers[layer], STORE.flags(layer), **read)
-    return match(filter, rows, tokens, passes, STORE.token_text)
+    return match(
+        filter, rows, tokens, passes, STORE.token_text, lambda name: labelled(LABELS, name, "main", 0, tokens["pass"])
+    )
 
 
 # The slow evaluation: from the language's description, one term and one event at a time, on plain Python values.
@@ -109,6 +119,9 @@ def holds(term: Term, row: int, layer: int) -> bool:
         case "id" | "sequence" | "position":
             value = int(token["token_id" if term.key == "id" else term.key])
             return value >= 0 and inside(value, term.value)
+        case "label":
+            spans = [(label, row if label.stream else token["pass"]) for label in LABELS if label.stream != "other"]
+            return any(label.name in term.value.names and label.first <= at < label.last for label, at in spans)
         case "entropy":
             return inside(STORE.entropy(layer)[row], term.value, np.float32)
         case "margin":
@@ -212,6 +225,10 @@ def test_any_filter_keeps_what_the_slow_evaluation_keeps(several: list[Term]) ->
         "-position<3",
         "sequence:1 pass:0..4",
         "phase:train,eval",
+        "label:code",
+        "label:odd,prose expert:3",
+        "-label:code",
+        'label:"two words"',
     ],
 )
 def test_filters_that_keep_something(text: str) -> None:

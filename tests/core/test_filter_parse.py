@@ -50,6 +50,9 @@ def only(text: str) -> Term:
         ("id=123", Term("id", Numbers((Interval(123, 123),)))),
         ("phase:decode,Prefill", Term("phase", Words(("decode", "prefill")))),
         ("is:dropped", Term("is", Words(("dropped",)))),
+        ("label:python", Term("label", Words(("python",)))),
+        ("-label:c,html", Term("label", Words(("c", "html")), True)),
+        ('label:"two words, one name"', Term("label", Words(("two words, one name",)))),
         ("token:def", Term("token", Pattern("def", "stripped"))),
         ('token:"def"', Term("token", Pattern("def", "stripped"))),
         ('token:" def"', Term("token", Pattern(" def", "exact"))),
@@ -111,6 +114,11 @@ def test_the_empty_filter(text: str) -> None:
         ("token://", "//", "empty"),
         ("token:/a/i", "i", "blank"),
         ("a - b", "-", "nothing follows"),
+        ("label:", "label:", "needs a name"),
+        ("label>3", ">", "after a colon"),
+        ("label:a,,b", ",,", "comma"),
+        ('label:"a', '"a', "no closing quote"),
+        ('label:""', '""', "empty"),
     ],
 )
 def test_what_does_not_parse(text: str, bad: str, says: str) -> None:
@@ -205,14 +213,13 @@ def test_the_rest_of_a_text_stays_as_typed() -> None:
 def completed(text: str, cursor: int | None = None) -> list[str]:
     """The filters that result from taking each completion."""
     cursor = len(text) if cursor is None else cursor
-    offered = complete(text, cursor, MODEL, [" def", "def", "two words", "\n"])
+    offered = complete(text, cursor, MODEL, [" def", "def", "two words", "\n"], ["python", "two words"])
     return [text[: one.start] + one.text + text[one.end :] for one in offered]
 
 
 @pytest.mark.parametrize(
     ("text", "results"),
     [
-        ("la", ["layer:"]),
         ("-ex", ["-expert:"]),
         ("e", ["expert:", "entropy>"]),
         ("layer:3 ma", ["layer:3 margin>"]),
@@ -227,6 +234,11 @@ def completed(text: str, cursor: int | None = None) -> list[str]:
         ('token:"two w', ['token:"two words"']),
         ('token:" d', ['token:" def"']),
         ("token:de", ['token:" def"', "token:def"]),
+        ("la", ["layer:", "label:"]),
+        ("label:p", ["label:python"]),
+        ("label:c,", ["label:c,python"]),
+        ('label:"tw', ['label:"two words"']),
+        ("-label:", ["-label:python", '-label:"two words"']),
         ("entropy>", []),
         ("foo:", []),
         ('"a la', []),
@@ -245,7 +257,7 @@ def test_completion_of_nothing_offers_every_key_with_its_meaning() -> None:
 
 def test_completion_in_the_middle_replaces_the_word_under_the_cursor() -> None:
     assert completed("phase:prefill expert:3", 9) == ["phase:prefill expert:3"]
-    assert completed("lay expert:3", 2) == ["layer: expert:3"]
+    assert completed("lay expert:3", 2) == ["layer: expert:3", "label: expert:3"]
 
 
 def test_experts_offered_are_bounded() -> None:

@@ -50,6 +50,13 @@ def terms(limit: int = 10**6) -> st.SearchStrategy[Term]:
         st.builds(Term, st.sampled_from(["entropy", "margin", "weight"]), values(floats), st.booleans()),
         st.builds(Term, st.just("phase"), words(PHASES), st.booleans()),
         st.builds(Term, st.just("is"), words(FLAGS), st.booleans()),
+        st.builds(Term, st.just("label"), words(("code", "prose", "odd")), st.booleans()),
+        st.builds(
+            Term,
+            st.just("label"),
+            st.sampled_from(["two words", "a,b", '"q"', "x\ty"]).map(lambda n: Words((n,))),
+            st.booleans(),
+        ),
         st.builds(Term, st.just("layer"), words(("model", "model.layers.0", "model.layers.2.mlp")), st.booleans()),
         st.builds(Term, st.just("token"), TEXTS.map(token_pattern), st.booleans()),
         st.builds(

@@ -7,7 +7,8 @@ every token row at every layer:
 * ``pass:10..20`` ``phase:decode`` ``is:failed`` ``is:countsonly`` ask about the pass
 * ``token:def`` (the text without surrounding blanks) ``token:" def"`` (a quoted text with blanks around it: exactly that)
   ``token:/^d.f$/`` (a regular expression, found anywhere) ``id:123`` ``sequence:3`` ``position<10`` ``is:padding`` ask about the
-  token; a bare ``word`` or ``"two words"`` is looked for inside its text, upper and lower case alike
+  token; ``label:python`` ``label:c,html`` ``label:"two words"`` about the label of the token or its pass; a bare ``word`` or
+  ``"two words"`` is looked for inside the token's text, upper and lower case alike
 * ``entropy>1.5`` ``margin<0.01`` ``is:dropped`` ``is:overridden`` ``is:absent`` ``is:nonfinite`` ask about the event
 * ``expert:37`` ``weight>=0.3`` ask about its slots: for each ``expert`` term there must be a slot that has such an expert
   *and* satisfies all ``weight`` terms; so ``expert:37 weight>0.5`` is one slot, ``expert:3 expert:7`` two. Negated, no slot may
@@ -24,7 +25,7 @@ so that matches add up to the counts. The empty filter hides nothing.
 from moedesk.core.filter.complete import Completion, complete
 from moedesk.core.filter.edit import add_term, remove_term
 from moedesk.core.filter.language import NO_FILTER, Filter
-from moedesk.core.filter.match import LayerRows, Match, match, match_passes, match_routes, match_tokens
+from moedesk.core.filter.match import Labelled, LayerRows, Match, match, match_passes, match_routes, match_tokens
 from moedesk.core.filter.parse import parse
 from moedesk.core.filter.term import Interval, Numbers, Pattern, Term, Words, token_pattern
 
@@ -33,6 +34,7 @@ __all__ = [
     "Completion",
     "Filter",
     "Interval",
+    "Labelled",
     "LayerRows",
     "Match",
     "Numbers",

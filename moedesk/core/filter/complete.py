@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from moedesk.core.filter.keys import FLAG_HINTS, KEYS, PHASES, Key
-from moedesk.core.filter.term import OPERATOR, Term, token_pattern
+from moedesk.core.filter.term import OPERATOR, Term, Words, token_pattern
 from moedesk.core.model import ModelInfo
 
 LIMIT = 50
@@ -30,7 +30,9 @@ class Completion:
     hint: str
 
 
-def complete(text: str, cursor: int, model: ModelInfo, token_texts: Iterable[str] = ()) -> list[Completion]:
+def complete(
+    text: str, cursor: int, model: ModelInfo, token_texts: Iterable[str] = (), labels: Iterable[str] = ()
+) -> list[Completion]:
     """Return what could stand at the cursor, the likeliest first; an empty list inside quotes of a bare text.
 
     Parameters
@@ -43,6 +45,8 @@ def complete(text: str, cursor: int, model: ModelInfo, token_texts: Iterable[str
         Its layers and experts are offered.
     token_texts : iterable of str
         Texts to offer after ``token:``, the most frequent first.
+    labels : iterable of str
+        Names to offer after ``label:``.
     """
     start = _term_start(text, cursor)
     end = cursor
@@ -59,6 +63,8 @@ def complete(text: str, cursor: int, model: ModelInfo, token_texts: Iterable[str
     value_start = start + found.end()
     if key.takes == "text":
         return _first(_tokens(token_texts, text[value_start:cursor], value_start, end))
+    if key.takes == "name":
+        return _first(_labels(labels, text[value_start:cursor], value_start, end))
     part_start = value_start + _last_part(text[value_start:cursor])
     stop = re.search(r"[,.]", text[cursor:end]) if key.takes != "number" else None
     part_end = cursor + stop.start() if stop and key.name != "layer" else end
@@ -104,6 +110,14 @@ def _tokens(token_texts: Iterable[str], typed: str, start: int, end: int) -> Ite
                 end,
                 "exactly this text" if text != text.strip() else "this text, blanks around it or not",
             )
+
+
+def _labels(labels: Iterable[str], typed: str, start: int, end: int) -> Iterator[Completion]:
+    before, comma, last = typed.rpartition(",") if not typed.startswith('"') else ("", "", typed[1:])
+    for name in labels:
+        written = Term("label", Words((name,))).to_text().removeprefix("label:")
+        if name.startswith(last) and not (comma and written != name):
+            yield Completion(written, start + len(before) + len(comma), end, "passes and tokens with this label")
 
 
 def _last_part(value: str) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 from moedesk.core.columns import PassFlag, Phase, RouteFlag
 
 Scope = Literal["pass", "layer", "token", "event", "slot"]
-Takes = Literal["integer", "number", "phase", "flag", "text"]
+Takes = Literal["integer", "number", "phase", "flag", "text", "name"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Key:
     Attributes
     ----------
     name : str
-    takes : {"integer", "number", "phase", "flag", "text"}
+    takes : {"integer", "number", "phase", "flag", "text", "name"}
         What its value is.
     scope : {"pass", "layer", "token", "event", "slot"}
         What it asks about; ``is`` has the scope of its flag.
@@ -41,6 +41,12 @@ KEYS = {
         ),
         Key("expert", "integer", "slot", "the number of an expert that the token went to: expert:37, expert:1,5"),
         Key("token", "text", "token", 'token text: token:def, token:" def" (exactly), token:/regex/'),
+        Key(
+            "label",
+            "name",
+            "token",
+            'what passes or tokens were labelled as: label:python, label:c,html, label:"two words"',
+        ),
         Key("phase", "phase", "pass", "what the pass was for: prefill, decode, train, eval"),
         Key(
             "is",

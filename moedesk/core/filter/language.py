@@ -51,6 +51,11 @@ class Filter:
             term.key == "is" and isinstance(term.value, Words) and flag in term.value.names for term in self.terms
         )
 
+    @property
+    def names_labels(self) -> bool:
+        """Whether a term asks about labels."""
+        return any(term.key == "label" for term in self.terms)
+
     def wants_layer(self, layer: LayerInfo) -> bool:
         """Whether the layer terms hold for ``layer``."""
         return all(_layer_holds(term, layer) != term.negated for term in self.terms if term.key == "layer")

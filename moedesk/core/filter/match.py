@@ -15,6 +15,8 @@ from moedesk.core.model import LayerInfo
 Mask = npt.NDArray[np.bool_]
 Texts = Callable[[npt.NDArray], Sequence[str]]
 """Gives a text for each token id, as ``Store.token_text`` does."""
+Labelled = Callable[[str], Mask]
+"""Gives for a name (T,) which of the token rows are labelled so."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,14 @@ class Match:
     slots: Mask | None
 
 
-def match(filter: Filter, rows: LayerRows, tokens: np.ndarray, passes: np.ndarray, texts: Texts) -> Match:
+def match(
+    filter: Filter,
+    rows: LayerRows,
+    tokens: np.ndarray,
+    passes: np.ndarray,
+    texts: Texts,
+    labelled: Labelled | None = None,
+) -> Match:
     """Evaluate a filter over one layer's token rows.
 
     Parameters
@@ -66,8 +75,10 @@ def match(filter: Filter, rows: LayerRows, tokens: np.ndarray, passes: np.ndarra
         Consecutive passes that include those of ``tokens``.
     texts : callable
         ``Store.token_text``.
+    labelled : callable or None
+        Which of ``tokens`` have a label; for a filter that names some.
     """
-    return match_routes(filter, rows, match_tokens(filter, tokens, passes, texts), tokens, passes)
+    return match_routes(filter, rows, match_tokens(filter, tokens, passes, texts, labelled), tokens, passes)
 
 
 def match_passes(filter: Filter, passes: np.ndarray) -> Mask:
@@ -79,7 +90,9 @@ def match_passes(filter: Filter, passes: np.ndarray) -> Mask:
     return kept
 
 
-def match_tokens(filter: Filter, tokens: np.ndarray, passes: np.ndarray, texts: Texts) -> Mask:
+def match_tokens(
+    filter: Filter, tokens: np.ndarray, passes: np.ndarray, texts: Texts, labelled: Labelled | None = None
+) -> Mask:
     """Return (T,) which token rows satisfy every term that needs no layer; other terms are taken to hold.
 
     Padding is left out unless the filter is empty or names ``is:padding``. Parameters as in ``match``.
@@ -94,6 +107,8 @@ def match_tokens(filter: Filter, tokens: np.ndarray, passes: np.ndarray, texts: 
             kept &= (_passes_hold(term, passes) != term.negated)[_pass_rows(tokens, passes)]
         elif term.key == "token":
             kept &= _texts_hold(term, tokens["token_id"], texts) != term.negated
+        elif term.key == "label":
+            kept &= _labels_hold(term, len(tokens), labelled) != term.negated
         elif term.key == "is" and is_about_token(term):
             kept &= _flags_hold(term, None, tokens, passes) != term.negated
         elif is_about_token(term):
@@ -177,6 +192,16 @@ def _flags_hold(term: Term, flags: npt.NDArray[np.uint8] | None, tokens: np.ndar
         else:
             assert flags is not None
             held |= (flags & ROUTE_FLAGS[name]) != 0
+    return held
+
+
+def _labels_hold(term: Term, rows: int, labelled: Labelled | None) -> Mask:
+    if labelled is None:
+        raise ValueError("the filter names labels; say which rows have them")
+    assert isinstance(term.value, Words)
+    held = np.zeros(rows, bool)
+    for name in term.value.names:
+        held |= labelled(name)
     return held
 
 

@@ -60,6 +60,9 @@ def _term(text: str, start: int) -> Term:
             )
         pattern, end = _pattern(text, found.end())
         return Term(key.name, pattern, negated, start, end)
+    if key.takes == "name":
+        names, end = _label_names(text, found.end(), found[2])
+        return Term(key.name, names, negated, start, end)
     end = _end(_WORD, text, found.end())
     if end == found.end():
         raise FilterError(f"{found[0]} needs a value, {key.hint}", place, end)
@@ -74,6 +77,19 @@ def _key(name: str, place: int) -> Key:
         message = f'no key "{name}"; {guess} To find this as text, put it in quotes'
         raise FilterError(message, place, place + len(name))
     return key
+
+
+def _label_names(text: str, place: int, operator: str) -> tuple[Words, int]:
+    """Return the names of ``label:a,b`` or ``label:"a b"``."""
+    if operator not in (":", "="):
+        raise FilterError("label takes a name after a colon, as in label:python", place - len(operator), place)
+    end = _end(_WORD, text, place)
+    if end == place:
+        raise FilterError("label: needs a name, as in label:python", place - len("label:"), place)
+    if text[place] != '"':
+        return Words(tuple(part for part, _ in _parts(text[place:end], place))), end
+    name, end = _text_value(text, place, bare=True)
+    return Words((name,)), end
 
 
 def _pattern(text: str, place: int) -> tuple[Pattern, int]:

@@ -68,7 +68,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Words:
-    """Any of some names: phases, flags, or module paths."""
+    """Any of some names: phases, flags, labels, or module paths."""
 
     names: tuple[str, ...]
 
@@ -139,6 +139,9 @@ class Term:
             case Pattern(text):
                 plain = text and not re.search(r"\s", text) and text[0] not in '"/'
                 return f"token:{text if plain else quoted(text)}"
+            case Words((name,)) if self.key == "label":
+                plain = not re.search(r"[\s,]", name) and not name.startswith('"')
+                return f"label:{name if plain else quoted(name)}"
             case Words(names):
                 return f"{self.key}:{','.join(names)}"
             case Numbers((interval,)) if interval.is_comparison:

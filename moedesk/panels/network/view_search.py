@@ -46,6 +46,11 @@ class Search(QObject):
         self._bar.set_filter(session.filter)
         if "store" in changed:
             self._ask_texts()
+        if "labels" in changed or ("store" in changed and session.live is None):
+            session.labelling.names(self._bar.set_label_names)
+        if "labels" in changed and session.filter.names_labels:
+            self._asked = self.result = None
+            changed |= {"filter"}
         if not changed & {"store", "filter"}:
             return
         if not session.filter:
