@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Change the labels, and say what there is."""
     from moedesk.capture.open import open_capture
     from moedesk.core.label import names_of
+    from moedesk.session.label_source import check_rows, read_labels
 
     _check_use(arguments)
     with open_capture(arguments.file) as capture:
@@ -48,12 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.remove is not None:
             changed = _without(capture, arguments.remove)
         elif arguments.source is not None:
-            found = _read(Path(arguments.source), capture)
-            changed = changed.with_labels(found.labels)
+            found = read_labels(Path(arguments.source), capture)
+            changed = changed.with_labels(found)
         elif arguments.name is not None:
             changed = changed.with_labels(_named(arguments, capture))
         if changed != later:
-            _check_rows(changed.labels[len(later.labels) :] if arguments.remove is None else (), capture)
+            if arguments.remove is None:
+                check_rows(changed.labels[len(later.labels) :], capture)
             capture.label_file.save(changed)
         if arguments.list:
             print("\n".join(_line(label) for label in capture.labels) or f"{capture.name} has no labels")
@@ -74,12 +76,13 @@ def _check_use(arguments: argparse.Namespace) -> None:
 def _named(arguments: argparse.Namespace, capture: "Capture") -> list["Label"]:
     from moedesk.core.label import Label
     from moedesk.core.label_set import checked
+    from moedesk.session.label_source import check_stream
 
     if arguments.passes is not None:
         stream, rows, spans = "", capture.n_passes, arguments.passes
     else:
         stream = arguments.stream or capture.model.streams[0]
-        _check_stream(stream, capture)
+        check_stream(stream, capture)
         rows, spans = capture.n_tokens(stream), arguments.tokens
     return [checked(Label(arguments.name, *_span(part, rows), stream)) for part in spans.split(",")]
 
@@ -95,24 +98,6 @@ def _span(text: str, rows: int) -> tuple[int, int]:
     return first, last
 
 
-def _read(path: Path, capture: "Capture") -> "LabelSet":
-    from moedesk.capture.label_file import MOST_BYTES
-    from moedesk.core.label_set import parse_csv, parse_json
-
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise MoedeskError(f"{path} is larger than {MOST_BYTES >> 20} MiB; put neighbours together")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise MoedeskError(f"{path} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise MoedeskError(f"{path} is no UTF-8 text; labels come as JSON or CSV") from None
-    try:
-        return parse_csv(text) if path.suffix.lower() == ".csv" else parse_json(text, capture.model.streams[0])
-    except MoedeskError as error:
-        raise MoedeskError(f"{path}: {error}") from None
-
-
 def _without(capture: "Capture", name: str) -> "LabelSet":
     from moedesk.core.label import names_of
 
@@ -120,22 +105,6 @@ def _without(capture: "Capture", name: str) -> "LabelSet":
     if name not in known:
         raise MoedeskError(f"{capture.name} has no label {name!r}; it has {', '.join(known) or 'none'}")
     return capture.label_file.current.without_name(name, capture.recorded_labels)
-
-
-def _check_rows(labels: "tuple[Label, ...]", capture: "Capture") -> None:
-    """Refuse labels of what the capture doesn't have."""
-    for label in labels:
-        if label.stream:
-            _check_stream(label.stream, capture)
-        rows = capture.n_tokens(label.stream) if label.stream else capture.n_passes
-        what = "token rows" if label.stream else "passes"
-        if label.last > rows:
-            raise MoedeskError(f"{capture.name} has {rows:,} {what}, label {label.name!r} goes on to {label.last:,}")
-
-
-def _check_stream(stream: str, capture: "Capture") -> None:
-    if stream not in capture.model.streams:
-        raise MoedeskError(f"{capture.name} has no stream {stream!r}; it has {', '.join(capture.model.streams)}")
 
 
 def _line(label: "Label") -> str:

@@ -1,6 +1,7 @@
 """Naming passes and tokens of a session: kept beside its capture by the worker, and undone again."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from moedesk.core.event import Event
@@ -8,6 +9,7 @@ from moedesk.core.label import Label, names_of
 from moedesk.core.label_set import LabelSet
 from moedesk.core.store import Store
 from moedesk.session.jobs import Jobs, Ticket
+from moedesk.session.label_source import read_labels
 
 UNDO = 50
 
@@ -59,6 +61,13 @@ class Labelling:
         if self._undo:
             before = self._undo.pop()
             self._change(lambda *_: before, "Labels as they were before", say, remember=False)
+
+    def take_file(self, path: Path, say: Said) -> None:
+        """Give the labels in a .json or .csv file."""
+        store = self._store
+        self._change(
+            lambda later, _: later.with_labels(read_labels(path, store)), f"Labels taken from {path.name}", say
+        )
 
     def names(self, done: Callable[[tuple[str, ...]], None]) -> None:
         """Give ``done`` the names that are in use."""

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QWidget
 
 from moedesk.analysis.heatmap import DEAD as NOTHING
 from moedesk.analysis.heatmap import IDLE, Cell, Heatmap
+from moedesk.analysis.pass_labels import PassLabels
 from moedesk.ui.heatmap_axes import LayerAxis, PassAxis
 from moedesk.ui.heatmap_brush import extended
 from moedesk.ui.heatmap_overlay import Overlay
@@ -204,6 +205,10 @@ class HeatmapView(pg.GraphicsView):
         if window != self._overlay.window:
             self._overlay.window = self._pass_axis.window = window
             self._redraw()
+
+    def set_labels(self, labels: PassLabels) -> None:
+        """Show what passes were labelled as."""
+        self._pass_axis.set_labels(labels)
 
     def set_cursor(self, cursor: int | None) -> None:
         """Show the replay cursor at a pass, what comes later dimmed."""

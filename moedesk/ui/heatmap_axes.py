@@ -8,8 +8,11 @@ from PySide6.QtCore import QLineF, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QPainter, QPolygonF
 from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
+from moedesk.analysis.pass_labels import PassLabels
 from moedesk.ui.heatmap_brush import Brush
 from moedesk.ui.heatmap_rows import HeatmapRows
+from moedesk.ui.label_bands import HEIGHT as BAND
+from moedesk.ui.label_bands import LabelBands
 from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.theme import LIGHT, Theme
 
@@ -145,6 +148,7 @@ class PassAxis(pg.GraphicsWidget):
         self.marked: int | None = None
         self.theme: Theme = LIGHT
         self._texts = StaticTexts()
+        self._bands = LabelBands()
         self.setFixedHeight(BOTTOM_HEIGHT)
         self.setFlag(self.GraphicsItemFlag.ItemClipsToShape)
         self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again
@@ -154,6 +158,13 @@ class PassAxis(pg.GraphicsWidget):
 
     def _redraw(self, *_: object) -> None:
         self.update()
+
+    def set_labels(self, labels: PassLabels) -> None:
+        """Show these labels as bands under the pass numbers; without any they take no room."""
+        if labels != self._bands.labels:
+            self._bands.set_labels(labels)
+            self.setFixedHeight(BOTTOM_HEIGHT + (BAND + 1 if labels.labels else 0))
+            self.update()
 
     def _at(self, x: float) -> float:
         left, right = self._view.viewRange()[0]
@@ -198,6 +209,9 @@ class PassAxis(pg.GraphicsWidget):
             for x in (left, right):
                 painter.drawRoundedRect(QRectF(x - 3, 1, 6, STRIP), 2, 2)
         self._numbers(painter, width)
+        if self._bands.labels.labels:
+            left, right = self._view.viewRange()[0]
+            self._bands.paint(painter, self.theme, (left, right), width, BOTTOM_HEIGHT)
         if self.marked is not None:
             self._arrow(painter, self._x(self.marked + 0.5), "text")
         if self.cursor is not None:

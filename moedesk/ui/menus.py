@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 
 from moedesk.session.commands import Command, Commands
 
-ORDER = ("File", "Model", "View", "Go", "Help")
-MNEMONICS = {"File": "&File", "Model": "&Model", "View": "&View", "Go": "&Go", "Help": "&Help"}
+ORDER = ("File", "Edit", "Model", "View", "Go", "Help")
+MNEMONICS = {"File": "&File", "Edit": "&Edit", "Model": "&Model", "View": "&View", "Go": "&Go", "Help": "&Help"}
 
 
 class Menus:

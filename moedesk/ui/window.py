@@ -29,6 +29,7 @@ from moedesk.ui.menus import Menus
 from moedesk.ui.message_bar import MessageBar
 from moedesk.ui.open_files import OpenFiles, read_capture
 from moedesk.ui.opengl import Renderer
+from moedesk.ui.sample import show_specialist
 from moedesk.ui.saving import Saving
 from moedesk.ui.session_bar import SessionBar
 from moedesk.ui.status_bar import StatusBar
@@ -81,6 +82,7 @@ class Window(QMainWindow):
         self.command_palette = CommandPalette(self, self.commands, lambda: self.files.current, self.go_to)
         self.welcome = Welcome(self.recent, self.files.open, self.commands.run)
         self._closed: list[tuple[str, str]] = []
+        self._sample: Path | None = None
         self._disconnect_title: Callable[[], None] = _nothing
         self._renderer = renderer
         self._build()
@@ -159,7 +161,8 @@ class Window(QMainWindow):
     def open_sample(self) -> None:
         """Open the capture that comes with moedesk."""
         try:
-            self.files.open(resource("sample", "tinymoe.h5"))
+            self._sample = resource("sample", "tinymoe.h5").absolute()
+            self.files.open(self._sample)
         except MoedeskError as error:
             self.messages.show_message(str(error))
 
@@ -321,6 +324,8 @@ class Window(QMainWindow):
         self.status.clearMessage()
         if session.path is not None and session.scratch is None:
             self.recent.add(session.path)
+        if session.path is not None and session.path == self._sample:
+            show_specialist(session, self.say)
         self.workspace.add_session(session)
 
     def _reveal(self, selection: Selection) -> None:

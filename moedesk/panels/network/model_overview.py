@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.analysis.heatmap import Cell, Heatmap, extend, load_heatmap, reduce_blocks
+from moedesk.analysis.pass_labels import PassLabels
 from moedesk.core.model import ModelInfo
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
@@ -62,8 +63,8 @@ def _single(picture: Heatmap) -> bool:
     return bool((np.diff(picture.pass_edges) == 1).all())
 
 
-def cell_text(cell: Cell, model: ModelInfo) -> str:
-    """Return one line about a cell: layer, experts, passes and load."""
+def cell_text(cell: Cell, model: ModelInfo, labels: PassLabels = PassLabels()) -> str:  # noqa: B008
+    """Return one line about a cell: layer, experts, passes with their labels, and load."""
     (layer, first), (other, last) = cell.first, cell.last
     path = model.layers[layer].path
     if other != layer:
@@ -72,7 +73,8 @@ def cell_text(cell: Cell, model: ModelInfo) -> str:
         where = f"L{layer} {path} · expert {first}"
     else:
         where = f"L{layer} {path} · experts {first}–{last}"
-    return f"{where} · {passes_text(cell.passes)} · {load_text(cell)}"
+    named = labels.text(*cell.passes)
+    return f"{where} · {passes_text(cell.passes)}{f' ({named})' if named else ''} · {load_text(cell)}"
 
 
 def passes_text(passes: tuple[int, int]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.analysis.pass_labels import PassLabels, pass_labels
 from moedesk.core.columns import PassFlag, Phase
 from moedesk.core.store import Store
 from moedesk.session.jobs import Ticket
@@ -23,6 +24,8 @@ class PassRows:
     header : (P,) structured, dtype ``columns.PASS``
     entropy : (P,) float32
         Router entropy in nats, mean over layers and tokens that are not padding; NaN if unknown.
+    labels : tuple of str
+        What each pass was labelled as; empty for nothing.
     max_violation, cv : (P,) float32
         MaxVio (max/mean - 1) and CV (population) of the slots per expert, mean over layers; NaN if nothing ran.
     """
@@ -31,6 +34,7 @@ class PassRows:
     entropy: npt.NDArray[np.float32]
     max_violation: npt.NDArray[np.float32]
     cv: npt.NDArray[np.float32]
+    labels: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.header)
@@ -112,6 +116,13 @@ COLUMNS = (
     ),
     Column("phase", "Phase", "What the pass was for", lambda p: p.header["phase"], _phase_text),
     Column(
+        "label",
+        "Label",
+        "What the pass, or some of its tokens, was labelled as; label:NAME filters by it",
+        lambda p: label_order(p.labels),
+        lambda p, i, o: p.labels[i],
+    ),
+    Column(
         "start",
         "Start",
         "Start of the forward, after the first pass of the capture",
@@ -187,6 +198,19 @@ COLUMNS = (
 )
 
 
+def label_order(labels: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return numbers that sort names as the alphabet does, whichever of them are there; nothing comes last."""
+    return np.array([_alphabetic(text) for text in labels], np.float64)
+
+
+def _alphabetic(text: str) -> float:
+    """Return the first characters as a fraction: 6 of them, which a float64 holds."""
+    if not text:
+        return np.nan
+    letters = text.casefold().encode()[:6].ljust(6, b"\0")
+    return float(int.from_bytes(letters))
+
+
 def _shape_text(header: np.void) -> str:
     batch = int(header["batch"])
     if batch <= 0:
@@ -210,23 +234,25 @@ def runs(numbers: Sequence[int] | npt.NDArray) -> Iterator[tuple[int, int]]:
 
 def read_rows(store: Store, numbers: Sequence[int] | npt.NDArray, needs: str = "routes") -> PassRows:
     """Read what the table shows of passes, in the order given; ``needs`` as in ``Column``, what is not needed is NaN."""
-    parts = [_read_run(store, first, last, needs) for first, last in runs(numbers)]
+    labels = pass_labels(store)
+    parts = [_read_run(store, first, last, needs, labels) for first, last in runs(numbers)]
     if not parts:
-        return _read_run(store, 0, 0, "header")
+        return _read_run(store, 0, 0, "header", labels)
     return PassRows(
         np.concatenate([part.header for part in parts]),
         np.concatenate([part.entropy for part in parts]),
         np.concatenate([part.max_violation for part in parts]),
         np.concatenate([part.cv for part in parts]),
+        tuple(text for part in parts for text in part.labels),
     )
 
 
-def _read_run(store: Store, first: int, last: int, needs: str) -> PassRows:
+def _read_run(store: Store, first: int, last: int, needs: str, labels: PassLabels) -> PassRows:
     header = store.read_passes(first, last)
     unknown = np.full(len(header), np.nan, np.float32)
     violation, cv = pass_loads(store, first, last) if needs in ("counts", "routes") else (unknown, unknown)
     entropy = pass_entropy(store, first, last) if needs == "routes" else unknown
-    return PassRows(header, entropy, violation, cv)
+    return PassRows(header, entropy, violation, cv, tuple(labels.texts(first, last)))
 
 
 def pass_counts(store: Store, first: int, last: int) -> list[npt.NDArray[np.int64]]:

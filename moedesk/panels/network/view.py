@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QLabel, QMenu, QSplitter, QStackedLayout, QToolBut
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.copying import add_copy_actions, copy_text, subject_of
+from moedesk.panels.network.labelling import add_label_actions
 from moedesk.panels.network.spec import SPEC
 from moedesk.panels.network.view_details import Details
 from moedesk.panels.network.view_overview import Overview
@@ -20,7 +21,7 @@ from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
 from moedesk.ui.theme import Theme
 
-EVERYTHING = frozenset({"store", "selection", "window", "cursor", "filter", "live"})
+EVERYTHING = frozenset({"store", "selection", "window", "cursor", "filter", "labels", "live"})
 NO_LAYERS = (
     "This capture has no Mixture-of-Experts layers, so there is no routing to show.\n"
     "Record a model in which a router picks experts: moedesk.record(model, path)."
@@ -185,6 +186,8 @@ class NetworkPanel(Panel):
                 )
         if selection.kind is Kind.EXPERT:
             menu.addAction("Filter by this expert", lambda: self._filter_by(selection))
+        menu.addSeparator()
+        add_label_actions(menu, session, self.shell, self, self.passes.selected_spans, selection)
         menu.addSeparator()
         add_copy_actions(menu, session, self.shell, subject_of(session, selection, self.details.tokens.layer))
         add_reveal_actions(menu, selection, session, self.shell, SPEC.id)

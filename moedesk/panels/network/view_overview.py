@@ -6,6 +6,7 @@ from PySide6.QtCore import QPoint, Signal
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QToolTip, QVBoxLayout, QWidget
 
 from moedesk.analysis.heatmap import Cell, Heatmap
+from moedesk.analysis.pass_labels import PassLabels, pass_labels
 from moedesk.panels.network.model_overview import (
     View,
     busiest,
@@ -22,6 +23,7 @@ from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.heatmap import HeatmapExtent, HeatmapView
 from moedesk.ui.heatmap_rows import HeatmapRows
+from moedesk.ui.label_bands import LabelLegend
 from moedesk.ui.measure_legend import MeasureLegend
 from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.theme import Theme
@@ -63,6 +65,9 @@ class Overview(QWidget):
         self._growing = False
         self._followed = True
         self._picture = PacedQuestion(session, "network.heatmap", self)
+        self._labels = PacedQuestion(session, "network.labels", self, rest=1.0)
+        self.labels = PassLabels()
+        self.label_legend = LabelLegend()
         self._lay_out()
         self.heatmap.view_changed.connect(self.ask)
         self.heatmap.hovered.connect(self._hover)
@@ -85,7 +90,8 @@ class Overview(QWidget):
         column.addWidget(self.heatmap, 1)
         footer = QHBoxLayout()
         footer.setContentsMargins(6, 0, 8, 0)
-        footer.addWidget(self.readout)
+        footer.addWidget(self.readout, 3)
+        footer.addWidget(self.label_legend, 2)
         column.addLayout(footer)
         self._hover(None)
 
@@ -98,6 +104,9 @@ class Overview(QWidget):
                 self._grow()
             else:
                 self.heatmap.set_extent(rows, session.store.n_passes)
+        if changed & {"store", "labels"}:
+            store = session.store
+            self._labels.ask(lambda _: pass_labels(store), self._show_labels, self._fail, urgent="labels" in changed)
         if "live" in changed and session.live is not None:
             if session.live.follow and not self._followed and not self.heatmap.at_end:
                 self.heatmap.show_end()
@@ -166,6 +175,11 @@ class Overview(QWidget):
         if text != self.caption.text():
             self.caption.setText(text)
 
+    def _show_labels(self, labels: PassLabels) -> None:
+        self.labels = labels
+        self.heatmap.set_labels(labels)
+        self.label_legend.set_names(labels.names)
+
     def _fail(self, error: Exception) -> None:
         self.caption.setText(f"The heatmap could not be read: {error}")
 
@@ -175,7 +189,7 @@ class Overview(QWidget):
             self.readout.setText("Point at the picture to read it")
         elif cell != self._hovered:
             self._hovered = cell
-            text = cell_text(cell, self._session.store.model)
+            text = cell_text(cell, self._session.store.model, self.labels)
             self.readout.setText(text)
             store, found = self._session.store, self._found
             self._session.jobs.latest(
@@ -208,6 +222,7 @@ class Overview(QWidget):
         """Take over new colours."""
         self.heatmap.set_theme(theme)
         self.legend.set_theme(theme)
+        self.label_legend.set_theme(theme)
 
 
 def _view(extent: HeatmapExtent, first: int, last: int) -> View:

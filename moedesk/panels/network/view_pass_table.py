@@ -18,7 +18,7 @@ AnyIndex = QModelIndex | QPersistentModelIndex
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 TIMELINE = next(place for place, column in enumerate(COLUMNS) if column.id == "timeline")
-LEFT_ALIGNED = frozenset(place for place, column in enumerate(COLUMNS) if column.id in ("phase", "timeline"))
+LEFT_ALIGNED = frozenset(place for place, column in enumerate(COLUMNS) if column.id in ("phase", "label", "timeline"))
 
 
 class _Read(NamedTuple):

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView,
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
-from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, SortKeys, read_rows, sort_keys
+from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, SortKeys, read_rows, runs, sort_keys
 from moedesk.panels.network.view_pass_table import PassTable
 from moedesk.panels.network.view_rows import RowPainter
 from moedesk.session.jobs import Ticket
@@ -61,7 +61,7 @@ class PassesView(QTableView):
         self.setAccessibleName("Passes")
         self.viewport().setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setShowGrid(False)
@@ -80,7 +80,15 @@ class PassesView(QTableView):
         header.setMinimumSectionSize(36)
         width = self.fontMetrics().averageCharWidth()
         for place, shown in enumerate(COLUMNS):
-            widest = {"phase": 14, "timeline": 24, "shape": 11, "start": 14, "time": 10, "matches": 10}.get(shown.id, 8)
+            widest = {
+                "phase": 14,
+                "timeline": 24,
+                "shape": 11,
+                "start": 14,
+                "time": 10,
+                "matches": 10,
+                "label": 12,
+            }.get(shown.id, 8)
             self.setColumnWidth(place, width * max(widest, len(shown.title) + 3))
             self.setColumnHidden(place, not shown.shown or shown.id == "matches")
 
@@ -98,6 +106,11 @@ class PassesView(QTableView):
             self._order()
         elif "store" in changed:
             self._grow()
+        if "labels" in changed:
+            self.table.forget_rows()
+            self._keys = None
+            self._order()
+            self.viewport().update()
         if changed & {"store", "window", "found", "selection", "cursor"}:
             self._mark()
         if changed & {"store", "window", "found", "live"}:
@@ -236,6 +249,12 @@ class PassesView(QTableView):
         if index.isValid():
             number = int(self.table.numbers[index.row()])
             self.menu_asked.emit(Selection(Kind.PASS, pass_id=number), self.viewport().mapToGlobal(position))
+
+    @property
+    def selected_spans(self) -> list[tuple[int, int]]:
+        """The passes of the selected rows, as ranges first…last, end excluded."""
+        numbers = sorted(int(self.table.numbers[index.row()]) for index in self.selectionModel().selectedRows())
+        return list(runs(numbers))
 
     def _click_header(self, section: int) -> None:
         """Sort by a column: first upwards, then downwards, then by time again."""
