@@ -8,8 +8,11 @@ import pytest
 
 from moedesk.analysis.expert.contexts import contexts
 from moedesk.analysis.expert.friends import alike, friends, friendship
+from moedesk.analysis.expert.paths import NONE, OTHERS, paths
+from moedesk.analysis.expert.repetition import again
 from moedesk.analysis.expert.share import share_over_time
 from moedesk.analysis.expert.survey import survey
+from moedesk.analysis.expert.vocabulary import expert_vocabulary
 from moedesk.analysis.experts import share_interval
 from moedesk.analysis.token_bytes import whole_characters
 from moedesk.core.columns import RouteFlag
@@ -195,3 +198,89 @@ def test_a_split_character_is_shown_whole_and_what_merely_looks_like_one_is_not(
     assert (found[3].before, found[3].token, found[3].after[:2]) == ("xé", r"\xc3", "xx")
     assert found[1].begins
     assert not found[3].ends
+
+
+def test_vocabulary_of_an_expert(store: MemoryStore) -> None:
+    store.streams["main"]["token_id"][::17] = -1
+    rows = [
+        (int(token["token_id"]), experts) for _, token, experts in rows_of(store, 1, 0, 40) if token["token_id"] >= 0
+    ]
+    seen = Counter(x for x, _ in rows)
+    by_expert = {e: Counter(x for x, experts in rows if e in experts) for e in range(8)}
+    for expert in (0, 7):
+        mine = by_expert[expert]
+        got = expert_vocabulary(survey(store, 1, rows=13), expert, limit=100)
+        assert (got.tokens, got.different) == (sum(mine.values()), len(mine))
+        each = [
+            mine[x] / seen[x] for x, experts in rows if expert in experts
+        ]  # of every token, how much of its id is here
+        assert got.specialization == pytest.approx(np.mean(each))
+        often = [mine[x] / seen[x] for x, experts in rows if expert in experts and seen[x] >= 10]
+        assert got.specialization_often == pytest.approx(np.mean(often))
+        assert got.chance == pytest.approx(np.mean([expert in experts for _, experts in rows]))
+        for counts, effective in ((mine, got.effective), (seen, got.effective_all)):
+            p = np.array(list(counts.values())) / sum(counts.values())
+            assert effective == pytest.approx(np.prod(p**-p))
+        own = [x for x in mine if seen[x] >= 10 and mine[x] == max(of[x] for of in by_expert.values())]
+        assert got.own_ids == len(own)
+        assert got.often_ids == sum(n >= 10 for n in seen.values())
+        assert {(token.token_id, token.count, token.seen) for token in got.own} == {
+            (x, mine[x], seen[x]) for x in mine if seen[x] >= 10
+        }
+        lows = [share_interval(token.count, token.seen)[0] for token in got.own]
+        assert lows == sorted(lows, reverse=True)
+
+
+def test_again_is_against_the_experts_own_load(store: MemoryStore) -> None:
+    sums = survey(store, 1).repetition
+    got = again(sums, 2)
+    assert got.share == sums["both"][2] / sums["had"][2]
+    assert got.chance == sums["has"][2] / sums["pairs"]
+    assert (got.low, got.high) == share_interval(int(sums["both"][2]), int(sums["had"][2]))
+    assert np.isnan(again(survey(store, 1, 4, 4).repetition, 2).chance)
+
+
+@pytest.mark.parametrize(("layer", "limit"), [(1, 100), (1, 2), (0, 3), (2, 1)])
+def test_paths_are_first_choices_followed_by_hand(store: MemoryStore, layer: int, limit: int) -> None:
+    def first(place: int, row: int) -> int:
+        slots = [
+            (w, -s, e)
+            for s, (e, w) in enumerate(
+                zip(store.layers[place].experts[row], store.layers[place].weights[row], strict=True)
+            )
+            if e >= 0
+        ]
+        return int(max(slots)[2]) if slots else NONE
+
+    rows = [row for row, _, _ in rows_of(store, layer, 2, 38)]
+    mine = [row for row in rows if first(layer, row) == 3]
+    got = paths(store, layer, 3, 2, 38, reach=1, limit=limit)
+    assert (got.tokens, got.seen) == (len(mine), len(rows))
+    layers = [place for place in range(3) if abs(place - layer) <= 1]
+    assert [column[0].layer for column in got.columns] == layers
+    node_of = []
+    for place, column in zip(layers, got.columns, strict=True):
+        counts = Counter(first(place, row) for row in mine)
+        named = [node.expert for node in column if node.expert >= 0]
+        ranked = sorted((e for e in counts if e >= 0), key=lambda e: (-counts[e], e))
+        assert named == (ranked if len(ranked) <= limit + 1 else ranked[:limit])
+        for node in column:
+            members = {NONE} if node.expert == NONE else {node.expert} if node.expert >= 0 else set(ranked) - set(named)
+            assert node.experts == len(members)
+            assert node.tokens == sum(counts[e] for e in members)
+            everyone = sum(first(place, row) in members for row in rows)
+            assert node.chance == pytest.approx(everyone * len(mine) / len(rows))
+        names = [node.expert for node in column]
+        node_of.append(lambda e, names=names: names.index(e if e in names else OTHERS))
+    flows = Counter(
+        (c, node_of[c](first(layers[c], row)), node_of[c + 1](first(layers[c + 1], row)))
+        for row in mine
+        for c in range(len(layers) - 1)
+    )
+    assert {(flow.column, flow.source, flow.target): flow.tokens for flow in got.flows} == flows
+
+
+def test_paths_of_nothing(store: MemoryStore) -> None:
+    got = paths(store, 1, 3, 4, 4)
+    assert got.tokens == 0
+    assert got.flows == ()
