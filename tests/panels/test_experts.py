@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
@@ -194,3 +195,50 @@ def test_choices_are_kept(stage: Stage) -> None:
     view.survey.convention.setCurrentIndex(0)
     view.restore_state({**state, "which": "nonsense", "likeness": 99})
     assert view.survey.convention.currentIndex() == 1
+
+
+def test_a_click_in_the_sankey_goes_along_a_path(stage: Stage) -> None:
+    view = select(stage, 1, 2)
+    sankey = view.paths.sankey
+    assert list(sankey.picture.titles) == ["Layer 0", "Layer 1", "Layer 2"]
+    assert sum(flow.amount for flow in sankey.picture.flows if flow.column == 0) == sankey.picture.columns[1][0].amount
+    key = sankey.picture.columns[2][0].key
+    QTest.mouseClick(sankey, Qt.MouseButton.LeftButton, pos=sankey.node_rect(2, 0).center().toPoint())
+    stage.settle()
+    assert (stage.session.selection.layer, stage.session.selection.expert) == key
+    assert key == (view.shown)
+    view.paths.box.setCurrentIndex(0)
+    stage.settle()
+    assert len(sankey.picture.columns) == 2
+
+
+def test_graph_and_matrix_follow_the_convention(stage: Stage) -> None:
+    view = select(stage, 0, 1)
+    assert view.survey.view is not None
+    for place in range(3):
+        view.survey.convention.setCurrentIndex(place)
+        ring = [node.key for node in view.survey.graph.nodes]
+        assert ring == [(0, 1), *(bar.key for bar in view.survey.friends.bars[:8])]
+        assert max(edge.strength for edge in view.survey.graph.edges) == pytest.approx(1)
+        values = view.survey.matrix.values[1]
+        assert int(np.nanargmax(values)) == ring[1][1]
+    area = view.survey.matrix.area
+    QTest.mouseClick(
+        view.survey.matrix, Qt.MouseButton.LeftButton, pos=QPoint(int(area.left()) + 3, int(area.bottom()) - 3)
+    )
+    stage.settle()
+    assert (stage.session.selection.layer, stage.session.selection.expert) == (0, 7)
+
+
+def test_vocabulary_and_repetition_are_shown(stage: Stage) -> None:
+    view = select(stage, 0, 1)
+    survey = view.survey
+    assert survey.view is not None
+    names = [bar.name for bar in survey.vocabulary.bars]
+    assert names[0] == "Specialisation"
+    assert survey.own.bars
+    assert "Dashed" in survey.repetition.bars[0].hint
+    view = select(stage, 1, 6)
+    assert view.survey.vocabulary.bars == ()
+    assert "Pick another expert" in view.survey.vocabulary_card.caption.text()
+    assert "No token has 1.6 as its first choice" in view.paths.card.caption.text()

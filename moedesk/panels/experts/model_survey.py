@@ -5,6 +5,7 @@ from typing import Literal
 
 from moedesk.analysis.expert.friends import FORMULAS, Friend, Friendship, alike, friends
 from moedesk.analysis.expert.survey import Survey, survey
+from moedesk.analysis.expert.vocabulary import ExpertVocabulary, expert_vocabulary
 from moedesk.analysis.experts import share_interval
 from moedesk.core.store import Store
 from moedesk.panels.experts.model_choice import Choice
@@ -23,10 +24,24 @@ LIKENESS_FORMULAS: dict[Likeness, str] = {
 
 @dataclass(frozen=True)
 class SurveyView:
-    """An expert in the survey of its layer."""
+    """An expert in the survey of its layer.
+
+    Attributes
+    ----------
+    choice : Choice
+    survey : Survey
+    alike : tuple of Friend
+        By vocabulary.
+    vocabulary : ExpertVocabulary
+    own_texts : tuple of str
+        A text for each of ``vocabulary.own``.
+    """
 
     choice: Choice
     survey: Survey
+    alike: tuple[Friend, ...]
+    vocabulary: ExpertVocabulary
+    own_texts: tuple[str, ...]
 
     @property
     def tokens(self) -> int:
@@ -46,18 +61,22 @@ class Surveys:
         key = (choice.layer, choice.first, choice.last)
         if self._last is None or key != self._key:
             self._last, self._key = survey(store, choice.layer, choice.first, choice.last, ticket), key
-        return SurveyView(choice, self._last)
+        ticket.check()
+        vocabulary = expert_vocabulary(self._last, choice.expert)
+        texts = store.token_text([token.token_id for token in vocabulary.own]) if vocabulary.own else []
+        return SurveyView(choice, self._last, alike(self._last, choice.expert, FRIENDS), vocabulary, tuple(texts))
 
 
 def friend_bars(view: SurveyView, convention: Friendship) -> tuple[list[Bar], float | None]:
     """Return the friends, strongest first, and where chance lies on the bars (None where it differs from friend to friend)."""
     found = friends(view.survey, view.choice.expert, convention, FRIENDS)
     longest = max((friend.value for friend in found), default=1.0) if convention == "lift" else 1.0
-    bars = [_bar(view, friend, friend.value / longest, _number(friend.value, convention)) for friend in found]
+    bars = [_bar(view, friend, friend.value / longest, number(friend.value, convention)) for friend in found]
     return bars, (1 / longest if convention == "lift" and found else None)
 
 
-def _number(value: float, convention: Friendship) -> str:
+def number(value: float, convention: Friendship) -> str:
+    """Return a value of a convention with its unit."""
     return f"{100 * value:.1f} %" if convention == "directed" else f"{value:.2f}{'×' if convention == 'lift' else ''}"
 
 
@@ -85,7 +104,7 @@ def friends_caption(view: SurveyView, convention: Friendship) -> str:
 def alike_bars(view: SurveyView, likeness: Likeness) -> list[Bar]:
     """Return the experts most like this one."""
     if likeness == "vocabulary":
-        found = alike(view.survey, view.choice.expert, FRIENDS)
+        found = view.alike
     else:
         found = friends(view.survey, view.choice.expert, "jaccard", FRIENDS)
     return [_bar(view, friend, friend.value, f"{friend.value:.2f}") for friend in found]

@@ -73,7 +73,8 @@ def contexts_caption(view: TokensView) -> str:
     how = "those of the largest weight" if view.which == "strongest" else "spread evenly over the rows"
     text = (
         f"{len(found.contexts)} of {found.found:,} occurrences, {how}; the token that went here in its colour, with the weight "
-        "that the expert received. · space, ↵ line break. A character that is split over tokens is marked as a whole."
+        "that the expert received. · space, ↵ line break, ■ end of the sequence. A character split over tokens is marked as a "
+        "whole."
     )
     if not found.left_out:
         return text

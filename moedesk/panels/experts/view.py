@@ -7,11 +7,13 @@ from PySide6.QtWidgets import QComboBox, QLabel, QMenu, QStackedLayout, QVBoxLay
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.experts.model_choice import Choice, followed
+from moedesk.panels.experts.model_paths import PathsView, paths_view
 from moedesk.panels.experts.model_share import ShareView, share_view
 from moedesk.panels.experts.model_survey import Surveys, SurveyView
 from moedesk.panels.experts.model_tokens import TokensView, tokens_view
 from moedesk.panels.experts.spec import SPEC
 from moedesk.panels.experts.view_chooser import Chooser
+from moedesk.panels.experts.view_paths import PathsCard
 from moedesk.panels.experts.view_share import ShareCard
 from moedesk.panels.experts.view_survey import SurveyCards
 from moedesk.panels.experts.view_tokens import TokenCards
@@ -42,9 +44,10 @@ class ExpertsPanel(Panel):
         self.share = ShareCard()
         self.tokens = TokenCards()
         self.survey = SurveyCards()
+        self.paths = PathsCard()
         self.surveys = Surveys()
-        self._share, self._tokens, self._survey = (
-            PacedQuestion(session, f"{SPEC.id}/{name}", self, REST) for name in ("share", "tokens", "survey")
+        self._share, self._tokens, self._survey, self._paths = (
+            PacedQuestion(session, f"{SPEC.id}/{name}", self, REST) for name in ("share", "tokens", "survey", "paths")
         )
         self._asked: Choice | None = None
         self._lay_out()
@@ -87,6 +90,16 @@ class ExpertsPanel(Panel):
             partial(self._failed, self.survey.friends_card),
             urgent=other,
         )
+        self._ask_paths(other)
+
+    def _ask_paths(self, urgent: bool = True) -> None:
+        choice, store, reach = self.choice, self.session.store, self.paths.reach
+        self._paths.ask(
+            lambda ticket: paths_view(store, choice, reach, ticket),
+            self._show_paths,
+            partial(self._failed, self.paths.card),
+            urgent=urgent,
+        )
 
     def _ask_tokens(self, urgent: bool = True) -> None:
         choice, store, which = self.choice, self.session.store, self.tokens.which
@@ -102,6 +115,9 @@ class ExpertsPanel(Panel):
 
     def _show_tokens(self, view: TokensView) -> None:
         self.tokens.set_view(view)
+
+    def _show_paths(self, view: PathsView) -> None:
+        self.paths.set_view(view)
 
     def _show_survey(self, view: SurveyView) -> None:
         self.survey.set_view(view)
@@ -139,7 +155,7 @@ class ExpertsPanel(Panel):
         """Take over new colours."""
         self.chooser.set_theme(theme)
         self.cards.set_theme(theme)
-        for part in (self.share, self.tokens, self.survey):
+        for part in (self.share, self.tokens, self.survey, self.paths):
             part.set_theme(theme)
 
     def save_state(self) -> dict[str, object]:
@@ -154,16 +170,26 @@ class ExpertsPanel(Panel):
                 box.setCurrentIndex(place)
 
     def _boxes(self) -> dict[str, QComboBox]:
-        return {"which": self.tokens.box, "convention": self.survey.convention, "likeness": self.survey.likeness}
+        return {
+            "which": self.tokens.box,
+            "convention": self.survey.convention,
+            "likeness": self.survey.likeness,
+            "reach": self.paths.box,
+        }
 
     def _lay_out(self) -> None:
         for card in (
             self.share.card,
             self.tokens.contexts_card,
-            self.tokens.top_card,
-            self.survey.friends_card,
-            self.survey.alike_card,
             self.survey.labels_card,
+            self.paths.card,
+            self.tokens.top_card,
+            self.survey.own_card,
+            self.survey.vocabulary_card,
+            self.survey.friends_card,
+            self.survey.graph_card,
+            self.survey.matrix_card,
+            self.survey.alike_card,
         ):
             self.cards.add(card)
             card.menu_asked.connect(self._menu)
@@ -184,5 +210,7 @@ class ExpertsPanel(Panel):
         self.share.chart.picked.connect(lambda first, last: self.session.brush((first, last)))
         self.tokens.lines.picked.connect(self._pick_token)
         self.tokens.box.currentIndexChanged.connect(lambda _: self._ask_tokens())
-        for bars in (self.survey.friends, self.survey.alike):
-            bars.picked.connect(lambda key: self._pick(*key))
+        self.paths.box.currentIndexChanged.connect(lambda _: self._ask_paths())
+        self.survey.matrix.picked.connect(lambda expert: self._pick(self.shown[0], expert))
+        for places in (self.survey.friends, self.survey.alike, self.survey.graph, self.paths.sankey):
+            places.picked.connect(lambda key: self._pick(*key))

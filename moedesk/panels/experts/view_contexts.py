@@ -86,7 +86,7 @@ class ContextLines(QWidget):
         before = QRectF(WEIGHT, top, left - WEIGHT - 2, height)
         after = QRectF(left + wide + 2, top, self.width() - left - wide - 2, height)
         start = "" if context.begins else "…"
-        end = "⏹" if context.ends else "…"
+        end = " ■" if context.ends else "…"
         for area, text, side, elide in (
             (before, start + visible_text(context.before), Qt.AlignmentFlag.AlignRight, Qt.TextElideMode.ElideLeft),
             (after, visible_text(context.after) + end, Qt.AlignmentFlag.AlignLeft, Qt.TextElideMode.ElideRight),

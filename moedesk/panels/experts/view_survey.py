@@ -1,7 +1,9 @@
-"""The cards of an expert's friends, of those like it, and of its labels."""
+"""The cards of what a layer's survey says of an expert."""
 
-from PySide6.QtWidgets import QComboBox
+from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
+from moedesk.analysis.expert.friends import Friendship
+from moedesk.panels.experts.model_graph import graph, graph_caption, matrix, matrix_caption
 from moedesk.panels.experts.model_survey import (
     CONVENTIONS,
     LIKENESSES,
@@ -13,13 +15,22 @@ from moedesk.panels.experts.model_survey import (
     label_bars,
     labels_caption,
 )
+from moedesk.panels.experts.model_vocabulary import (
+    own_bars,
+    own_caption,
+    repetition_bars,
+    vocabulary_bars,
+    vocabulary_caption,
+)
 from moedesk.ui.cards import Card
+from moedesk.ui.friend_graph import FriendGraph
+from moedesk.ui.matrix import Matrix
 from moedesk.ui.ranked_bars import RankedBars
 from moedesk.ui.theme import Theme
 
 
 class SurveyCards:
-    """Friends, alike and labels, with a choice of convention."""
+    """Friends as list, graph and matrix by one convention; experts alike; labels; vocabulary and repetition."""
 
     def __init__(self) -> None:
         self.view: SurveyView | None = None
@@ -31,6 +42,21 @@ class SurveyCards:
         self.alike_card = Card("Similar experts", self.alike)
         self.likeness = _box(list(LIKENESSES.values()), "Convention of similarity")
         self.alike_card.add_control(self.likeness)
+        self.graph = FriendGraph("Friends graph")
+        self.graph_card = Card("Friends graph", self.graph)
+        self.matrix = Matrix("Co-activation matrix")
+        self.matrix_card = Card("Co-activation of the layer", self.matrix)
+        self.matrix.reduced.connect(lambda _: self._say_matrix())
+        self.vocabulary = RankedBars("Vocabulary")
+        self.repetition = RankedBars("Repetition")
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.vocabulary)
+        column.addWidget(self.repetition)
+        self.vocabulary_card = Card("Vocabulary and repetition", body)
+        self.own = RankedBars("Tokens that come here most", mono=True)
+        self.own_card = Card("Tokens of its own", self.own)
         self.labels = RankedBars("Share by label")
         self.labels_card = Card("Share by label", self.labels)
         for box in (self.convention, self.likeness):
@@ -43,13 +69,15 @@ class SurveyCards:
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
-        for bars in (self.friends, self.alike, self.labels):
+        for bars in (self.friends, self.alike, self.labels, self.vocabulary, self.repetition, self.own):
             bars.set_theme(theme)
+        self.graph.set_theme(theme)
+        self.matrix.set_theme(theme)
 
     def _draw(self) -> None:
         if self.view is None:
             return
-        convention = list(CONVENTIONS)[self.convention.currentIndex()]
+        convention = self._convention
         likeness = list(LIKENESSES)[self.likeness.currentIndex()]
         self.friends.set_bars(*friend_bars(self.view, convention))
         self.friends_card.set_caption(friends_caption(self.view, convention))
@@ -57,6 +85,24 @@ class SurveyCards:
         self.alike_card.set_caption(alike_caption(self.view, likeness))
         self.labels.set_bars(*label_bars(self.view))
         self.labels_card.set_caption(labels_caption(self.view))
+        self.graph.set_graph(*graph(self.view, convention))
+        self.graph_card.set_caption(graph_caption(self.view, convention))
+        values, name = matrix(self.view, convention)
+        self.matrix.set_values(values, self.view.choice.expert, name)
+        self._say_matrix()
+        self.vocabulary.set_bars(vocabulary_bars(self.view))
+        self.repetition.set_bars(*repetition_bars(self.view))
+        self.vocabulary_card.set_caption(vocabulary_caption(self.view))
+        self.own.set_bars(own_bars(self.view))
+        self.own_card.set_caption(own_caption(self.view))
+
+    def _say_matrix(self) -> None:
+        if self.view is not None:
+            self.matrix_card.set_caption(matrix_caption(self.view, self._convention, self.matrix.factor))
+
+    @property
+    def _convention(self) -> Friendship:
+        return list(CONVENTIONS)[self.convention.currentIndex()]
 
 
 def _box(names: list[str], what: str) -> QComboBox:
