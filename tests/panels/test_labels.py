@@ -8,12 +8,15 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QInputDialog, QMenu
 
 import moedesk
+from moedesk.analysis.heatmap import Cell
 from moedesk.core.filter import parse
 from moedesk.core.label import Label
 from moedesk.core.resources import resource
 from moedesk.core.selection import Kind, Selection
+from moedesk.panels.elements.view import ElementsPanel
 from moedesk.panels.network.model_passes import COLUMNS, read_rows
 from moedesk.panels.network.view import NetworkPanel
+from moedesk.panels.waterfall.model import more_text
 from moedesk.ui.label_bands import LabelBands
 from moedesk.ui.theme import DARK, LIGHT
 from tests.support.stage import Stage
@@ -130,6 +133,32 @@ def test_a_filter_by_label(stage, monkeypatch) -> None:
     answer(monkeypatch, "python")
     choose(stage, Selection(Kind.PASS, pass_id=128), "Label pass 128 as")
     assert list(stage.panel.passes.table.numbers) == [*range(68, 80), 128]
+
+
+def test_an_experts_load_by_label(qtbot, capture) -> None:
+    with Stage(qtbot, moedesk.open(capture), ElementsPanel, path=capture) as stage:
+        stage.session.select(Selection(Kind.EXPERT, layer=1, expert=4))
+        stage.settle()
+        facts, store = stage.panel.details.expert.labels.facts, stage.session.store
+        shares = {}
+        for label in store.labels:
+            rows = store.token_span(label.first, label.last)
+            shares[label.name] = (store.experts(1, *rows) == 4).any(1).mean()
+        assert [fact.label for fact in facts] == sorted(shares, key=lambda name: -shares[name])
+        assert f"{100 * shares['spanish']:.1f} %" in facts[0].value
+        stage.session.brush((80, 85))
+        stage.settle()
+        assert [fact.label for fact in stage.panel.details.expert.labels.facts] == ["spanish"]
+        stage.session.labelling.remove("spanish", stage.shell.say)
+        stage.settle()
+        assert not stage.panel.details.expert.labels_title.isVisible()
+
+
+def test_the_waterfall_says_the_label_of_what_is_pointed_at(capture) -> None:
+    with moedesk.open(capture) as opened:
+        cell = Cell((0, 0), (0, 0), (70, 71), 1.0)
+        assert more_text(opened, cell).endswith("slots · labelled python")
+        assert "labelled" not in more_text(opened, Cell((0, 0), (0, 0), (100, 101), 1.0))
 
 
 def test_every_row_against_the_labels(capture) -> None:

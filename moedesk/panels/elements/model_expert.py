@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from moedesk.analysis.experts import ExpertShare, TopToken, TopTokens, expert_share, top_tokens
+from moedesk.analysis.specialization import INTERVAL_CONVENTION, SHARE_CONVENTION, LabelShare, domain_loads
 from moedesk.core.model import LayerInfo
 from moedesk.core.store import Store
 from moedesk.panels.elements.model_facts import Fact
@@ -11,6 +12,8 @@ from moedesk.session.jobs import Ticket
 
 TOKENS = 50
 """Rows of the table of top tokens."""
+LABELS = 12
+"""Labels that are listed."""
 COLUMNS = ("Token", "Here", "Of its uses", "Weight")
 COLUMN_HINTS = (
     "Token as the tokenizer writes it; ␣ is a space, ↵ a line break",
@@ -31,12 +34,15 @@ class ExpertView:
     expert : int
     share : ExpertShare
     top : TopTokens
+    labels : tuple of LabelShare
+        What the expert gets of each label's tokens, the largest share first; empty without labels.
     """
 
     layer: LayerInfo
     expert: int
     share: ExpertShare
     top: TopTokens
+    labels: tuple[LabelShare, ...] = ()
 
 
 def expert_view(store: Store, layer: int, expert: int, first: int, last: int, ticket: Ticket) -> ExpertView:
@@ -44,7 +50,8 @@ def expert_view(store: Store, layer: int, expert: int, first: int, last: int, ti
     info = store.model.layer(layer)
     share = expert_share(store, info, expert, first, last)
     ticket.check()
-    return ExpertView(info, expert, share, top_tokens(store, info, expert, first, last, TOKENS, ticket))
+    labels = domain_loads(store, [info], first, last, ticket)[0].by_label(expert) if store.labels else ()
+    return ExpertView(info, expert, share, top_tokens(store, info, expert, first, last, TOKENS, ticket), labels)
 
 
 def share_facts(view: ExpertView) -> list[Fact]:
@@ -70,6 +77,26 @@ def share_facts(view: ExpertView) -> list[Fact]:
             Fact("Mean weight", f"{view.top.mean_weight:.3f}", "Of the gate weights as the expert received them")
         )
     return lines
+
+
+def label_facts(view: ExpertView) -> list[Fact]:
+    """Return what the expert gets of each label's tokens, a line each, the largest share first."""
+    lines = [
+        Fact(one.name, _label_text(one), f"{SHARE_CONVENTION}\n{INTERVAL_CONVENTION}") for one in view.labels[:LABELS]
+    ]
+    rest = view.labels[LABELS:]
+    if rest:
+        highest = max(one.times_even for one in rest)
+        lines.append(
+            Fact(f"{len(rest)} more labels", f"at most {highest:.2f}× even each", "Those with the smallest shares")
+        )
+    return lines
+
+
+def _label_text(one: LabelShare) -> str:
+    low, high = (100 * end for end in one.interval)
+    of = f"{100 * one.share:.1f} % of {one.tokens:,} tokens"
+    return f"{one.times_even:.2f}× even · {of} (95 %: {low:.1f}–{high:.1f} %)"
 
 
 def note(view: ExpertView) -> str:

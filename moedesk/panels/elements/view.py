@@ -81,6 +81,8 @@ class ElementsPanel(Panel):
             self._ask_loads()
         if "selection" in changed:
             self._follow_selection()
+        if "labels" in changed:
+            self._asked = None
         self._ask_expert()
 
     @property

@@ -2,7 +2,7 @@
 
 from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from moedesk.panels.elements.model_expert import ExpertView, note, share_facts, why_empty
+from moedesk.panels.elements.model_expert import ExpertView, label_facts, note, share_facts, why_empty
 from moedesk.panels.elements.view_facts import FactForm, text_label
 from moedesk.panels.elements.view_tokens import TopTokensTable
 from moedesk.ui.theme import Theme
@@ -14,6 +14,9 @@ class ExpertSection(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.share = FactForm()
+        self.labels_title = QLabel("By label")
+        self.labels_title.setToolTip("Share of each label's tokens that goes to this expert, over an even share (k/E)")
+        self.labels = FactForm()
         self.title = QLabel("Top tokens")
         self.table = TopTokensTable()
         self.note = text_label("")
@@ -21,6 +24,8 @@ class ExpertSection(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.share)
+        column.addWidget(self.labels_title)
+        column.addWidget(self.labels)
         column.addWidget(self.title)
         column.addWidget(self.table, 1)
         column.addWidget(self.note)
@@ -29,6 +34,8 @@ class ExpertSection(QWidget):
         """Show another expert."""
         filled = view is not None and bool(view.top.tokens)
         self.share.set_facts(share_facts(view) if view is not None else [])
+        self.labels.set_facts(label_facts(view) if view is not None else [])
+        self.labels_title.setVisible(bool(self.labels.facts))
         self.table.tokens.set_view(view)
         self.table.setVisible(filled)
         self.title.setVisible(filled)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from moedesk.analysis.balance_window import LONGEST, SLOTS_AN_EXPERT
 from moedesk.analysis.heatmap import Cell
 from moedesk.analysis.load import METRICS
+from moedesk.analysis.pass_labels import pass_labels
 from moedesk.analysis.waterfall import Frame, offsets_of, read_columns
 from moedesk.analysis.waterfall_measure import MEASURES, NONE
 from moedesk.core.model import ModelInfo
@@ -145,6 +146,12 @@ def cell_text(cell: Cell, model: ModelInfo, key: str) -> str:
     peak = "" if cell.first == cell.last else "busiest: " if key == "load" else f"{measure.peak}: "
     has_value = cell.ratio == cell.ratio and cell.ratio != (NONE if measure.column else 0)
     return f"{where} · {passes_text(cell.passes)} · {peak if has_value else ''}{measure.text(cell.ratio)}"
+
+
+def more_text(store: Store, cell: Cell) -> str:
+    """Return a cell's slots, and what its passes were labelled as."""
+    named = pass_labels(store).text(*cell.passes)
+    return slots_text(store, cell) + (f" · labelled {named}" if named else "")
 
 
 def slots_text(store: Store, cell: Cell) -> str:

@@ -217,7 +217,7 @@ class WaterfallPanel(Panel):
             store = self.session.store
             self.session.jobs.latest(
                 "waterfall.hover",
-                lambda _: texts.slots_text(store, cell),
+                lambda _: texts.more_text(store, cell),
                 lambda slots: self._add_slots(cell, text, slots),
                 self._failed,
             )
