@@ -1,5 +1,6 @@
 """Checks of a capture's routing: what is wrong, how sure that is, and what to do about it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from moedesk.analysis.checks.check import Check
@@ -7,7 +8,7 @@ from moedesk.analysis.checks.evidence import Evidence
 from moedesk.analysis.checks.gather import LIGHT, gather, gather_partials
 from moedesk.analysis.checks.registry import CHECKS, plugged_in, said
 from moedesk.analysis.chunks import Part, Ticket
-from moedesk.analysis.finding import SEVERITIES, AuditReport, Finding
+from moedesk.analysis.finding import SEVERITIES, AuditReport, Finding, Outcome
 from moedesk.analysis.measures.measure import Sums
 from moedesk.core.store import Store
 
@@ -46,15 +47,28 @@ def judge(
     """
     findings: list[Finding] = []
     lines = list(notes)
+    lacks: dict[int, str] = {}
     for number, check in enumerate(checks):
         partial = (partials or {}).get(number, {})
         try:
             if isinstance(partial, Exception):
                 raise partial
             findings += check.findings(evidence, partial)
+            lacks[number] = check.lacks(evidence)
         except Exception as error:
             if check in CHECKS:
                 raise
-            lines.append(f"the check {type(check).__name__} of a plug-in failed: {said(error)}")
+            lacks[number] = f"the check {type(check).__name__} of a plug-in failed: {said(error)}"
+            lines.append(lacks[number])
+    outcomes = _outcomes(checks, findings, lacks)
     findings.sort(key=lambda finding: -SEVERITIES.index(finding.severity))  # stable: then in order of checks and layers
-    return AuditReport(len(evidence.layers), tuple(findings), tuple(lines))
+    return AuditReport(len(evidence.layers), tuple(findings), tuple(lines), outcomes)
+
+
+def _outcomes(checks: Sequence[Check], findings: Sequence[Finding], lacks: Mapping[int, str]) -> tuple[Outcome, ...]:
+    found = Counter(finding.id for finding in findings)
+    return tuple(
+        Outcome(about.id, about.category, about.what, found[about.id], lacks[number])
+        for number, check in enumerate(checks)
+        for about in check.abouts
+    )

@@ -109,6 +109,28 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of one kind of finding.
+
+    Attributes
+    ----------
+    id, category : str
+    what : str
+        What was looked for, in one line.
+    findings : int
+        How many there are.
+    lacks : str
+        Why it could not be judged; empty if it was.
+    """
+
+    id: str
+    category: str
+    what: str
+    findings: int
+    lacks: str = ""
+
+
+@dataclass(frozen=True)
 class AuditReport:
     """The findings of an audit, the most severe first.
 
@@ -119,11 +141,14 @@ class AuditReport:
     findings : tuple of Finding
     notes : tuple of str
         What the audit left out, a line each: rows not read, plug-ins that failed.
+    outcomes : tuple of Outcome
+        What was looked for, found or not, in the order of the checks.
     """
 
     layers: int
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = field(default=())
+    outcomes: tuple[Outcome, ...] = field(default=())
 
     @property
     def score(self) -> int:

@@ -194,6 +194,7 @@ def test_text_severity_category_and_layer_narrow_the_list(sick: Stage) -> None:
     everything = rows(sick)
     sick.qtbot.keyClicks(filters.text, "1.11")
     assert rows(sick) == [["dead-expert"]]
+    assert not sick.panel.no_match.isVisible()
     filters.text.setText("no such thing")
     assert rows(sick) == []
     assert sick.panel.no_match.isVisible()
@@ -205,7 +206,9 @@ def test_text_severity_category_and_layer_narrow_the_list(sick: Stage) -> None:
     filters.severities["warning"].click()
     gauge = next(gauge for gauge in sick.panel.scores.gauges if gauge.score.key == "router")
     gauge.click()
-    assert {entry.category for group in sick.panel.list.rows.groups for entry in group.entries} == {"router"}
+    assert {entry.category for group in sick.panel.list.rows.groups for entry in group.entries} == {
+        "router"
+    }  # also of checks without findings
     assert gauge.isChecked()
     gauge.click()
     assert rows(sick) == everything
@@ -224,6 +227,7 @@ def test_a_click_on_a_heading_sorts(sick: Stage) -> None:
             for group in sick.panel.list.rows.groups
         ]  # type: ignore[union-attr]
 
+    sick.panel.filters.severities["info"].click()  # where all is shown, checks without findings follow
     for reverse in (False, True):
         sick.qtbot.mouseClick(header.viewport(), LEFT, pos=type(header.pos())(*where))
         assert all(group == sorted(group, reverse=reverse) for group in places())
@@ -241,6 +245,21 @@ def test_a_closed_group_stays_closed_and_the_current_finding_current(sick: Stage
     assert view.isExpanded(view.rows.index(1, 0))
     assert view.current is not None
     assert view.current.number == entry.number
+
+
+def test_checks_without_findings_are_listed_closed_and_say_why(sick: Stage) -> None:
+    view = sick.panel.list
+    last = view.rows.rowCount() - 1
+    assert view.rows.data(view.rows.index(last - 1, 0)).endswith("checks found nothing")
+    heading = view.rows.index(last, 0)
+    assert view.rows.data(heading).endswith("checks could not judge")
+    assert not view.isExpanded(heading)
+    before = sick.session.selection
+    view.setExpanded(heading, True)
+    view.setCurrentIndex(view.rows.index(0, 0, heading))
+    assert sick.panel.details.hint.text().startswith("Not judged: ")
+    assert not sick.panel.details.table.isVisible()
+    assert sick.session.selection == before
 
 
 def test_copy_and_save(sick: Stage, tmp_path: Path) -> None:

@@ -5,18 +5,20 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from moedesk.analysis.audit import audit
 from moedesk.analysis.finding import AuditReport, Finding, Reveal
 from moedesk.capture.open import open_capture
 from moedesk.capture.writer import CaptureWriter
+from moedesk.core.columns import STEP
 from moedesk.core.filter import parse
 from moedesk.core.resources import resource
 from moedesk.core.selection import NOTHING, Kind, Selection
 from moedesk.panels.audits.model import Audited, left_out, nothing_text, run_audit, run_label, summary
 from moedesk.panels.audits.model_evidence import evidence_lines, name_of, percent, value_text
-from moedesk.panels.audits.model_findings import Criteria, Entry, entries_of, grouped
+from moedesk.panels.audits.model_findings import Criteria, Entry, Quiet, entries_of, grouped, quiet_groups
 from moedesk.panels.audits.model_scores import scores_of
 from moedesk.panels.audits.model_targets import Target, doors, target_of
 from moedesk.panels.audits.model_text import as_json, as_text
@@ -223,6 +225,32 @@ def test_scores(sick: Audited) -> None:
     assert by_key["load"].value < 90
     assert by_key["load"].word in ("fair", "poor")
     assert (scores_of(AuditReport(1, ()))[0].value, scores_of(AuditReport(1, ()))[0].word) == (100, "good")
+
+
+def test_checks_without_findings_are_passed_or_not_judged(sick: Audited) -> None:
+    found = {one.id for one in sick.report.findings}
+    assert {outcome.id for outcome in sick.report.outcomes if outcome.findings} == found
+    passed, unjudged = quiet_groups(sick.report.outcomes, Criteria())
+    assert len(passed.entries) + len(unjudged.entries) == len(sick.report.outcomes) - len(found)
+    assert passed.title == f"{len(passed.entries)} checks found nothing"
+    assert "no training steps" in " ".join(row.why for row in unjudged.entries if isinstance(row, Quiet))
+    assert all(row.text("severity") == "Not judged" for row in unjudged.entries)
+    assert quiet_groups(sick.report.outcomes, Criteria(layer=1)) == ()
+    assert [group.key for group in quiet_groups(sick.report.outcomes, Criteria(category="training"))] == ["not judged"]
+    training = next(score for score in scores_of(sick.report) if score.key == "training")
+    assert (training.value, training.word) == (None, "not judged"), "the sample was not recorded in training"
+
+
+def test_a_training_run_is_judged() -> None:
+    steps = np.zeros(8, STEP)
+    steps["step"] = np.arange(8)
+    steps["loss"] = 1.0
+    store = memory_store()
+    store.steps = steps
+    report = audit(store)
+    lacks = {outcome.id: outcome.lacks for outcome in report.outcomes}
+    assert lacks["bad-loss"] == ""
+    assert lacks["domain-on-one-expert"].startswith("no labels")
 
 
 def test_text_has_every_finding_with_its_advice(sick: Audited) -> None:

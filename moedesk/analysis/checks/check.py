@@ -93,6 +93,10 @@ class Check:
         """Return the partial result of ``before``'s rows followed by ``after``'s."""
         return add(before, after)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return in a few words why nothing of what it looks for can be judged in this capture; empty if it can."""
+        return ""
+
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterable[Finding]:
         """Return what was found.
 

@@ -40,6 +40,10 @@ class LabelledExperts(Check):
     abouts = (one_expert, unused)
     reads_rows = True
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        return "" if evidence.labels else "no labels: name texts while recording with rec.label, or with moedesk label"
+
     def partial(self, rows: Rows) -> Sums:
         """Return slots and tokens of each label."""
         return Domains(rows.store.labels).partial(rows)

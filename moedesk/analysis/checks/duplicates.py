@@ -93,6 +93,11 @@ class EqualNorms(Check):
     )
     abouts = (equal,)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        recorded = evidence.store is not None and evidence.store.n_steps >= STEPS
+        return "" if recorded else f"fewer than {STEPS} training steps in this capture"
+
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such group of experts."""
         store = evidence.store

@@ -52,6 +52,12 @@ class DeadExperts(LoadCheck):
     )
     abouts = (dead,)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        if any(is_sampled(layer.slots, layer.layer.experts) for layer in evidence.layers):
+            return ""
+        return "no layer has enough slots to tell a dead expert from a rare one; record more"
+
     def of_layer(self, layer: LayerEvidence) -> Iterator[Finding]:
         """Return a finding for each dead expert."""
         experts = layer.layer.experts

@@ -73,6 +73,12 @@ class CountsDiffer(Check):
     abouts = (differ,)
     reads_rows = True
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        if evidence.rows_left_out or evidence.counts_only or evidence.sampled or not evidence.complete:
+            return "not every token was kept or looked at, so the two can't be compared"
+        return ""
+
     def partial(self, rows: Rows) -> Sums:
         """Return the (E,) slots of some rows."""
         ids = rows.experts

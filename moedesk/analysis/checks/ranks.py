@@ -26,6 +26,13 @@ class Straggler(Check):
     )
     abouts = (straggler,)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        if len(evidence.ranks) < 2:
+            return "one rank only"
+        few = min(rank.passes for rank in evidence.ranks) < PASSES
+        return f"a rank has fewer than {PASSES} passes" if few else ""
+
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return at most one finding."""
         ranks = evidence.ranks

@@ -33,6 +33,11 @@ class UndecidedRouter(Check):
     )
     abouts = (undecided,)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        known = any(layer.entropy_rows >= UNDECIDED_TOKENS for layer in evidence.layers)
+        return "" if known else f"the router's entropy is known of fewer than {UNDECIDED_TOKENS} tokens"
+
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such layer."""
         for layer in evidence.layers:
@@ -72,6 +77,13 @@ class NearTies(Check):
         "docs/diff.md: the noise of weights, measured on the sample model; the k-th largest probability is at most 1/k",
     )
     abouts = (ties,)
+
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        if not any(layer.noise for layer in evidence.layers):
+            return "the model's dtype is unknown, and so its rounding"
+        known = any(layer.margin_rows >= FEWEST_MARGINS for layer in evidence.layers)
+        return "" if known else f"margins are known of fewer than {FEWEST_MARGINS} tokens"
 
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such layer."""

@@ -45,6 +45,11 @@ class LoadDrift(Check):
     )
     abouts = (drift,)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        known = any(parts_of(evidence, layer, QUARTERS) is not None for layer in evidence.layers)
+        return "" if known else "no layer has enough slots in each quarter of the run"
+
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such layer."""
         drifts = [found for layer in evidence.layers if (found := _largest(evidence, layer)) is not None]
@@ -85,6 +90,11 @@ class CollapseTrend(Check):
     )
     abouts = (trend,)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        known = any(parts_of(evidence, layer, SIXTHS) is not None for layer in evidence.layers)
+        return "" if known else "no layer has enough slots in each sixth of the run"
+
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such layer."""
         for layer in evidence.layers:
@@ -114,6 +124,11 @@ class EntropyFalling(Check):
         f"mean token entropy ÷ ln E falls by {SURER} from the first third of the rows to the last, the middle one between them",
     )
     abouts = (falling,)
+
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        known = any(layer.part_rows.reshape(3, -1).sum(1).min() >= 100 for layer in evidence.layers)
+        return "" if known else "a third of the run has fewer than 100 tokens with a known entropy"
 
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such layer."""

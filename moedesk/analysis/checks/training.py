@@ -45,6 +45,11 @@ class Training(Check):
     )
     abouts = (loss, exploding, untrained)
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        recorded = evidence.store is not None and evidence.store.n_steps
+        return "" if recorded else "no training steps in this capture"
+
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return at most one finding of a loss, and one of a kind for each layer or expert."""
         store = evidence.store

@@ -39,6 +39,11 @@ class WeightSum(Check):
     abouts = (wrong,)
     reads_rows = True
 
+    def lacks(self, evidence: Evidence) -> str:
+        """Return why nothing can be judged."""
+        said = evidence.model is not None and renormalises(evidence.model) is not None
+        return "" if said else "the model's configuration does not say what the weights sum to"
+
     def partial(self, rows: Rows) -> Sums:
         """Return how many tokens' weights sum to what."""
         model = rows.store.model

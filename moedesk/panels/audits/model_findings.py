@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from moedesk.analysis.finding import SEVERITIES, Finding, Severity
+from moedesk.analysis.finding import SEVERITIES, Finding, Outcome, Severity
 from moedesk.core.model import ModelInfo
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.audits.model import Audited
@@ -18,6 +18,8 @@ Column = Literal["severity", "title", "where", "category", "confidence"]
 COLUMNS: tuple[Column, ...] = ("severity", "title", "where", "category", "confidence")
 WORDS: dict[Severity, str] = {"error": "Error", "warning": "Warning", "info": "Info"}
 """A severity in a word."""
+PASSED, NOT_JUDGED = "passed", "not judged"
+"""Keys of the groups of checks without findings."""
 WHOLE_CAPTURE = "whole capture"
 
 
@@ -109,15 +111,19 @@ class Quiet:
     ----------
     title, category : str
     why : str
-        What it would have found, or what is missing.
+        What became of it; what is missing if it could not judge.
+    judged : bool
     """
 
     title: str
     category: str
     why: str
+    judged: bool = True
 
     def text(self, column: Column) -> str:
         """Return a cell of the list."""
+        if column == "severity":
+            return "Passed" if self.judged else "Not judged"
         return {"title": self.title, "category": category_title(self.category)}.get(column, "")
 
 
@@ -156,6 +162,32 @@ def grouped(
         held.setdefault(_group_key(entry, by), []).append(entry)
     groups = [Group(key, _group_title(found, by), tuple(found)) for key, found in held.items()]
     return tuple(sorted(groups, key=_group_order(by, held)))
+
+
+def quiet_groups(outcomes: Iterable[Outcome], criteria: Criteria) -> tuple[Group, ...]:
+    """Return the checks that found nothing, and those that could not judge; none where severity or layer is narrowed."""
+    if criteria.layer is not None or criteria.severities != frozenset(SEVERITIES):
+        return ()
+    quiet = [outcome for outcome in outcomes if not outcome.findings and criteria.category in ("", outcome.category)]
+    passed = [_quiet(outcome) for outcome in quiet if not outcome.lacks]
+    unjudged = [_quiet(outcome) for outcome in quiet if outcome.lacks]
+    words = criteria.text.lower().split()
+    groups = []
+    for key, rows, said in (
+        (PASSED, passed, ("check found nothing", "checks found nothing")),
+        (NOT_JUDGED, unjudged, ("check could not judge", "checks could not judge")),
+    ):
+        kept = tuple(row for row in rows if all(word in f"{row.title} {row.why}".lower() for word in words))
+        if kept:
+            groups.append(Group(key, f"{len(kept):,} {said[len(kept) != 1]}", kept))
+    return tuple(groups)
+
+
+def _quiet(outcome: Outcome) -> Quiet:
+    what = outcome.what[:1].upper() + outcome.what[1:]
+    if outcome.lacks:
+        return Quiet(what, outcome.category, f"Not judged: {outcome.lacks}.", False)
+    return Quiet(what, outcome.category, "Looked for, and not found.")
 
 
 def _sort_key(column: Column) -> Callable[[Entry], Any]:

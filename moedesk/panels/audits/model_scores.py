@@ -64,9 +64,13 @@ def category_title(category: str) -> str:
 def scores_of(report: AuditReport) -> tuple[Score, ...]:
     """Return the gauges, the total first."""
     total = Score("", TOTAL, report.score, f"All findings together. {CONVENTION}")
-    return (total, *(_of_category(name, value) for name, value in report.categories.items()))
+    return (total, *(_of_category(report, name, value) for name, value in report.categories.items()))
 
 
-def _of_category(name: str, value: int) -> Score:
+def _of_category(report: AuditReport, name: str, value: int) -> Score:
     what = f"{category_title(WHAT[name])}. " if name in WHAT else ""
+    outcomes = [outcome for outcome in report.outcomes if outcome.category == name]
+    lacking = dict.fromkeys(outcome.lacks for outcome in outcomes if outcome.lacks)
+    if outcomes and all(outcome.lacks and not outcome.findings for outcome in outcomes):
+        return Score(name, category_title(name), None, f"{what}Nothing could be judged: {'; '.join(lacking)}.")
     return Score(name, category_title(name), value, f"{what}{CONVENTION}")

@@ -5,7 +5,7 @@ import textwrap
 
 from moedesk.panels.audits.model import Audited, left_out, summary
 from moedesk.panels.audits.model_evidence import evidence_lines, percent
-from moedesk.panels.audits.model_findings import WORDS, Entry
+from moedesk.panels.audits.model_findings import WORDS, Criteria, Entry, Quiet, quiet_groups
 from moedesk.panels.audits.model_scores import scores_of
 
 WIDTH = 100
@@ -23,8 +23,14 @@ def as_text(audited: Audited, entries: tuple[Entry, ...]) -> str:
         for score in scores_of(audited.report)
     )
     lines = [audited.name, summary(audited), f"Scores, 0 to 100: {scores}", *left_out(audited)]
+    quiet = quiet_groups(audited.report.outcomes, Criteria())
     for entry in entries:
         lines += ["", finding_text(audited, entry)]
+    for group in quiet:
+        lines += ["", f"{group.title}:"]
+        for row in group.entries:
+            why = f" ({row.why})" if isinstance(row, Quiet) and not row.judged else ""
+            lines.append(f"  {row.text('title')}{why}")
     return "\n".join(lines) + "\n"
 
 

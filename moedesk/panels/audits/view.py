@@ -13,7 +13,7 @@ from moedesk.core.selection import NOTHING
 from moedesk.panels.audits import model as texts
 from moedesk.panels.audits.model import Audited, run_audit
 from moedesk.panels.audits.model_evidence import evidence_lines
-from moedesk.panels.audits.model_findings import COLUMNS, Column, Entry, Quiet, entries_of, grouped
+from moedesk.panels.audits.model_findings import COLUMNS, Column, Entry, Quiet, entries_of, grouped, quiet_groups
 from moedesk.panels.audits.model_scores import scores_of
 from moedesk.panels.audits.model_targets import Target, doors, selection_of, target_of
 from moedesk.panels.audits.model_text import as_json, as_text, finding_text
@@ -191,11 +191,12 @@ class AuditsPanel(Panel):
     def _show_list(self) -> None:
         criteria = self.filters.criteria
         shown = [entry for entry in self.entries if criteria.takes(entry)]
-        groups = grouped(shown, self.filters.grouping, *self._sort)
+        outcomes = self.audited.report.outcomes if self.audited is not None else ()
+        groups = (*grouped(shown, self.filters.grouping, *self._sort), *quiet_groups(outcomes, criteria))
         self.list.set_groups(groups)
         self.scores.set_category(criteria.category)
-        self.no_match.setVisible(not shown)
-        if not shown:
+        self.no_match.setVisible(not groups)
+        if not groups:
             self.no_match.setText(texts.nothing_text(len(self.entries)))
         if self.list.current is None:
             self._show_details(self.list.show_first())

@@ -43,7 +43,7 @@ class EvidenceTable(QTableWidget):
         super().__init__(0, 3)
         self._lines: list[Line] = []
         self.setAccessibleName("Evidence")
-        self.setHorizontalHeaderLabels(["Evidence", "Value", "Unit or convention"])
+        self.setHorizontalHeaderLabels(["Evidence", "Value", "Unit"])
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

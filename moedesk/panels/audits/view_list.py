@@ -5,11 +5,11 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStyledItemDelegate, QStyleOptionViewItem, QTreeView
 
 from moedesk.core.selection import Selection
-from moedesk.panels.audits.model_findings import COLUMNS, Column, Entry, Group
+from moedesk.panels.audits.model_findings import COLUMNS, NOT_JUDGED, PASSED, Column, Entry, Group
 from moedesk.panels.audits.view_list_model import Index, ListModel
 from moedesk.ui.theme import Theme
 
-COLLAPSED = ("passed", "not judged")
+COLLAPSED = (PASSED, NOT_JUDGED)
 """Groups that start closed, as in Lighthouse."""
 ROOM: dict[Column, int] = {"confidence": 480, "category": 600}
 """Width from which on a column is shown; the details have it too."""
@@ -71,7 +71,7 @@ class FindingsList(QTreeView):
             ("confidence", "Confidence M"),
         ):
             place = COLUMNS.index(column)
-            extra = 42 if column == "severity" else 12
+            extra = 50 if column == "severity" else 12
             self.setColumnWidth(place, self.fontMetrics().horizontalAdvance(sample) + extra)
         header.sectionClicked.connect(self._sort)
         self.selectionModel().currentChanged.connect(self._moved)

@@ -138,6 +138,8 @@ class ListModel(QAbstractItemModel):
             case Qt.ItemDataRole.DecorationRole if name == "severity" and isinstance(row, Entry):
                 severity = row.finding.severity
                 return icon(severity, self._theme, ROLES[severity])
+            case Qt.ItemDataRole.DecorationRole if name == "severity" and isinstance(row, Quiet):
+                return icon("success" if row.judged else "info", self._theme, "success" if row.judged else "muted")
             case Qt.ItemDataRole.FontRole if marked:
                 return _bold()
             case Qt.ItemDataRole.ForegroundRole if isinstance(row, Quiet):

@@ -49,7 +49,7 @@ class Gauge(QAbstractButton):
             painter.setPen(theme.color("focus"))
             painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
         size = RING if self.width() >= self.sizeHint().width() else SMALL_RING
-        ring = QRectF(5, (self.height() - size) / 2 + 2, size - 4, size - 4)
+        ring = QRectF(3, (self.height() - size) / 2 + 2, size - 4, size - 4)
         painter.setPen(QPen(theme.color("border"), 4))
         painter.drawEllipse(ring)
         if score.value is not None:
@@ -67,7 +67,7 @@ class Gauge(QAbstractButton):
         painter.setPen(text)
         painter.drawText(ring, Qt.AlignmentFlag.AlignCenter, "–" if score.value is None else str(score.value))
         painter.setFont(self.font())
-        left = ring.right() + 6
+        left = ring.right() + 5
         lines = QRectF(left, self.height() / 2 - metrics.height(), self.width() - left - 1, metrics.height())
         elide = Qt.TextElideMode.ElideRight
         painter.drawText(
