@@ -1,6 +1,5 @@
 """How a forward was called: token ids, positions, padding, cache. Read on the model's thread without waiting for a device."""
 
-import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moedesk.probe.arguments import argument_names
 from moedesk.probe.pools import ARGUMENTS
 
 _STARTS = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seq_lens", "cu_seqlens")
@@ -142,9 +142,7 @@ class CallReader:
     def _bind(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         names = self._names.get(module)
         if names is None:
-            parameters = inspect.signature(module.forward).parameters.values()
-            names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
-            self._names[module] = names
+            names = self._names[module] = argument_names(module)
         return {**dict(zip(names, args, strict=False)), **kwargs}
 
 

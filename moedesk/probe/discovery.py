@@ -1,6 +1,5 @@
 """Where a model may hold experts: candidates in its module tree, found by what their forward takes, not by their names."""
 
-import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from torch import nn
 
 from moedesk.core.errors import MoedeskError, NoMoELayersError
 from moedesk.probe.adapter import Adapter
+from moedesk.probe.arguments import argument_names
 from moedesk.probe.pools import POOLS, Pool
 from moedesk.probe.refusals import refuse_unhookable
 from moedesk.probe.registry import claim, declared
@@ -215,11 +215,7 @@ def takes_tokens(module: nn.Module) -> bool:
 
 
 def _arguments(module: nn.Module) -> list[str]:
-    try:
-        parameters = inspect.signature(module.forward).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p.name.lower() for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [name.lower() for name in argument_names(module)]
 
 
 def _has_two_streams(model: nn.Module, paths: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The hooks of one recording: on the modules that take tokens, which bound a pass, and two on each MoE layer."""
+"""The hooks of one recording: those that bound a pass, and two on each MoE layer."""
 
 import threading
 import time
@@ -16,21 +16,14 @@ from moedesk.probe.adapted_hooks import AdaptedHooks
 from moedesk.probe.adapted_scout import AdaptedScout
 from moedesk.probe.batch import RecordedPass
 from moedesk.probe.binding import Binding, FirstCall
+from moedesk.probe.bounds import Bounds
 from moedesk.probe.calls import Call, CallReader
-from moedesk.probe.compiled import (
-    CallsAround,
-    CompiledPart,
-    compiled_parts,
-    forget_compiled_code,
-    in_graphs,
-    nothing,
-    run_uncompiled,
-)
+from moedesk.probe.compiled import CallsAround, forget_compiled_code, nothing, run_uncompiled
 from moedesk.probe.cost import Cost
 from moedesk.probe.courier import Courier
-from moedesk.probe.discovery import Candidate, takes_tokens
+from moedesk.probe.discovery import Candidate
 from moedesk.probe.layer_hooks import LayerHooks
-from moedesk.probe.lookout import NO_NAMES, Lookout
+from moedesk.probe.lookout import Lookout
 from moedesk.probe.notice import notice
 from moedesk.probe.outputs import Outputs
 from moedesk.probe.parallel import rank
@@ -153,9 +146,7 @@ class Hooks:
         self._passes = self._watched = 0
         self._caches = _uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
-        self._parts: list[CompiledPart] = []
-        self._around: nn.Module | None = None
-        self._bounds = self._find_bounds(model)
+        self._bounds = Bounds(model, self._stacks, self.open, self._close, cost)
         self._bound: list[Binding] = []
         self._left_out: set[str] = set()
         self._scouts: list[Lookout] = []
@@ -200,9 +191,7 @@ class Hooks:
         self.steps.close()
 
     def _put_on(self, waiting: Sequence[Candidate]) -> None:
-        self._parts = compiled_parts(self._model)
-        for path, module in self._bounds:
-            self._hook_bound(path, module)
+        self._handles += self._bounds.hook()
         self._handles += [self._hook(binding) for binding in self._bound if binding.layer.path not in self._left_out]
         self._scouts = [self._scout(candidate) for candidate in waiting]
         forget_compiled_code()
@@ -226,8 +215,7 @@ class Hooks:
         running = running or self._begin()
         if running is None:
             return
-        told = path in self._stacks or any(part.module is module for part in self._parts)
-        copy = running.tap.transfer.copy if told and running.tap.room else None
+        copy = running.tap.transfer.copy if self._bounds.tells(path, module) and running.tap.room else None
         call, ids = self._reader.read(path, module, args, kwargs, copy)
         running.tap.expect(call.batch * call.length)
         if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
@@ -239,50 +227,6 @@ class Hooks:
         running.open.append((module, call, ids))
         running.recorded.calls.append(call)
 
-    def _find_bounds(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        """The model, and every module that takes tokens and has an MoE layer below."""
-        return [
-            (path, module)
-            for path, module in model.named_modules()
-            if not path or path in self._stacks or (takes_tokens(module) and self._holds_stack(path))
-        ]
-
-    def _holds_stack(self, path: str) -> bool:
-        return any(stack.startswith(path + ".") for stack in self._stacks)
-
-    def _hook_bound(self, path: str, module: nn.Module) -> None:
-        """Hook a module that takes tokens; around its compiled code if it has some, and not in that of a module around it."""
-        timed = self._cost.timed
-        part = next((part for part in self._parts if part.holds(path)), None)
-        if part is not None and part.module is module:
-            opened, closed = timed(self._opener(path, around=True)), timed(self._closer(path, around=True))
-            self._handles.append(CallsAround(part, opened, closed))
-        opened, closed = timed(self._opener(path)), timed(self._closer(path))
-        if part is not None:
-            opened, closed = in_graphs(opened, nothing), in_graphs(closed, nothing)
-        self._handles.append(module.register_forward_pre_hook(opened, with_kwargs=True))
-        self._handles.append(module.register_forward_hook(closed, always_call=True))
-
-    def _opener(self, path: str, around: bool = False) -> Callable[..., None]:
-        def opened(module: nn.Module, args: Any, kwargs: Any = NO_NAMES) -> None:
-            if around:
-                self._around = module
-            elif self._around is module:
-                return
-            self.open(path, module, args, kwargs)
-
-        return opened
-
-    def _closer(self, path: str, around: bool = False) -> Callable[..., None]:
-        def closed(module: nn.Module, args: Any, output: Any) -> None:
-            if around:
-                self._around = None
-            elif self._around is module:
-                return
-            self._close(module, output)
-
-        return closed
-
     def _close(self, module: nn.Module, output: Any) -> None:
         running = self._running
         if running is None or recomputing():
@@ -293,26 +237,13 @@ class Hooks:
             if opened is module:
                 break
         if call is not None and output is not None:
-            call.path = self._stack_for(call, running.recorded.calls)
+            call.path = self._bounds.stack_for(call, running.recorded.calls)
             if call.path in self._stacks:
                 self._reader.finish(call, output, self._stacks[call.path] == "encoder")
         if module is self._model and running.recorded.training:
             self.steps.after_pass(output, running.summed)
         if not running.open:
             self._end(failed=output is None)
-
-    def _stack_for(self, call: Call, calls: Sequence[Call]) -> str:
-        """The path of a call; if the stack below was compiled with it, and so not seen, of that stack."""
-        below = [path for path in self._stacks if not call.path or path.startswith(call.path + ".")]
-        compiled = any(part.path == call.path for part in self._parts)
-        if (
-            not compiled
-            or call.path in self._stacks
-            or len(below) != 1
-            or any(below[0] == other.path for other in calls)
-        ):
-            return call.path
-        return below[0]
 
     def _begin(self) -> _Running | None:
         everything = not self._counts_only and self._passes % self._wanted.every == 0
@@ -332,8 +263,8 @@ class Hooks:
             recorded.outputs = self.outputs.begin(tap.transfer)
         if self._scouts and self._watched < _WATCHED:
             self._watched += 1
-            self._parts = compiled_parts(self._model)
-            if self._parts and self._running is not None:
+            self._bounds.find_parts()
+            if self._bounds.parts and self._running is not None:
                 self._running.compile_again = run_uncompiled()
         return self._running
 

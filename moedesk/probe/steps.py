@@ -147,6 +147,7 @@ class Steps:
     def __init__(self, model: nn.Module, deliver: Callable[[RecordedStep], None], backward: bool) -> None:
         self.number = 0
         self.backward = backward
+        self._asked = backward  # whether it ever was
         self._deliver = deliver
         self._model = weakref.ref(model)
         self._layers: list[LayerGradients] = []
@@ -166,13 +167,14 @@ class Steps:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be measured, a line each."""
-        return [line for layer in self._layers for line in layer.notes]
+        """What could not be measured, a line each; none if nobody asked."""
+        return [line for layer in self._layers for line in layer.notes] if self._asked else []
 
     def before_pass(self, training: bool) -> int:
         """Begin a pass; return the number of its step, -1 outside training."""
         if not self._told and self._stepped:
             self._finish()
+        self._asked |= self.backward
         if not training:
             return -1
         if self._open is None:
