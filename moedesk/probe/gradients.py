@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.probe.binding import Binding
+from moedesk.probe.parallel import is_spread
 from moedesk.probe.parts import is_shared
 
 _NUMBER = re.compile(r"(?:^|_)(\d+)$")
@@ -66,10 +67,14 @@ class LayerGradients:
         self._experts = binding.layer.experts
         self._module = binding.candidate.experts
         numbered = expert_modules(binding)
+        missing = missing_experts(binding)
+        if missing:
+            self._note(f"{self._label}: {missing}; no gradient norms of them")
+            numbered = {}
         # An adapter may name no module of experts: then they lie in stacked parameters of the block's own, if anywhere.
         self._own = self._module is binding.candidate.block
-        self._stacked = not numbered
-        if self._own and not numbered and not any(p.ndim == 3 for p in self._module.parameters(recurse=False)):
+        self._stacked = not numbered and not missing
+        if self._stacked and self._own and not any(p.ndim == 3 for p in self._module.parameters(recurse=False)):
             self._note(
                 f"{self._label}: its adapter doesn't say where its experts are (experts=); no gradient norms of them"
             )
@@ -127,7 +132,7 @@ class LayerGradients:
         trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad and id(p) in mine]
         if not trained:
             return None
-        if any(_is_sharded(parameter) for _, parameter in trained):
+        if any(is_spread(parameter) for _, parameter in trained):
             self._plain(*trained[0])
             return None
         found = [self._plain(name, parameter) for name, parameter in trained]
@@ -136,7 +141,7 @@ class LayerGradients:
     def _plain(self, name: str, parameter: nn.Parameter) -> Tensor | None:
         """A parameter's gradient, if all of it is here."""
         gradient = parameter.grad
-        if _is_sharded(parameter) or (gradient is not None and gradient.shape != parameter.shape):
+        if is_spread(parameter) or (gradient is not None and gradient.shape != parameter.shape):
             self._note(f"{self._label}: gradients are spread over processes; their norms are left out")
             return None
         return None if gradient is None or gradient.layout is not torch.strided else gradient.detach()
@@ -158,6 +163,16 @@ def expert_modules(binding: Binding) -> dict[int, nn.Module]:
     return numbers if whole and not any(True for _ in experts.parameters(recurse=False)) else {}
 
 
+def missing_experts(binding: Binding) -> str:
+    """Return that experts of a layer are not here, as a half-sentence; empty if all are.
+
+    Under expert parallelism a process holds some of them, and counts these from 0.
+    """
+    experts, needed = binding.candidate.experts, binding.layer.experts - binding.layer.identity
+    here = [p.shape[0] for p in experts.parameters(recurse=False) if p.ndim == 3] or [len(expert_modules(binding))]
+    return f"only {max(here)} of its {needed} experts are in this process" if 0 < max(here) < needed else ""
+
+
 def stacked_rows(experts: nn.Module, name: str, values: Tensor, count: int) -> Tensor | None:
     """Return a stacked parameter, or its gradient, as a row per expert; None if it doesn't hold one after the other."""
     stacked = {parameter.shape[0] for parameter in experts.parameters() if parameter.ndim == 3}
@@ -177,10 +192,6 @@ def take(norms: Norms, copy: Callable[[Tensor], Tensor]) -> Norms:
 
 def _unscaled(norms: Tensor, scale: Tensor | None) -> Tensor:
     return norms if scale is None else norms / scale.to(norms.device)
-
-
-def _is_sharded(parameter: Tensor) -> bool:
-    return hasattr(parameter, "full_tensor") or hasattr(parameter.grad, "full_tensor")
 
 
 def _holds(module: nn.Module, inner: nn.Module) -> bool:

@@ -53,7 +53,8 @@ def copied(holds: Sequence[Hold]) -> tuple[list[Stack], list[Source]]:
     groups: dict[tuple[object, ...], list[Hold]] = {}
     calls = Calls()
     for hold in holds:
-        key = calls.number(hold[0]), hold[0].binding.kind, hold[1].shape, hold[5] is None
+        source, ids = hold[:2]
+        key = calls.number(source), source.binding.kind, ids.shape, ids.device, hold[5] is None
         groups.setdefault(key, []).append(hold)
     stacks, changed = [], []
     with torch.no_grad():

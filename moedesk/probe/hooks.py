@@ -260,7 +260,7 @@ class Hooks:
         recorded.rank, recorded.label = self.rank or rank(), self.label
         recorded.step, recorded.evaluating = self.steps.before_pass(training), self.evaluating
         if training and self.steps.backward and tap.room is not Room.NOTHING:
-            recorded.outputs = self.outputs.begin(tap.transfer)
+            recorded.outputs = self.outputs.begin(tap.transfer, self._bounds.parts)
         if self._scouts and self._watched < _WATCHED:
             self._watched += 1
             self._bounds.find_parts()

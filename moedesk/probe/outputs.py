@@ -18,8 +18,11 @@ from torch.utils.hooks import RemovableHandle
 from moedesk.core.batch import LayerRoutes
 from moedesk.probe.binding import Binding
 from moedesk.probe.block import numpy_of
-from moedesk.probe.gradients import expert_modules
+from moedesk.probe.compiled import CompiledPart
+from moedesk.probe.discovery import inside
+from moedesk.probe.gradients import expert_modules, missing_experts
 from moedesk.probe.lookout import NO_NAMES
+from moedesk.probe.parallel import has_spread
 from moedesk.probe.routing import ExpertsCall, read_routing
 from moedesk.probe.tap import Transfer, recomputing, small_ids
 
@@ -76,6 +79,7 @@ class Outputs:
         self._handles: list[RemovableHandle] = []
         self._wanted = wanted
         self._waiting: list[Binding] = []
+        self._bound: list[Binding] = []
 
     def want(self) -> None:
         """Hook the layers after all."""
@@ -83,9 +87,11 @@ class Outputs:
         for binding in waiting:
             self.bind(binding)
 
-    def begin(self, transfer: Transfer) -> list[OutputNorms]:
-        """Measure until ``end``; return the list that is filled meanwhile."""
+    def begin(self, transfer: Transfer, parts: Sequence[CompiledPart] = ()) -> list[OutputNorms]:
+        """Measure until ``end``, but not in ``parts``, which run compiled; return the list that is filled meanwhile."""
         self._transfer, self.taken = transfer, []
+        compiled = [layer for layer in self._bound if any(inside(layer.candidate.path, part.path) for part in parts)]
+        self.notes |= {f"{layer.layer.path}: its experts run compiled; no output norms": None for layer in compiled}
         return self.taken
 
     def end(self) -> None:
@@ -99,9 +105,16 @@ class Outputs:
             return
         experts = binding.candidate.experts
         numbered = expert_modules(binding)
+        if missing := missing_experts(binding):
+            self.notes[f"{binding.layer.path}: {missing}; no output norms"] = None
+            return
         if not numbered and binding.adapter is not None:
             self.notes[f"{binding.layer.path}: its experts are no modules of their own; no output norms"] = None
             return
+        if not numbered and has_spread(experts):  # alone they would wait for the other processes, or run on parts
+            self.notes[f"{binding.layer.path}: its experts are spread over processes; no output norms"] = None
+            return
+        self._bound.append(binding)
         if not numbered:
             replay = _Replay(binding)
             self._handles.append(experts.register_forward_hook(partial(self._after_stack, replay), with_kwargs=True))
@@ -137,7 +150,7 @@ class Outputs:
     def _before_list(
         self, binding: Binding, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] = NO_NAMES
     ) -> None:
-        if self.taken is None or recomputing():
+        if self.taken is None or recomputing() or torch.compiler.is_compiling():
             return
         if binding.adapter is not None:
             self.taken.append(OutputNorms(binding, None))
@@ -148,7 +161,13 @@ class Outputs:
             self.taken.append(OutputNorms(binding, self._transfer.take(ids)))
 
     def _after_expert(self, binding: Binding, place: int, module: nn.Module, args: Any, output: Any) -> None:
-        if not self.taken or recomputing() or self.taken[-1].binding is not binding or not isinstance(output, Tensor):
+        if (
+            not self.taken
+            or torch.compiler.is_compiling()
+            or recomputing()
+            or self.taken[-1].binding is not binding
+            or not isinstance(output, Tensor)
+        ):
             return
         with torch._C.DisableTorchFunction():  # a block that is watched must not see this
             norms = torch.linalg.vector_norm(output.detach(), dim=-1, dtype=torch.float32).reshape(-1)

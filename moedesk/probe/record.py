@@ -13,7 +13,9 @@ from moedesk.probe.courier import Sink
 from moedesk.probe.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.labelling import Labelling
+from moedesk.probe.nothing import Nothing
 from moedesk.probe.notice import notice
+from moedesk.probe.parallel import own_path, repeats_tokens
 from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.verify import tested
@@ -99,7 +101,10 @@ class Recording:
     Attributes
     ----------
     path : Path
-        The capture.
+        The capture. Of several processes the second one, which has rank 1, writes ``run.rank1.h5`` for ``run.h5``, and so on.
+    repeats : bool
+        Whether a process before this one runs the same tokens (tensor parallelism): then that one alone records, and here
+        nothing is, nor a file written. Known once entered.
     module : torch.nn.Module
         The model itself.
     """
@@ -116,7 +121,8 @@ class Recording:
         sink: Sink | None = None,
         verify: bool = False,
     ) -> None:
-        self.path = Path(path)
+        self.path = own_path(Path(path))
+        self.repeats = False
         self.module = model
         self._tokenizer = tokenizer
         self._choice = layers
@@ -159,10 +165,10 @@ class Recording:
         candidates = find_candidates(self.module)
         chosen = choose(candidates, self._choice)
         verification = tested(self.module, self._tokenizer, self._choice) if self._verify else None
-        vocabulary = Vocabulary.of(self._tokenizer, self.module)
-        weights, byte_budget = self._storage
-        sink = self._sink or CaptureWriter(self.path, vocabulary, self._wanted.logits, weights, byte_budget)
+        self.repeats = self._sink is None and repeats_tokens(self.module)
+        sink = self._sink or (Nothing() if self.repeats else self._writer())
         self._tracer = Tracer(self.module, candidates, chosen, self._tokenizer, self._wanted, sink)
+        self._tracer.hooks.recording = not self.repeats
         self._tracer.verification = verification
         self._tracer.failed = self._say_failure
         return self
@@ -178,8 +184,15 @@ class Recording:
         if self._tracer.courier.failure is not None:
             self._say_failure(self._tracer.courier.failure)
 
+    def _writer(self) -> CaptureWriter:
+        vocabulary = Vocabulary.of(self._tokenizer, self.module)
+        weights, byte_budget = self._storage
+        return CaptureWriter(self.path, vocabulary, self._wanted.logits, weights, byte_budget)
+
     def _left_out(self) -> list[str]:
         """Why the capture is empty, if it is."""
+        if self.repeats:
+            return []
         lines = []
         waiting = [candidate.block_path for candidate in self.hooks.waiting]
         name = type(self.module).__name__

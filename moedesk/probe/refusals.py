@@ -29,6 +29,11 @@ def _reason(module: nn.Module) -> str:
         return "its compiled code calls no Python; hook the model that it was made from"
     if isinstance(module, torch.fx.GraphModule):
         return _CURE
+    if getattr(module, "_hf_tp_plan", "") == "ep_router":
+        return (
+            "its expert parallelism tells each process only which of its own experts a token goes to; newer releases of "
+            "transformers keep the numbers of all experts"
+        )
     if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
         return "it runs copies of the model in several threads at once; use DistributedDataParallel, or .module on one device"
     return ""

@@ -78,8 +78,8 @@ class Piece:
         self._groups: list[LayerGroup] | None = None
 
     def send(self, transfer: Transfer) -> None:
-        """Reduce on the device and start the copies, if the events are on one."""
-        if not self._events[0].ids.is_cpu:
+        """Reduce on the devices and start the copies, if any of the events is on one."""
+        if not all(event.ids.is_cpu for event in self._events):
             self._groups = [group.on_its_way(transfer.take) for group in reduce(self._events, self._keep_logits)]
             self._events = ()
 

@@ -18,7 +18,11 @@ def input_device(model: Any) -> "torch.device":
 
     embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     owner = embedding if embedding is not None else model
-    return next((parameter.device for parameter in owner.parameters()), torch.device("cpu"))
+    device = next((parameter.device for parameter in owner.parameters()), torch.device("cpu"))
+    if device.type != "meta":
+        return device
+    hook = getattr(owner, "_hf_hook", None)  # offloaded by accelerate: it knows where the embedding runs
+    return torch.device(getattr(hook, "execution_device", None) or "cpu")
 
 
 def encode(tokenizer: Any, text: str, chat: bool = False) -> npt.NDArray[np.int64]:

@@ -20,6 +20,7 @@ from moedesk.probe.hooks import Wanted
 from moedesk.probe.layer_trial import LayerTrial
 from moedesk.probe.notice import notice
 from moedesk.probe.own_logits import check_logits
+from moedesk.probe.parallel import has_spread
 from moedesk.probe.sample_input import sample_input
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.untouched import Untouched
@@ -69,6 +70,14 @@ def verify(
         If the model can't run the inputs.
     """
     candidates = find_candidates(model)
+    if has_spread(model):
+        raise MoedeskError(
+            f"{type(model).__name__} is spread over processes, which can't try its layers alone; verify it in one process"
+        )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise MoedeskError(
+            f"parts of {type(model).__name__} are offloaded, and come only when it runs; verify it loaded as a whole"
+        )
     chosen = choose(candidates, layers)
     if inputs is None:
         given, words = sample_input(model, tokenizer)

@@ -208,7 +208,7 @@ def test_a_call_of_another_form_is_read_anew() -> None:
     block.forward = forward
     with torch.no_grad():
         for seed in range(13):
-            model(some_ids(seed=seed))
+            model(some_ids(2, 40, seed))  # too long to be held
     attachment.detach()
     for batch, (ids, weights) in zip(sink.batches, sent, strict=True):
         np.testing.assert_array_equal(batch.layers[0].experts, ids.numpy())
@@ -267,7 +267,7 @@ def test_what_the_model_changes_in_place_afterwards_is_kept_as_it_was() -> None:
     mlp.experts.register_forward_hook(overwrite)
     with torch.no_grad():
         for seed in range(3):
-            model(some_ids(seed=seed))
+            model(some_ids(2, 40, seed))  # too long to be held
     attachment.detach()
     for turn in (1, 2):  # the first call is read more closely, at its end
         routes, (ids, weights, logits) = sink.routes(0, turn), kept[turn]
