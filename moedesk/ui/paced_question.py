@@ -23,7 +23,7 @@ class _Call(NamedTuple):
 class PacedQuestion(QObject):
     """Asks a session's worker one thing at a time; of those asked meanwhile, the last one follows.
 
-    In a live session it follows only after a pause that keeps the worker busy with it at most ``SHARE`` of the time: the
+    In a live session it follows only after a pause that keeps the worker busy with it at most ``share`` of the time: the
     longer an answer takes, the rarer it is asked for. A file's session has no such pause.
 
     Parameters
@@ -33,9 +33,13 @@ class PacedQuestion(QObject):
         As for ``Jobs.latest``.
     rest : float
         The shortest pause of a live session, in seconds: for what nobody reads 30 times a second.
+    share : float
+        Part of its time that the worker may spend on the question in a live session.
     """
 
-    def __init__(self, session: Session, key: str, parent: QObject | None = None, rest: float = 0.0) -> None:
+    def __init__(
+        self, session: Session, key: str, parent: QObject | None = None, rest: float = 0.0, share: float = SHARE
+    ) -> None:
         super().__init__(parent)
         self._session = session
         self._key = key
@@ -44,6 +48,7 @@ class PacedQuestion(QObject):
         self._busy = False
         self._took = 0.0
         self._rest = rest
+        self._share = share
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.timeout.connect(self._go_on)
@@ -108,7 +113,7 @@ class PacedQuestion(QObject):
     def _answered(self, show: Callable[[], None]) -> None:
         self._busy = False
         if self._session.live is not None:
-            self._pause.start(round(1000 * max(self._took * (1 / SHARE - 1), self._rest)))
+            self._pause.start(round(1000 * max(self._took * (1 / self._share - 1), self._rest)))
         try:
             show()
         finally:

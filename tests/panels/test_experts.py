@@ -1,10 +1,13 @@
 """The Experts panel as a user drives it: typed, stepped, clicked, selected elsewhere."""
 
+import csv
+import io
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
@@ -181,7 +184,7 @@ def test_no_passes_say_what_to_do(qtbot: QtBot) -> None:
 def test_the_menu_reveals_elsewhere(stage: Stage) -> None:
     view = select(stage, 1, 2)
     menu = QMenu(view)
-    view.fill_menu(menu)
+    view.fill_menu(menu, view.share.card)
     action = next(action for action in menu.actions() if action.text() == "Reveal expert 1.2 in Elements")
     action.trigger()
     assert [(str(selection), name) for selection, name in stage.shell.revealed] == [("expert 1.2", "elements")]
@@ -242,3 +245,49 @@ def test_vocabulary_and_repetition_are_shown(stage: Stage) -> None:
     assert view.survey.vocabulary.bars == ()
     assert "Pick another expert" in view.survey.vocabulary_card.caption.text()
     assert "No token has 1.6 as its first choice" in view.paths.card.caption.text()
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_every_card_copies_what_it_shows(
+    stage: Stage, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """The Python that is copied, run, gives what the CSV says."""
+    view = select(stage, 1, 2)
+    view.survey.convention.setCurrentIndex(place)
+    monkeypatch.setattr("moedesk.open", lambda path: store)
+    results = {}
+    for card in view.cards.cards:
+        menu = QMenu(view)
+        view.fill_menu(menu, card)
+        actions = {action.text(): action for action in menu.actions()}
+        actions["Copy as CSV"].trigger()
+        rows = list(csv.reader(io.StringIO(QGuiApplication.clipboard().text())))
+        actions["Copy as Python"].trigger()
+        names: dict = {}
+        exec(QGuiApplication.clipboard().text(), names)  # what a user would paste
+        results[card.title.text()] = (rows, names)
+        menu.deleteLater()
+    assert stage.shell.said[-1].startswith("Copied ")
+    rows, names = results["Share over time"]
+    assert [int(row[2]) for row in rows[1:]] == names["over"].counts.tolist()
+    rows, names = results["Contexts"]
+    assert [row[6] for row in rows[1:]] == [one.token for one in names["found"].contexts]
+    rows, names = results["Top tokens"]
+    assert [int(row[0]) for row in rows[1:]] == [one.token_id for one in names["top"].tokens]
+    for title in ("Co-activated friends", "Similar experts", "Friends graph"):
+        rows, names = results[title]
+        assert [(int(row[0]), float(row[1])) for row in rows[1:]] == [
+            (one.expert, one.value) for one in names["result"]
+        ]
+    rows, names = results["Co-activation of the layer"]
+    np.testing.assert_allclose([[float(x) for x in row[1:]] for row in rows[1:]], names["result"])
+    rows, names = results["Paths through the layers"]
+    assert [int(row[4]) for row in rows[1:]] == [flow.tokens for flow in names["found"].flows]
+    rows, names = results["Vocabulary and repetition"]
+    values = dict(rows[1:])
+    assert float(values["specialization"]) == names["result"].specialization
+    assert float(values["repetition_share"]) == names["repeats"].share
+    rows, names = results["Tokens of its own"]
+    assert [int(row[3]) for row in rows[1:]] == [one.seen for one in names["result"].own]
+    rows, names = results["Share by label"]
+    assert [int(row[2]) for row in rows[1:]] == names["result"][1].tolist()

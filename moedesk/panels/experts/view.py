@@ -1,12 +1,15 @@
 """The Experts panel: what one expert does, on cards."""
 
+from collections.abc import Callable
 from functools import partial
 
 from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QComboBox, QLabel, QMenu, QStackedLayout, QVBoxLayout, QWidget
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.experts.model_choice import Choice, followed
+from moedesk.panels.experts.model_copy import Copied
 from moedesk.panels.experts.model_paths import PathsView, paths_view
 from moedesk.panels.experts.model_share import ShareView, share_view
 from moedesk.panels.experts.model_survey import Surveys, SurveyView
@@ -26,6 +29,8 @@ from moedesk.ui.theme import Theme
 
 REST = 1.0
 """Seconds between two readings of a live session: nobody reads a dashboard thirty times a second."""
+WORK = 0.08
+"""Part of the worker's time that each of the four questions about a live session may take."""
 NO_LAYERS = "There is no MoE layer here yet. Open a capture (Ctrl+O), or attach a model in the console: moe.attach()."
 NO_PASSES = (
     'No passes yet. Run the model once: in the console, moe.run("Once upon a time"); each expert\'s share shows then.'
@@ -45,9 +50,11 @@ class ExpertsPanel(Panel):
         self.tokens = TokenCards()
         self.survey = SurveyCards()
         self.paths = PathsCard()
+        self._parts = (self.share, self.tokens, self.survey, self.paths)
         self.surveys = Surveys()
         self._share, self._tokens, self._survey, self._paths = (
-            PacedQuestion(session, f"{SPEC.id}/{name}", self, REST) for name in ("share", "tokens", "survey", "paths")
+            PacedQuestion(session, f"{SPEC.id}/{name}", self, REST, WORK)
+            for name in ("share", "tokens", "survey", "paths")
         )
         self._asked: Choice | None = None
         self._lay_out()
@@ -136,15 +143,26 @@ class ExpertsPanel(Panel):
             Selection(Kind.TOKEN, layer=layer, expert=expert, token=row, stream=None if main else stream)
         )
 
-    def _menu(self, position: QPoint) -> None:
+    def _menu(self, card: Card, position: QPoint) -> None:
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.fill_menu(menu)
+        self.fill_menu(menu, card)
         menu.popup(position)
 
-    def fill_menu(self, menu: QMenu) -> None:
+    def fill_menu(self, menu: QMenu, card: Card) -> None:
         """Fill a card's context menu."""
+        copied: dict[Card, Callable[[], Copied]] = {}
+        for part in self._parts:
+            copied |= part.copied()
+        if card in copied:
+            menu.addAction("Copy as CSV", lambda: self._copy(card, copied[card]().csv, "CSV"))
+            path = self.session.path or self.session.store.name
+            menu.addAction("Copy as Python", lambda: self._copy(card, copied[card]().python(path), "Python"))
         add_reveal_actions(menu, self.choice.selection, self.session, self.shell, SPEC.id)
+
+    def _copy(self, card: Card, text: str, form: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self.shell.say(f"Copied {card.title.text()} as {form}.")
 
     def focus_find(self) -> None:
         """Put the keyboard into the field that takes an expert."""
@@ -155,7 +173,7 @@ class ExpertsPanel(Panel):
         """Take over new colours."""
         self.chooser.set_theme(theme)
         self.cards.set_theme(theme)
-        for part in (self.share, self.tokens, self.survey, self.paths):
+        for part in self._parts:
             part.set_theme(theme)
 
     def save_state(self) -> dict[str, object]:
@@ -192,7 +210,7 @@ class ExpertsPanel(Panel):
             self.survey.alike_card,
         ):
             self.cards.add(card)
-            card.menu_asked.connect(self._menu)
+            card.menu_asked.connect(partial(self._menu, card))
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.empty.setWordWrap(True)
         self._content = QWidget()

@@ -1,7 +1,10 @@
 """The card of the paths of an expert's tokens."""
 
+from collections.abc import Callable
+
 from PySide6.QtWidgets import QComboBox
 
+from moedesk.panels.experts.model_copy import Copied, copied_paths
 from moedesk.panels.experts.model_paths import REACHES, PathsView, flow_picture, paths_caption
 from moedesk.ui.cards import Card
 from moedesk.ui.sankey import Sankey
@@ -31,6 +34,11 @@ class PathsCard:
         self.view = view
         self.sankey.set_picture(flow_picture(view))
         self.card.set_caption(paths_caption(view))
+
+    def copied(self) -> dict[Card, Callable[[], Copied]]:
+        """Return what can be copied, by card."""
+        view = self.view
+        return {} if view is None else {self.card: lambda: copied_paths(view, self.reach)}
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""

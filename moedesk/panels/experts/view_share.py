@@ -1,7 +1,10 @@
 """The card of an expert's share."""
 
+from collections.abc import Callable
+
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from moedesk.panels.experts.model_copy import Copied, copied_share
 from moedesk.panels.experts.model_share import ShareView, share_band, share_bars, share_caption
 from moedesk.ui.band_chart import BandChart
 from moedesk.ui.cards import Card
@@ -29,6 +32,11 @@ class ShareCard:
         self.numbers.set_bars(share_bars(view))
         self.chart.set_band(share_band(view))
         self.card.set_caption(share_caption(view))
+
+    def copied(self) -> dict[Card, Callable[[], Copied]]:
+        """Return what can be copied, by card."""
+        view = self.view
+        return {} if view is None else {self.card: lambda: copied_share(view)}
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""

@@ -1,8 +1,19 @@
 """The cards of what a layer's survey says of an expert."""
 
+from collections.abc import Callable
+
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from moedesk.analysis.expert.friends import Friendship
+from moedesk.panels.experts.model_copy import (
+    Copied,
+    copied_alike,
+    copied_friends,
+    copied_labels,
+    copied_matrix,
+    copied_own,
+    copied_vocabulary,
+)
 from moedesk.panels.experts.model_graph import graph, graph_caption, matrix, matrix_caption
 from moedesk.panels.experts.model_survey import (
     CONVENTIONS,
@@ -66,6 +77,22 @@ class SurveyCards:
         """Show another expert, or more passes."""
         self.view = view
         self._draw()
+
+    def copied(self) -> dict[Card, Callable[[], Copied]]:
+        """Return what can be copied, by card."""
+        view, convention = self.view, self._convention
+        if view is None:
+            return {}
+        by_tokens = list(LIKENESSES)[self.likeness.currentIndex()] == "tokens"
+        return {
+            self.friends_card: lambda: copied_friends(view, convention),
+            self.graph_card: lambda: copied_friends(view, convention),
+            self.matrix_card: lambda: copied_matrix(view, convention),
+            self.alike_card: lambda: copied_friends(view, "jaccard") if by_tokens else copied_alike(view),
+            self.labels_card: lambda: copied_labels(view),
+            self.vocabulary_card: lambda: copied_vocabulary(view),
+            self.own_card: lambda: copied_own(view),
+        }
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""

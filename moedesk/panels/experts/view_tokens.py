@@ -1,8 +1,11 @@
 """The cards of an expert's tokens and contexts."""
 
+from collections.abc import Callable
+
 from PySide6.QtWidgets import QComboBox
 
 from moedesk.analysis.expert.contexts import Choice as Which
+from moedesk.panels.experts.model_copy import Copied, copied_contexts, copied_tokens
 from moedesk.panels.experts.model_tokens import WHICH, TokensView, contexts_caption, token_bars, tokens_caption
 from moedesk.panels.experts.view_contexts import ContextLines
 from moedesk.ui.cards import Card
@@ -36,6 +39,13 @@ class TokenCards:
         self.top_card.set_caption(tokens_caption(view))
         self.lines.set_contexts(view.contexts.contexts, view.choice.expert)
         self.contexts_card.set_caption(contexts_caption(view))
+
+    def copied(self) -> dict[Card, Callable[[], Copied]]:
+        """Return what can be copied, by card."""
+        view = self.view
+        if view is None:
+            return {}
+        return {self.top_card: lambda: copied_tokens(view), self.contexts_card: lambda: copied_contexts(view)}
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
