@@ -15,12 +15,13 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.core.visible import visible_text
 from moedesk.panels.network import model_copy, model_passes, model_search, model_tokens
 from moedesk.panels.network.model_copy import Subject, as_csv, as_json, as_python, extract
-from moedesk.panels.network.model_layout import cells, lay_out
+from moedesk.panels.network.model_layout import lay_out
 from moedesk.panels.network.model_numbers import read_numbers
 from moedesk.panels.network.model_passes import column, read_rows, runs, sort_keys
 from moedesk.panels.network.model_search import block_step, find, found_blocks
 from moedesk.panels.network.model_tokens import Question, read_page, shares
 from moedesk.session.jobs import Cancelled, Ticket
+from moedesk.ui.token_layout import cells
 from tests.support.memory_store import MemoryStore, memory_store
 
 

@@ -7,6 +7,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -19,6 +20,11 @@ from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
 
 _OPEN = "Open another capture…"
+_FORMS = (
+    ("json", "Copy as JSON"),
+    ("csv", "Copy the layers as CSV"),
+    ("command", "Copy the command line"),
+)
 
 
 class ChoiceBar(QWidget):
@@ -30,11 +36,14 @@ class ChoiceBar(QWidget):
         Compare with this one.
     open_asked : Path or None
         Open this capture, or one that the user picks.
+    copy_asked : str
+        ``json``, ``csv`` or ``command``.
     swap_asked, again_asked, cancel_asked, precision_changed
     """
 
     chosen = Signal(object)
     open_asked = Signal(object)
+    copy_asked = Signal(str)
     swap_asked = Signal()
     again_asked = Signal()
     cancel_asked = Signal()
@@ -66,6 +75,13 @@ class ChoiceBar(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setAccessibleName("How much is compared")
         self.cancel = QPushButton("Cancel")
+        self.copy = QToolButton()
+        self.copy.setText("Copy")
+        self.copy.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.copy)
+        for form, title in _FORMS:
+            menu.addAction(title).triggered.connect(lambda _=False, form=form: self.copy_asked.emit(form))
+        self.copy.setMenu(menu)
         self._lay_out()
         self._connect()
         self.set_running(None)
@@ -85,6 +101,7 @@ class ChoiceBar(QWidget):
             (self.again, 0),
             (self.progress, 0),
             (self.cancel, 0),
+            (self.copy, 0),
         ):
             row.addWidget(widget, stretch)
         for label in (self.letter, self.other_letter):

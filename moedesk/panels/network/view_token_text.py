@@ -16,10 +16,10 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QAbstractScrollArea, QToolTip, QWidget
 
-from moedesk.panels.network.model_layout import Fragment, TokenLayout
 from moedesk.panels.network.model_tokens import ColorBy, TokenPage, color_values, token_hint, value_range
 from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.theme import FIRST_LEVEL, LIGHT, Theme
+from moedesk.ui.token_layout import Fragment, TokenLayout
 
 MARGIN = 6
 DIMMED = 60  # alpha of what does not match the filter

@@ -7,7 +7,7 @@ from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.network.model_layout import TokenLayout, lay_out
+from moedesk.panels.network.model_layout import lay_out
 from moedesk.panels.network.model_overview import passes_text
 from moedesk.panels.network.model_tokens import ColorBy, Question, TokenPage, read_page, shares, value_range
 from moedesk.panels.network.view_shares import ExpertShares
@@ -16,6 +16,7 @@ from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
 from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.theme import Theme
+from moedesk.ui.token_layout import TokenLayout
 
 COLORS: tuple[tuple[ColorBy, str], ...] = (
     ("expert", "Colour: first expert"),
