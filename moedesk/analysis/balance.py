@@ -7,6 +7,9 @@ from math import log
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.analysis.conventions import Conventions
+
+DEFAULT = Conventions()
 BALANCE = ("cv", "maxvio", "entropy_normalized")
 """Keys of ``analysis.load.METRICS``, in the order of ``balance``."""
 _AT_ONCE = 1 << 18  # counts: few enough for the caches
@@ -14,8 +17,10 @@ _AT_ONCE = 1 << 18  # counts: few enough for the caches
 Sums = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 
 
-def balance(sums: Sums, offsets: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """Return (3, L, N) population CV, MaxVio and normalised entropy of N sets of counts; NaN without slots.
+def balance(
+    sums: Sums, offsets: npt.NDArray[np.integer], conventions: Conventions = DEFAULT
+) -> npt.NDArray[np.float32]:
+    """Return (3, L, N) CV, MaxVio and normalised entropy of N sets of counts, as chosen; NaN without slots.
 
     Parameters
     ----------
@@ -23,13 +28,32 @@ def balance(sums: Sums, offsets: npt.NDArray[np.integer]) -> npt.NDArray[np.floa
         Slots per expert, layer after layer.
     offsets : (L + 1,)
         Layer l has the columns ``offsets[l]`` to ``offsets[l + 1]``.
+    conventions : Conventions
+        Which member of each family to give.
     """
     experts = np.diff(offsets)
     result = np.full((3, len(experts), len(sums)), np.nan, np.float32)
     for first, last in _alike(experts, len(sums)):
         counts = sums[:, offsets[first] : offsets[last]].astype(np.float64)
-        result[:, first:last] = _evenness(counts.reshape(len(sums), last - first, int(experts[first])))
+        values = _evenness(counts.reshape(len(sums), last - first, int(experts[first])))
+        result[:, first:last] = [
+            _as(conventions.of(key), values[n], int(experts[first])) for n, key in enumerate(BALANCE)
+        ]
     return result
+
+
+def _as(key: str, values: npt.NDArray[np.float64], experts: int) -> npt.NDArray[np.float64]:
+    """Return the values of a family's first member as another one's: each is a function of it and of E alone."""
+    match key:
+        case "cv_sample":
+            return values * np.sqrt(experts / (experts - 1)) if experts > 1 else np.full_like(values, np.nan)
+        case "load_imbalance":
+            return values + 1
+        case "expert_diversity":
+            return np.exp((values - 1) * log(experts))
+        case "kl_uniform":
+            return (1 - values) * log(experts)
+    return values
 
 
 def _alike(experts: npt.NDArray[np.integer], columns: int) -> Iterator[tuple[int, int]]:

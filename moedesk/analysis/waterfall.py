@@ -6,8 +6,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from moedesk.analysis.balance import balance, band
+from moedesk.analysis.balance import DEFAULT, balance, band
 from moedesk.analysis.balance_window import BalanceWindow, Tail
+from moedesk.analysis.conventions import Conventions
 from moedesk.analysis.heatmap import Heatmap, reduce_blocks
 from moedesk.analysis.ring import ColumnRing
 from moedesk.analysis.waterfall_counts import column_counts
@@ -48,6 +49,8 @@ class Frame:
     window : int
         Passes that the balance is computed over, up to the end of each column; 0 for as many as hold enough slots to judge
         (``balance_window``).
+    conventions : Conventions
+        By which definitions it is given.
     """
 
     measure: str
@@ -55,6 +58,7 @@ class Frame:
     rows: tuple[int, int]
     lines: int
     window: int = 0
+    conventions: Conventions = DEFAULT
 
     def row_edges(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return (H + 1,): picture row y shows the experts ``row_edges[y]`` to ``row_edges[y + 1]``."""
@@ -161,7 +165,7 @@ def _read_part(
         picture: Heatmap = reduce_blocks(blocks, len(passes), frame.lines, frame.rows, measure.scale)
         image, values = picture.image, picture.ratios
     sums, windows, tail = _windows(store, frame, counts, edges, tail, bool(coarse))
-    evenness = balance(sums, offsets)
+    evenness = balance(sums, offsets, frame.conventions)
     fields: dict[str, np.ndarray] = {
         "image": image,
         "values": values,

@@ -3,6 +3,7 @@
 from collections import deque
 from pathlib import Path
 
+from moedesk.analysis.conventions import Conventions
 from moedesk.core.event import Event
 from moedesk.core.filter import NO_FILTER, Filter
 from moedesk.core.selection import NOTHING, Selection
@@ -18,8 +19,8 @@ class Session:
     """A store and the state its panels share.
 
     Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
-    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels`` or ``live``. A listener only marks
-    itself stale.
+    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``conventions`` or ``live``. A
+    listener only marks itself stale.
 
     Attributes
     ----------
@@ -37,6 +38,8 @@ class Session:
     filter : Filter
     labelling : Labelling
         Names passes and tokens.
+    conventions : Conventions
+        By which definitions panels show a balance.
     live : Live or None
         The model that fills the store, or None for a file.
     scratch : Path or None
@@ -54,6 +57,7 @@ class Session:
         self.window: tuple[int, int] | None = None
         self.cursor: int | None = None
         self.filter: Filter = NO_FILTER
+        self.conventions = Conventions()
         self.live: Live | None = None
         self.scratch: Path | None = None
         self.saved_passes = 0
@@ -136,6 +140,12 @@ class Session:
         if new != self.filter:
             self.filter = new
             self.changed.emit("filter")
+
+    def choose_conventions(self, new: Conventions) -> None:
+        """Show balances by other definitions."""
+        if new != self.conventions:
+            self.conventions = new
+            self.changed.emit("conventions")
 
     def close(self) -> None:
         """Stop the session's jobs and close its store."""

@@ -13,7 +13,7 @@ from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.ticker import Ticker
 
 EVERYTHING = {
-    "session": frozenset({"store", "selection", "window", "cursor", "filter", "labels", "live"}),
+    "session": frozenset({"store", "selection", "window", "cursor", "filter", "labels", "conventions", "live"}),
     "desk": frozenset({"session", "selection", "kernels"}),
 }
 """All that can change, by scope of the panel."""

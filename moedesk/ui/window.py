@@ -21,6 +21,7 @@ from moedesk.ui import about
 from moedesk.ui.appearance import Appearance
 from moedesk.ui.beside import Beside
 from moedesk.ui.command_palette import CommandPalette
+from moedesk.ui.convention_commands import kept_conventions
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.dialogs import ask_captures, ask_connection_file
 from moedesk.ui.icons import icon
@@ -322,6 +323,7 @@ class Window(QMainWindow):
 
     def _opened(self, session: Session) -> None:
         self.status.clearMessage()
+        session.choose_conventions(kept_conventions(self.settings))
         if session.path is not None and session.scratch is None:
             self.recent.add(session.path)
         if session.path is not None and session.path == self._sample:

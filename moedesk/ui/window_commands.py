@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from moedesk.session.commands import Command
 from moedesk.ui.about import documentation
 from moedesk.ui.appearance import CHOICES
+from moedesk.ui.convention_commands import convention_commands
 from moedesk.ui.label_commands import label_commands
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def window_commands(window: "Window") -> list[Command]:
     """Return the commands in the order of the menus."""
-    parts = (_files, label_commands, _model, _panels, _view, _replay, _go, _help)
+    parts = (_files, label_commands, _model, _panels, _view, convention_commands, _replay, _go, _help)
     return [command for part in parts for command in part(window)]
 
 

@@ -6,6 +6,8 @@ from math import isnan
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.analysis.balance import DEFAULT
+from moedesk.analysis.conventions import Conventions, title
 from moedesk.analysis.load import METRICS, LayerLoad, utilization
 from moedesk.panels.elements.model_facts import Fact
 
@@ -89,7 +91,7 @@ def bars(load: LayerLoad, by_load: bool) -> Bars | None:
     return Bars(experts.astype(np.int64), utilization(load.counts)[experts], load.counts[experts])
 
 
-def numbers(load: LayerLoad) -> list[Fact]:
+def numbers(load: LayerLoad, conventions: Conventions = DEFAULT) -> list[Fact]:
     """Return the layer's load in numbers, each with its convention."""
     slots, top_k = load.slots, load.layer.top_k
     tokens = f"{slots // top_k:,}" if slots % top_k == 0 else f"≈ {slots / top_k:,.1f}"
@@ -97,10 +99,10 @@ def numbers(load: LayerLoad) -> list[Fact]:
         Fact("Slots", f"{slots:,}", "Choices of an expert by a token; padding and dropped slots are left out"),
         Fact("Tokens", tokens, f"Slots ÷ top-{top_k}; padding is left out, a token with a dropped slot counts in part"),
     ]
-    for key in SHOWN:
+    for key in map(conventions.of, SHOWN):
         metric, value = METRICS[key], load.value(key)
         text = "–" if isnan(value) else f"{value:.3f}"
-        lines.append(Fact(metric.name, text, f"{metric.formula}\n{metric.convention} ({metric.source})"))
+        lines.append(Fact(title(key), text, f"{metric.formula}\n{metric.convention} ({metric.source})"))
     return lines
 
 

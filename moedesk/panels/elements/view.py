@@ -81,6 +81,7 @@ class ElementsPanel(Panel):
             self._ask_loads()
         if "selection" in changed:
             self._follow_selection()
+        self.details.load.set_conventions(self.session.conventions)
         if "labels" in changed:
             self._asked = None
         self._ask_expert()

@@ -3,6 +3,7 @@
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from moedesk.analysis.conventions import Conventions
 from moedesk.analysis.load import LayerLoad
 from moedesk.panels.elements.model_load import bars, idle_text, numbers
 from moedesk.panels.elements.view_chart import LoadChart
@@ -20,6 +21,7 @@ class LoadView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._load: LayerLoad | None = None
+        self._conventions = Conventions()
         self._expert = -1
         self.title = QLabel("Load per expert")
         self.sort = QComboBox()
@@ -56,6 +58,12 @@ class LoadView(QWidget):
         self.tiles.setVisible(with_numbers and load is not None and load.slots > 0)
         self._draw()
 
+    def set_conventions(self, new: Conventions) -> None:
+        """Show the numbers by other definitions."""
+        if new != self._conventions:
+            self._conventions = new
+            self._draw()
+
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self.chart.theme = theme
@@ -71,4 +79,6 @@ class LoadView(QWidget):
         idle = idle_text(self._load) if self._load is not None else ""
         self.idle.setText(idle)
         self.idle.setVisible(bool(idle))
-        self.tiles.set_facts(numbers(self._load) if self._load is not None and self._load.slots else [])
+        self.tiles.set_facts(
+            numbers(self._load, self._conventions) if self._load is not None and self._load.slots else []
+        )

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.analysis.balance import DEFAULT
+from moedesk.analysis.conventions import Conventions, hint, title
 from moedesk.analysis.load import METRICS, layer_load
 from moedesk.core.columns import PassFlag
 from moedesk.core.store import Store
@@ -28,7 +30,7 @@ class LayerNumbers:
     busiest : int
         -1 without slots.
     metrics : tuple of float
-        In the order of ``SHOWN``; NaN without slots.
+        In the order of ``SHOWN``, each as chosen of its family; NaN without slots.
     """
 
     layer: int
@@ -55,23 +57,23 @@ class PassNumbers:
     layers: tuple[LayerNumbers, ...]
 
 
-def metric_titles() -> tuple[tuple[str, str], ...]:
+def metric_titles(conventions: Conventions = DEFAULT) -> tuple[tuple[str, str], ...]:
     """Return title and convention of each metric in ``SHOWN``."""
     return tuple(
-        (METRICS[key].name, f"{METRICS[key].formula}, c slots per expert in this pass ({METRICS[key].source})")
-        for key in SHOWN
+        (title(key), f"{hint(key)}; c slots per expert in this pass. View > Conventions chooses another definition")
+        for key in map(conventions.of, SHOWN)
     )
 
 
-def read_numbers(store: Store, number: int) -> PassNumbers:
+def read_numbers(store: Store, number: int, conventions: Conventions = DEFAULT) -> PassNumbers:
     """Read a pass's header and counts."""
     header = store.read_passes(number, number + 1)[0]
     origin = int(store.read_passes(0, 1)["t0_ns"][0])
-    layers = tuple(_layer(load.layer.place, load.counts) for load in layer_load(store, number, number + 1))
+    layers = tuple(_layer(load.layer.place, load.counts, conventions) for load in layer_load(store, number, number + 1))
     return PassNumbers(number, tuple(_fields(header, origin)), layers)
 
 
-def _layer(place: int, counts: npt.NDArray[np.int64]) -> LayerNumbers:
+def _layer(place: int, counts: npt.NDArray[np.int64], conventions: Conventions) -> LayerNumbers:
     slots = int(counts.sum())
     return LayerNumbers(
         place,
@@ -79,7 +81,7 @@ def _layer(place: int, counts: npt.NDArray[np.int64]) -> LayerNumbers:
         int((counts > 0).sum()),
         len(counts),
         int(np.argmax(counts)) if slots else -1,
-        tuple(METRICS[key].of(counts) for key in SHOWN),
+        tuple(METRICS[conventions.of(key)].of(counts) for key in SHOWN),
     )
 
 

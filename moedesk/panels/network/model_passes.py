@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.analysis.balance import DEFAULT
+from moedesk.analysis.conventions import Conventions, hint, title
 from moedesk.analysis.pass_labels import PassLabels, pass_labels
 from moedesk.core.columns import PassFlag, Phase
 from moedesk.core.store import Store
@@ -27,7 +29,7 @@ class PassRows:
     labels : tuple of str
         What each pass was labelled as; empty for nothing.
     max_violation, cv : (P,) float32
-        MaxVio (max/mean - 1) and CV (population) of the slots per expert, mean over layers; NaN if nothing ran.
+        MaxVio and CV of the slots per expert, or what was chosen in their place, mean over layers; NaN if nothing ran.
     """
 
     header: np.ndarray
@@ -218,6 +220,23 @@ def _shape_text(header: np.void) -> str:
     return f"{batch:,} × {int(header['n_seen']) // batch:,}"
 
 
+CHOSEN = {"max_violation": "maxvio", "cv": "cv"}
+"""Columns whose convention the user chooses, and the family of each."""
+
+
+def column_title(shown: Column, conventions: Conventions) -> str:
+    """Return what the head of a column says."""
+    return title(conventions.of(CHOSEN[shown.id])) if shown.id in CHOSEN else shown.title
+
+
+def column_hint(shown: Column, conventions: Conventions) -> str:
+    """Return what a column means."""
+    if shown.id not in CHOSEN:
+        return shown.hint
+    chosen = hint(conventions.of(CHOSEN[shown.id]))
+    return f"{chosen}; mean over layers. View > Conventions chooses another definition"
+
+
 def column(column_id: str) -> Column:
     """Return a column by its id."""
     return next(column for column in COLUMNS if column.id == column_id)
@@ -232,12 +251,14 @@ def runs(numbers: Sequence[int] | npt.NDArray) -> Iterator[tuple[int, int]]:
             yield int(part[0]), int(part[-1]) + 1
 
 
-def read_rows(store: Store, numbers: Sequence[int] | npt.NDArray, needs: str = "routes") -> PassRows:
+def read_rows(
+    store: Store, numbers: Sequence[int] | npt.NDArray, needs: str = "routes", conventions: Conventions = DEFAULT
+) -> PassRows:
     """Read what the table shows of passes, in the order given; ``needs`` as in ``Column``, what is not needed is NaN."""
     labels = pass_labels(store)
-    parts = [_read_run(store, first, last, needs, labels) for first, last in runs(numbers)]
+    parts = [_read_run(store, first, last, needs, labels, conventions) for first, last in runs(numbers)]
     if not parts:
-        return _read_run(store, 0, 0, "header", labels)
+        return _read_run(store, 0, 0, "header", labels, conventions)
     return PassRows(
         np.concatenate([part.header for part in parts]),
         np.concatenate([part.entropy for part in parts]),
@@ -247,10 +268,12 @@ def read_rows(store: Store, numbers: Sequence[int] | npt.NDArray, needs: str = "
     )
 
 
-def _read_run(store: Store, first: int, last: int, needs: str, labels: PassLabels) -> PassRows:
+def _read_run(
+    store: Store, first: int, last: int, needs: str, labels: PassLabels, conventions: Conventions
+) -> PassRows:
     header = store.read_passes(first, last)
     unknown = np.full(len(header), np.nan, np.float32)
-    violation, cv = pass_loads(store, first, last) if needs in ("counts", "routes") else (unknown, unknown)
+    violation, cv = pass_loads(store, first, last, conventions) if needs in ("counts", "routes") else (unknown, unknown)
     entropy = pass_entropy(store, first, last) if needs == "routes" else unknown
     return PassRows(header, entropy, violation, cv, tuple(labels.texts(first, last)))
 
@@ -267,15 +290,18 @@ def pass_counts(store: Store, first: int, last: int) -> list[npt.NDArray[np.int6
     return [np.stack([counts[place] for counts in each]) for place in range(len(store.model.layers))]
 
 
-def pass_loads(store: Store, first: int, last: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return MaxVio and CV (population) of each pass first…last, mean over the layers that ran; NaN where none did."""
+def pass_loads(
+    store: Store, first: int, last: int, conventions: Conventions = DEFAULT
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return MaxVio and CV, as chosen, of each pass first…last, mean over the layers that ran; NaN where none did."""
     violation, cv = np.zeros(last - first), np.zeros(last - first)
     ran = np.zeros(last - first)
     for counts in pass_counts(store, first, last) if last > first else ():
         mean = counts.mean(1)
         busy = mean > 0
-        violation[busy] += counts.max(1)[busy] / mean[busy] - 1
-        cv[busy] += counts.std(1)[busy] / mean[busy]
+        violation[busy] += counts.max(1)[busy] / mean[busy] - (conventions.maxvio == "maxvio")
+        with np.errstate(divide="ignore", invalid="ignore"):  # a layer of one expert has no sample deviation
+            cv[busy] += counts.std(1, ddof=int(conventions.cv == "cv_sample"))[busy] / mean[busy]
         ran += busy
     with np.errstate(invalid="ignore"):
         return (violation / ran).astype(np.float32), (cv / ran).astype(np.float32)
@@ -330,6 +356,7 @@ def sort_keys(
     ticket: Ticket,
     matches: npt.NDArray | None = None,
     known: SortKeys | None = None,
+    conventions: Conventions = DEFAULT,
 ) -> SortKeys:
     """Read what passes are sorted by.
 
@@ -350,5 +377,6 @@ def sort_keys(
     chunk = ROUTES_CHUNK if sort.needs == "routes" else CHUNK
     for at in range(start, len(array), chunk):
         ticket.check((at - start) / (len(array) - start))
-        parts.append(sort.value(read_rows(store, array[at : at + chunk], sort.needs)).astype(np.float64))
+        rows = read_rows(store, array[at : at + chunk], sort.needs, conventions)
+        parts.append(sort.value(rows).astype(np.float64))
     return SortKeys(sort, array, np.concatenate(parts) if parts else np.zeros(0))

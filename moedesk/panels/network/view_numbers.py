@@ -27,6 +27,7 @@ class NumbersTab(QWidget):
         self._session = session
         self._shown: PassNumbers | None = None
         self._layers = 0
+        self._conventions = session.conventions
         self._numbers = PacedQuestion(session, "network.numbers", self, rest=0.2)
         self.header = QLabel()
         self.header.setTextFormat(Qt.TextFormat.RichText)
@@ -52,18 +53,21 @@ class NumbersTab(QWidget):
         table.verticalHeader().hide()
         table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
+        self._name_columns()
+        table.horizontalHeader().setHighlightSections(False)
+        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+
+    def _name_columns(self) -> None:
         titles = [
             ("Layer", "Place of the MoE layer"),
             ("Slots", "Slots in this pass (tokens × top-k, less dropped ones), padding left out"),
             ("Used", "Experts that got at least one slot, of all experts"),
-            *metric_titles(),
+            *metric_titles(self._conventions),
         ]
         for place, (title, hint) in enumerate(titles):
             item = QTableWidgetItem(title)
             item.setToolTip(hint)
-            table.setHorizontalHeaderItem(place, item)
-        table.horizontalHeader().setHighlightSections(False)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            self.table.setHorizontalHeaderItem(place, item)
 
     def refresh(self, number: int | None, newest: bool = False) -> None:
         """Show another pass; ``newest``: soon there will be a newer one."""
@@ -74,9 +78,15 @@ class NumbersTab(QWidget):
             self.table.setRowCount(0)
             return
         layers = len(store.model.layers)
+        conventions = self._session.conventions
+        if conventions != self._conventions:
+            self._conventions, self._shown = conventions, None
+            self._name_columns()
         if self._shown is None or self._shown.number != number or self._layers != layers:
             self._layers = layers
-            self._numbers.ask(lambda _: read_numbers(store, number), self._show, self._fail, urgent=not newest)
+            self._numbers.ask(
+                lambda _: read_numbers(store, number, conventions), self._show, self._fail, urgent=not newest
+            )
         self._mark()
 
     def _show(self, numbers: PassNumbers) -> None:

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from moedesk.panels.network.model_passes import COLUMNS, PassRows
+from moedesk.analysis.conventions import Conventions
+from moedesk.panels.network.model_passes import COLUMNS, PassRows, column_hint, column_title
 
 BLOCK = 64  # rows read at once
 KEPT = 4096  # passes whose values are kept in memory
@@ -50,6 +51,7 @@ class PassTable(QAbstractTableModel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.version = 0
+        self.conventions = Conventions()
         self._numbers: Numbers = range(0)
         self._matches: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
         self._read: dict[int, _Read] = {}  # by pass
@@ -159,6 +161,12 @@ class PassTable(QAbstractTableModel):
         self._wanted.clear()
         self.version += 1
 
+    def choose_conventions(self, new: Conventions) -> None:
+        """Read everything anew by other definitions, and name them."""
+        self.conventions = new
+        self.forget_rows()
+        self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(COLUMNS) - 1)
+
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008
         """Return the number of passes shown."""
         return 0 if parent.isValid() else len(self._numbers)
@@ -171,9 +179,9 @@ class PassTable(QAbstractTableModel):
         """Return title, explanation and side of a column."""
         if orientation == Qt.Orientation.Horizontal:
             if role == Qt.ItemDataRole.DisplayRole:
-                return COLUMNS[section].title
+                return column_title(COLUMNS[section], self.conventions)
             if role == Qt.ItemDataRole.ToolTipRole:
-                return COLUMNS[section].hint
+                return column_hint(COLUMNS[section], self.conventions)
             if role == Qt.ItemDataRole.TextAlignmentRole:
                 return _side(section)
         return None

@@ -10,7 +10,17 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView,
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
-from moedesk.panels.network.model_passes import COLUMNS, Column, PassRows, SortKeys, read_rows, runs, sort_keys
+from moedesk.panels.network.model_passes import (
+    COLUMNS,
+    Column,
+    PassRows,
+    SortKeys,
+    column_hint,
+    column_title,
+    read_rows,
+    runs,
+    sort_keys,
+)
 from moedesk.panels.network.view_pass_table import PassTable
 from moedesk.panels.network.view_rows import RowPainter
 from moedesk.session.jobs import Ticket
@@ -106,6 +116,9 @@ class PassesView(QTableView):
             self._order()
         elif "store" in changed:
             self._grow()
+        if self.table.conventions != self._session.conventions:
+            self.table.choose_conventions(self._session.conventions)
+            changed |= {"labels"}
         if "labels" in changed:
             self.table.forget_rows()
             self._keys = None
@@ -154,9 +167,10 @@ class PassesView(QTableView):
         assert self._sort is not None
         store, matches, (numbers, counts) = self._session.store, self._found, self._shown_numbers()
         column, descending = self._sort
+        conventions = self._session.conventions
 
         def work(ticket: Ticket) -> tuple[SortKeys, npt.NDArray[np.int64]]:
-            keys = sort_keys(store, numbers, column, ticket, counts, self._keys)
+            keys = sort_keys(store, numbers, column, ticket, counts, self._keys, conventions)
             return keys, keys.order(descending)
 
         def done(answer: tuple[SortKeys, npt.NDArray[np.int64]]) -> None:
@@ -177,14 +191,14 @@ class PassesView(QTableView):
     def _ask_growth(self) -> None:
         """Ask for the time in view; where the end is followed, for the values of the newest passes too, to show with them."""
         session, store, needs = self._session, self._session.store, self._needs()
-        window = session.window
+        window, conventions = session.window, session.conventions
         tail = self.end.follows and window is None and self._found is None
         visible = self.viewport().height() // max(self.verticalHeader().defaultSectionSize(), 1) + 2
 
         def work(_: Ticket) -> tuple[int, tuple[int, int, int], PassRows | None]:
             first, last = window or (0, store.n_passes)
             start = self.table.missing_from(max(last - visible, 0), last) if tail else last
-            rows = read_rows(store, range(start, last), needs) if start < last else None
+            rows = read_rows(store, range(start, last), needs, conventions) if start < last else None
             return last, _times(store, first, last), rows
 
         def done(answer: tuple[int, tuple[int, int, int], PassRows | None]) -> None:
@@ -214,10 +228,10 @@ class PassesView(QTableView):
         return next(need for need in ("routes", "counts", "header") if need in needs)
 
     def _read(self) -> None:
-        store, needs = self._session.store, self._needs()
+        store, needs, conventions = self._session.store, self._needs(), self._session.conventions
         wanted = self.table.take_wanted()
         if len(wanted):
-            self._rows.ask(lambda _: read_rows(store, wanted, needs), self.table.set_rows, self._fail)
+            self._rows.ask(lambda _: read_rows(store, wanted, needs, conventions), self.table.set_rows, self._fail)
 
     def _fail(self, error: Exception) -> None:
         self.failed.emit(f"The passes could not be read: {error}")
@@ -277,9 +291,9 @@ class PassesView(QTableView):
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         for place, shown in enumerate(COLUMNS):
-            action = QAction(shown.title, menu)
+            action = QAction(column_title(shown, self._session.conventions), menu)
             action.setCheckable(True)
-            action.setToolTip(shown.hint)
+            action.setToolTip(column_hint(shown, self._session.conventions))
             action.setChecked(not self.isColumnHidden(place))
             action.setEnabled(shown.id != "id")
             action.toggled.connect(lambda on, place=place: self._show_column(place, on))

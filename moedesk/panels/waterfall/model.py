@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.analysis.balance_window import LONGEST, SLOTS_AN_EXPERT
+from moedesk.analysis.conventions import title
 from moedesk.analysis.heatmap import Cell
 from moedesk.analysis.load import METRICS
 from moedesk.analysis.pass_labels import pass_labels
@@ -109,7 +110,7 @@ def curve_title(key: str, window: int) -> str:
     over = "each pass" if window == 1 else f"last {window:,} passes"
     if not window:
         over = f"last passes with ≥ {SLOTS_AN_EXPERT} slots an expert"
-    return f"{METRICS[key].name} ({METRICS[key].formula}), {over}"
+    return f"{title(key)} ({METRICS[key].formula}), {over}"
 
 
 def curve_text(

@@ -29,6 +29,10 @@ CURVES = {
     "cv": ((0.0, None), True),
     "maxvio": ((0.0, None), True),
     "entropy_normalized": ((None, 1.0), False),
+    "cv_sample": ((0.0, None), True),
+    "load_imbalance": ((1.0, None), True),
+    "expert_diversity": ((None, 1.0), False),
+    "kl_uniform": ((0.0, None), True),
 }
 READOUT = "Point at the picture to read it"
 
@@ -115,6 +119,9 @@ class WaterfallPanel(Panel):
             self.waterfall.set_follow(session.live.follow)
         if "store" in changed:
             self._grown()
+        if "conventions" in changed:
+            self.controls.set_conventions(session.conventions)
+            self._ask()
         if changed & {"store", "selection"}:
             selected = session.selection
             self.waterfall.set_marks(selected.layer, selected.expert, selected.pass_id)
@@ -149,7 +156,8 @@ class WaterfallPanel(Panel):
         view, end = self.waterfall.viewport, self.waterfall.scene.end
         if not end or not self.session.store.model.layers:
             return
-        frame = Frame(self.controls.measure, view.passes, view.rows, view.height, self.controls.window_passes)
+        chosen = self.session.conventions
+        frame = Frame(self.controls.measure, view.passes, view.rows, view.height, self.controls.window_passes, chosen)
         self.feed.want(frame, *view.columns(end), end, 2 * view.width)
 
     def _renewed(self) -> None:
@@ -183,12 +191,16 @@ class WaterfallPanel(Panel):
     def _show_curves(self) -> None:
         frame = self.feed.frame
         keys = self.controls.curves
+        chosen = frame.conventions if frame is not None else self.session.conventions
         self.curves.setVisible(bool(keys))
         window = (
             frame.window if frame is not None else self.controls.window_passes
         )  # what is drawn, not what is asked for
         self.curves.show_curves(
-            [Curve(BALANCE.index(key), texts.curve_title(key, window), *CURVES[key]) for key in keys]
+            [
+                Curve(BALANCE.index(key), texts.curve_title(chosen.of(key), window), *CURVES[chosen.of(key)])
+                for key in keys
+            ]
         )
 
     def _measure_chosen(self) -> None:
@@ -234,7 +246,9 @@ class WaterfallPanel(Panel):
         if point is None:
             self.readout.setText(READOUT)
             return
-        key = BALANCE[point.curve.place]
+        frame = self.feed.frame
+        chosen = frame.conventions if frame is not None else self.session.conventions
+        key = chosen.of(BALANCE[point.curve.place])
         self.readout.setText(texts.curve_text(key, point.passes, point.values, point.layer, point.window))
 
     def _pick_curve(self, point: CurvePoint) -> None:

@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QToolTip, QWidget
 
 from moedesk.analysis.balance import BALANCE
-from moedesk.analysis.load import METRICS
+from moedesk.analysis.conventions import Conventions, hint, title
 from moedesk.analysis.waterfall_measure import MEASURES
 from moedesk.panels.waterfall.model import WINDOWS, window_help, window_title
 from moedesk.ui.measure_legend import MeasureLegend
@@ -38,7 +38,7 @@ class Controls(QWidget):
         super().__init__(parent)
         self.measures = _chooser("Colour by", [(m.title, m.key, m.convention) for m in MEASURES.values()])
         whole = "All three, one above the other"
-        metrics = [(METRICS[key].name, key, f"{METRICS[key].formula}; {METRICS[key].convention}") for key in BALANCE]
+        metrics = [(title(key), key, hint(key)) for key in BALANCE]
         self.metrics = _chooser("Curves", [("All curves", "all", whole), *metrics, ("No curves", "none", "")])
         self.windows = _chooser("Window", [(window_title(window), window, window_help()) for window in WINDOWS])
         self.windows.setToolTip(window_help())
@@ -85,6 +85,14 @@ class Controls(QWidget):
         chosen = str(self.metrics.currentData())
         return BALANCE if chosen == "all" else () if chosen == "none" else (chosen,)
 
+    def set_conventions(self, conventions: Conventions) -> None:
+        """Name the curves as they are chosen."""
+        for key in BALANCE:
+            place = self.metrics.findData(key)
+            self.metrics.setItemText(place, title(conventions.of(key)))
+            tip = f"{hint(conventions.of(key))}\nView > Conventions chooses another definition"
+            self.metrics.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
+
     def set_follow(self, follow: bool) -> None:
         """Show whether the newest pass is kept in sight."""
         self.follow.setChecked(follow)
@@ -112,7 +120,7 @@ def _chooser(name: str, choices: list[tuple[str, object, str]]) -> QComboBox:
     chooser = QComboBox()
     chooser.setAccessibleName(name)
     chooser.setMinimumWidth(70)  # narrower than its texts: the panel may be small
-    for place, (title, data, tip) in enumerate(choices):
-        chooser.addItem(title, data)
+    for place, (text, data, tip) in enumerate(choices):
+        chooser.addItem(text, data)
         chooser.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
     return chooser
