@@ -183,7 +183,7 @@ def test_numbers_of_the_published_vector() -> None:
     assert values == {
         "Slots": "8",
         "Tokens": "4",
-        "CV": "0.707",
+        "CV (population)": "0.707",
         "MaxVio": "1.000",
         "Normalised entropy": "0.750",
         "Gini": "0.375",

@@ -114,7 +114,7 @@ def test_bars_are_counts_divided_by_the_uniform_share(stage: Stage, store: Memor
     np.testing.assert_allclose(chart.bars.ratios, counts / counts.mean())
     assert "6" in view.details.load.idle.text()
     values = {fact.label: fact.value for fact in view.details.load.tiles.facts}
-    assert values["CV"] == f"{counts.std() / counts.mean():.3f}"
+    assert values["CV (population)"] == f"{counts.std() / counts.mean():.3f}"
     assert values["MaxVio"] == f"{counts.max() / counts.mean() - 1:.3f}"
     # The picture: heights from the middle of each bar, in the expert's colour.
     image = chart.grab().toImage()

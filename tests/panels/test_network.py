@@ -152,7 +152,7 @@ def test_sorting_by_a_header(stage, store):
 
 def test_columns_are_chosen_from_a_menu(stage):
     menu = stage.panel.passes.column_menu()
-    action = next(action for action in menu.actions() if action.text() == "CV")
+    action = next(action for action in menu.actions() if action.text() == "CV (population)")
     action.trigger()
     assert not stage.panel.passes.isColumnHidden(SHOWN["cv"])
     assert "cv" in stage.panel.save_state()["columns"]
