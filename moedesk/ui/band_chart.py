@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 from moedesk.ui.band import Band
 from moedesk.ui.theme import LIGHT, Theme
 
-LEFT, RIGHT, TOP, BOTTOM = 48, 8, 8, 20
+LEFT, RIGHT, TOP, BOTTOM = 58, 8, 8, 20
 
 Floats = npt.NDArray[np.float64]
 

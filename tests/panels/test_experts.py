@@ -15,7 +15,8 @@ from pytestqt.qtbot import QtBot
 from moedesk.core.errors import MoedeskError
 from moedesk.core.label import Label
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.experts.model_choice import followed, stepped, typed
+from moedesk.panels.experts.model_choice import Choice, followed, stepped, typed
+from moedesk.panels.experts.model_share import multiples, multiples_caption, share_view
 from moedesk.panels.experts.view import ExpertsPanel
 from moedesk.ui.theme import DARK
 from tests.support.growing_store import growing_store
@@ -270,6 +271,8 @@ def test_every_card_copies_what_it_shows(
     assert stage.shell.said[-1].startswith("Copied ")
     rows, names = results["Share over time"]
     assert [int(row[2]) for row in rows[1:]] == names["over"].counts.tolist()
+    rows, names = results["Every expert of the layer"]
+    assert [[int(x) for x in row[2:]] for row in rows[1:]] == names["counts"].tolist()
     rows, names = results["Contexts"]
     assert [row[6] for row in rows[1:]] == [one.token for one in names["found"].contexts]
     rows, names = results["Top tokens"]
@@ -291,3 +294,49 @@ def test_every_card_copies_what_it_shows(
     assert [int(row[3]) for row in rows[1:]] == [one.seen for one in names["result"].own]
     rows, names = results["Share by label"]
     assert [int(row[2]) for row in rows[1:]] == names["result"][1].tolist()
+
+
+def test_every_expert_of_the_layer_has_a_curve(stage: Stage, store: MemoryStore) -> None:
+    view = select(stage, 1, 2)
+    grid = view.share.multiples
+    assert grid.multiples is not None
+    assert grid.multiples.experts == tuple(range(8))
+    by_pass = store.counts(1, "pass")
+    np.testing.assert_allclose(grid.multiples.shares, (by_pass / by_pass.sum(1, keepdims=True)).T)
+    boxes = [grid.box(place) for place in range(8)]
+    assert all(not a.intersects(b) for a in boxes for b in boxes if a is not b)
+    assert max(box.bottom() for box in boxes) <= grid.height()
+    QTest.mouseClick(grid, Qt.MouseButton.LeftButton, pos=grid.box(5).center().toPoint())
+    stage.settle()
+    assert (stage.session.selection.layer, stage.session.selection.expert) == (1, 5)
+    assert "1/E" in view.share.multiples_card.caption.text()
+
+
+def test_of_many_experts_those_that_change_most_have_a_curve() -> None:
+    store = memory_store(passes=12, layers=1, experts=90, top_k=3, seed=2)
+    view = share_view(store, Choice(0, 89, 0, 12))
+    drawn = multiples(view)
+    assert drawn is not None
+    assert (len(drawn.experts), drawn.left_out) == (64, 26)
+    assert 89 in drawn.experts
+    by_pass = store.counts(0, "pass")
+    span = np.ptp(by_pass / by_pass.sum(1, keepdims=True), axis=0)
+    others = [e for e in range(90) if e not in drawn.experts]
+    assert max(span[others]) <= min(span[e] for e in drawn.experts if e != 89)
+    assert "26 left out" in multiples_caption(view)
+
+
+def test_new_passes_are_counted_and_what_does_not_matter_is_not_asked_again(qtbot: QtBot) -> None:
+    store = growing_store(passes=20, shown=5)
+    with Stage(qtbot, store, ExpertsPanel) as stage:
+        view = panel(stage)
+        first = view.share.numbers.bars[2].value
+        store.grow(10)
+        stage.session.changed.emit("store")
+        stage.settle()
+        counts = store.counts(0)
+        assert view.share.numbers.bars[2].value == f"{counts[0]:,} of {counts.sum():,}" != first
+        assert view.survey.view is not None
+        assert view.survey.view.choice.last == 15
+        stage.session.changed.emit("filter")
+        assert stage.session.jobs.idle

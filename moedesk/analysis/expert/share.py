@@ -25,6 +25,8 @@ class ShareOverTime:
         95 % interval of the share (Wilson score; slots taken as independent draws).
     uniform : float
         1/E.
+    all_counts : (B, E) int64
+        Slots of all experts of the layer.
     """
 
     edges: npt.NDArray[np.int64]
@@ -33,6 +35,7 @@ class ShareOverTime:
     low: Floats
     high: Floats
     uniform: float
+    all_counts: npt.NDArray[np.int64]
 
     @property
     def shares(self) -> Floats:
@@ -50,11 +53,11 @@ def share_over_time(
     """
     info = store.model.layer(layer)
     if last <= first:
-        nothing, none = np.zeros(0, np.int64), np.zeros(0)
-        return ShareOverTime(np.array([first], np.int64), nothing, nothing, none, none, 1 / info.experts)
+        nothing, none, every = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, info.experts), np.int64)
+        return ShareOverTime(np.array([first], np.int64), nothing, nothing, none, none, 1 / info.experts, every)
     blocks = store.load_blocks(first, last, columns)
     start = int(blocks.offsets[info.place])
-    slots = blocks.counts[:, start : int(blocks.offsets[info.place + 1])].sum(1, dtype=np.int64)
-    counts = blocks.counts[:, start + expert].astype(np.int64)
+    every = blocks.counts[:, start : start + info.experts].astype(np.int64)
+    counts, slots = every[:, expert], every.sum(1)
     low, high = share_intervals(counts, slots)
-    return ShareOverTime(blocks.edges, counts, slots, low, high, 1 / info.experts)
+    return ShareOverTime(blocks.edges, counts, slots, low, high, 1 / info.experts, every)

@@ -64,6 +64,18 @@ def copied_share(view: ShareView) -> Copied:
     )
 
 
+def copied_multiples(view: ShareView) -> Copied:
+    """Return the slots of every expert over time, a row a block."""
+    over = view.over_time
+    rows = zip(over.edges[:-1].tolist(), over.edges[1:].tolist(), over.all_counts.tolist(), strict=True)
+    return Copied(
+        ("first_pass", "last_pass_excluded", *map(str, range(over.all_counts.shape[1]))),
+        tuple((first, last, *counts) for first, last, counts in rows),
+        f"from {PACKAGE}.share import share_over_time",
+        f"counts = share_over_time(cap, {_where(view.choice)}, {BLOCKS}).all_counts",
+    )
+
+
 def copied_labels(view: SurveyView) -> Copied:
     """Return the share by label."""
     found, expert = view.survey, view.choice.expert

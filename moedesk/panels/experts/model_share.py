@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from moedesk.analysis.expert.share import ShareOverTime, share_over_time
 from moedesk.analysis.experts import ExpertShare, expert_share
 from moedesk.core.store import Store
 from moedesk.panels.experts.model_choice import Choice
 from moedesk.ui.band import Band
 from moedesk.ui.bar import Bar
+from moedesk.ui.multiples import Multiples
 
 BLOCKS = 80
+MOST = 64
+"""Experts of which the share over time is drawn side by side."""
 CONVENTION = (
     "Share of the layer's slots, exact counts, padding and dropped slots left out. Band: 95 % Wilson interval, slots taken as "
     "independent draws (tokens of one text are not: read it as the least width). Dashed: 1/E."
@@ -55,6 +60,33 @@ def share_band(view: ShareView) -> Band | None:
         return None
     hints = tuple(_hint(over, block) for block in range(len(over.counts)))
     return Band(over.edges, over.shares, over.low, over.high, over.uniform, hints, view.choice.expert)
+
+
+def multiples(view: ShareView) -> Multiples | None:
+    """Return the share of every expert of the layer over time; of more than ``MOST`` those that change most, and this one."""
+    over = view.over_time
+    if not len(over.counts):
+        return None
+    known = over.slots > 0
+    shares = np.where(known[:, None], over.all_counts / np.maximum(1, over.slots)[:, None], np.nan)
+    span = np.ptp(shares[known], axis=0) if known.any() else np.zeros(shares.shape[1])
+    span[view.choice.expert] = np.inf
+    shown = np.sort(np.argsort(-span, kind="stable")[:MOST])
+    return Multiples(tuple(shown.tolist()), shares[:, shown].T, over.uniform, shares.shape[1] - len(shown))
+
+
+def multiples_caption(view: ShareView) -> str:
+    """Return the convention, and how many experts are left out."""
+    drawn = multiples(view)
+    if drawn is None:
+        return "No passes in view."
+    left_out = (
+        f" The {len(drawn.experts)} whose share changes most; {drawn.left_out:,} left out." if drawn.left_out else ""
+    )
+    return (
+        f"Share of the layer's slots over the passes in view, exact counts, all from 0 to {100 * drawn.top:.3g} %; dotted: 1/E."
+        f"{left_out}"
+    )
 
 
 def share_caption(view: ShareView) -> str:

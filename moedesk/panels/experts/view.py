@@ -208,6 +208,7 @@ class ExpertsPanel(Panel):
             self.survey.graph_card,
             self.survey.matrix_card,
             self.survey.alike_card,
+            self.share.multiples_card,
         ):
             self.cards.add(card)
             card.menu_asked.connect(partial(self._menu, card))
@@ -229,6 +230,7 @@ class ExpertsPanel(Panel):
         self.tokens.lines.picked.connect(self._pick_token)
         self.tokens.box.currentIndexChanged.connect(lambda _: self._ask_tokens())
         self.paths.box.currentIndexChanged.connect(lambda _: self._ask_paths())
-        self.survey.matrix.picked.connect(lambda expert: self._pick(self.shown[0], expert))
+        for experts in (self.survey.matrix, self.share.multiples):
+            experts.picked.connect(lambda expert: self._pick(self.shown[0], expert))
         for places in (self.survey.friends, self.survey.alike, self.survey.graph, self.paths.sankey):
             places.picked.connect(lambda key: self._pick(*key))
