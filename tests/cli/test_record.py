@@ -24,6 +24,9 @@ def test_options_and_the_scripts_own_arguments(monkeypatch: pytest.MonkeyPatch) 
         "every": 1,
         "counts_only": False,
         "logits": False,
+        "tokens": 1.0,
+        "reservoir": 0,
+        "byte_rate": 0,
         "weights": "exact",
         "byte_budget": 2_000_000_000,
     }
