@@ -73,7 +73,7 @@ class Capture(Routing):
         """What passes and token rows were labelled as, while recording and afterwards."""
         return self.label_file.current.over(self.recorded_labels)
 
-    @property
+    @cached_property
     def recorded_labels(self) -> tuple[Label, ...]:
         """The labels in the capture itself."""
         return super().labels

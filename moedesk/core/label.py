@@ -54,14 +54,14 @@ def encode_name(name: str) -> bytes:
 
 def labels_of(rows: npt.NDArray[np.void], n_passes: int) -> tuple[Label, ...]:
     """Return the labels in rows of dtype ``columns.LABEL``, each with its end; what is empty is left out."""
-    open_rows = [number for number, row in enumerate(rows) if row["last"] == OPEN]
-    ends = dict(zip(open_rows, [*(int(rows[n]["first"]) for n in open_rows[1:]), n_passes], strict=False))
+    spans = rows.tolist()
+    open_rows = [number for number, (*_, last) in enumerate(spans) if last == OPEN]
+    ends = dict(zip(open_rows, [*(spans[n][2] for n in open_rows[1:]), n_passes], strict=False))
     labels = []
-    for number, row in enumerate(rows):
-        name, stream = row["name"].decode("utf-8", "replace"), row["stream"].decode("utf-8", "replace")
-        label = Label(name, int(row["first"]), ends.get(number, int(row["last"])), stream)
-        if name and label.last > label.first:
-            labels.append(label)
+    for number, (name, stream, first, last) in enumerate(spans):
+        end = ends.get(number, last)
+        if name and end > first:
+            labels.append(Label(name.decode("utf-8", "replace"), first, end, stream.decode("utf-8", "replace")))
     return tuple(labels)
 
 

@@ -19,10 +19,12 @@ from moedesk.ui.heatmap_brush import extended
 from moedesk.ui.heatmap_overlay import Overlay
 from moedesk.ui.heatmap_picture import Picture
 from moedesk.ui.heatmap_rows import HeatmapRows
+from moedesk.ui.label_bands import HEIGHT as BAND
 from moedesk.ui.theme import DEAD, FIRST_LEVEL, LIGHT, MISSING, Theme
 
 FEWEST_PASSES = 4.0  # how far the zoom goes
 FEWEST_ROWS = 4.0
+LOWEST = 90  # pixels
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class HeatmapView(pg.GraphicsView):
 
     def __init__(self, opengl: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent, useOpenGL=opengl)
-        self.setMinimumHeight(90)
+        self.setMinimumHeight(LOWEST)
         self.setAccessibleName("Load heatmap")
         self._rows = HeatmapRows()
         self._passes = 0
@@ -209,6 +211,7 @@ class HeatmapView(pg.GraphicsView):
     def set_labels(self, labels: PassLabels) -> None:
         """Show what passes were labelled as."""
         self._pass_axis.set_labels(labels)
+        self.setMinimumHeight(LOWEST + (BAND if labels.labels else 0))
 
     def set_cursor(self, cursor: int | None) -> None:
         """Show the replay cursor at a pass, what comes later dimmed."""
