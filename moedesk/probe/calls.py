@@ -72,6 +72,8 @@ class Call:
         Whether labels were given.
     marks : (batch, length) int tensor or None
         What tells the rows of ``pools`` apart.
+    paged : bool
+        Whether the cache is that of continuous batching, whose one row holds parts of many requests.
     """
 
     path: str
@@ -89,6 +91,7 @@ class Call:
     caching: bool | None = None
     labelled: bool = False
     marks: Tensor | None = None
+    paged: bool = False
 
 
 class CallReader:
@@ -114,7 +117,8 @@ class CallReader:
         cache = given.get("past_key_values")
         use = given.get("use_cache")
         call = Call(path, batch, length, labelled=given.get("labels") is not None)
-        call.caching = True if cache is not None else bool(use) if use is not None else None
+        call.paged = type(given.get("cache")).__name__ == "PagedAttentionCache"
+        call.caching = True if cache is not None or call.paged else bool(use) if use is not None else None
         if copy is not None:
             call.past = _past(cache, copy)
             call.cache = self.identities.number(cache)
@@ -210,3 +214,11 @@ def _masked_diagonal(mask: Tensor, call: Call) -> Tensor:
     columns = columns.clamp(max=mask.shape[-1] - 1).expand(call.batch, 1, call.length).unsqueeze(-1)
     own = mask[:, :1].gather(-1, columns)[:, 0, :, 0]
     return ~own if own.dtype == torch.bool else own < 0
+
+
+def uses_cache(model: nn.Module) -> bool:
+    """Whether a model fills a KV cache where a call doesn't say."""
+    config: Any = getattr(model, "config", None)
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config()
+    return bool(getattr(config, "use_cache", False))

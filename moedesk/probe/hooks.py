@@ -17,7 +17,7 @@ from moedesk.probe.adapted_scout import AdaptedScout
 from moedesk.probe.batch import RecordedPass
 from moedesk.probe.binding import Binding, FirstCall
 from moedesk.probe.bounds import Bounds
-from moedesk.probe.calls import Call, CallReader
+from moedesk.probe.calls import Call, CallReader, uses_cache
 from moedesk.probe.compiled import CallsAround, forget_compiled_code, nothing, run_uncompiled
 from moedesk.probe.cost import Cost
 from moedesk.probe.courier import Courier
@@ -62,6 +62,8 @@ class Wanted:
         if self.every < 1:
             raise MoedeskError(f"every={self.every} makes no sense; it is 1 for each pass, n for each n-th")
 
+
+_PAGED = "continuous batching: each request is a sequence of its own in every pass, numbered anew"
 
 _WATCHED = 4
 """Passes that run uncompiled at most, while there are layers whose first call has to be watched."""
@@ -140,11 +142,12 @@ class Hooks:
         self._detached = False
         self.refused = 0
         """MoE layers that could not be read, or no longer."""
+        self._paged = False
         self._found: list[Binding] = []
         self._unseen: set[str] = set()
         self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks | CallsAround] = []
         self._passes = self._watched = 0
-        self._caches = _uses_cache(model)
+        self._caches = uses_cache(model)
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
         self._bounds = Bounds(model, self._stacks, self.open, self._close, cost)
         self._bound: list[Binding] = []
@@ -218,6 +221,9 @@ class Hooks:
         copy = running.tap.transfer.copy if self._bounds.tells(path, module) and running.tap.room else None
         call, ids = self._reader.read(path, module, args, kwargs, copy)
         running.tap.expect(call.batch * call.length)
+        if call.paged and not self._paged:
+            self._paged = True
+            self._courier.note(_PAGED)
         if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
             given = (outer for _, _, outer in reversed(running.open) if outer is not None)
             ids = next((outer for outer in given if tuple(outer.shape) == (call.batch, call.length)), None)
@@ -389,10 +395,3 @@ class Hooks:
         elif tap.room is Room.EVERYTHING:
             bias = own(getattr(*binding.bias)) if binding.bias is not None else None
             tap.add(Event(binding, ids, first.weights, first.logits, bias), ids.nbytes + first.weights.nbytes)
-
-
-def _uses_cache(model: nn.Module) -> bool:
-    config: Any = getattr(model, "config", None)
-    if hasattr(config, "get_text_config"):
-        config = config.get_text_config()
-    return bool(getattr(config, "use_cache", False))

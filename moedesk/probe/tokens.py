@@ -165,12 +165,25 @@ def find_phase(calls: Sequence[HostCall], training: bool, caches_by_default: boo
 
     ``train`` with the module in training mode and gradients on; ``decode`` with tokens in the cache and at most
     ``DECODE_LENGTH`` new ones per sequence; else ``prefill`` if a KV cache is filled, ``eval`` if not, or if labels are given.
+    In continuous batching a pass decodes if no request begins in it.
     """
     if training:
         return Phase.TRAIN
-    if any(call.past > 0 and 0 < call.length <= DECODE_LENGTH for call in calls):
+    if any(_decodes(call) for call in calls):
         return Phase.DECODE
     said = [call.caching for call in calls if call.caching is not None]
     caching = any(said) if said else caches_by_default
     labelled = any(call.labelled for call in calls)
     return Phase.PREFILL if caching and not labelled else Phase.EVAL
+
+
+def _decodes(call: HostCall) -> bool:
+    """Whether a call extends all of its sequences by a few tokens."""
+    if call.past > 0:
+        return 0 < call.length <= DECODE_LENGTH
+    if not call.caching or call.batch != 1 or call.starts is None or call.positions is None:
+        return False
+    ends = np.unique(call.starts)  # repeated where places are left for more requests
+    firsts = ends[ends < call.length]
+    longest = np.diff(ends).max(initial=0)
+    return bool(firsts.size and (call.positions[0, firsts] > 0).all() and longest <= DECODE_LENGTH)

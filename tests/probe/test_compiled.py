@@ -145,6 +145,22 @@ def test_training_step(way: str) -> None:
         np.testing.assert_allclose(routes.weights, weights, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+def test_output_norms_of_compiled_experts_are_left_out_by_name() -> None:
+    model = build("olmoe", num_hidden_layers=2).train()
+    model.model.layers[0].compile(backend="eager")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    recording, gathered = gather(model, backward=True)
+    with recording:
+        for _ in range(3):
+            model(some_ids(), labels=some_ids()).loss.backward()
+            optimizer.step()
+    assert gathered.notes == ["model.layers.0.mlp: its experts run compiled; no output norms"]
+    assert np.isnan(gathered.norms("outputs", 0)[2]).all()
+    assert np.isfinite(gathered.norms("outputs", 1)[2]).any()
+    assert np.isfinite(gathered.norms("gradients", 0)).all()
+
+
 def test_generate_with_a_compiled_model_continues_its_sequences() -> None:
     model = build("olmoe", num_hidden_layers=1)
     with torch.no_grad():

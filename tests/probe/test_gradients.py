@@ -1,6 +1,7 @@
 """Norms of gradients and of experts' outputs, against slices of ``grad`` and experts run one at a time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moedesk.probe.gradients import LayerGradients
+from moedesk.probe.outputs import Outputs
 from tests.support.families import build
 from tests.support.gathered import gather
 from tests.support.hand_written import BLOCKS, HandWritten, Small, some_ids
@@ -191,6 +194,44 @@ def check_outputs(model: nn.Module, inputs: Any, run: EXPERT_OUTPUT) -> None:
             expected = out.norm(dim=-1).mean().item() if mine.any() else np.nan
             found = gathered.norms("outputs", layer.place)[1, expert]
             np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=f"{layer.path} {expert}")
+
+
+def test_random_numbers_stay_the_models() -> None:
+    """Experts that draw some run a second time, and the layers after them draw as they would have."""
+    losses = []
+    for backward in (False, True):
+        model = build("olmoe").train()
+        for layer in model.model.layers:
+            layer.mlp.experts.act_fn = nn.Sequential(nn.SiLU(), nn.Dropout(0.5))
+        recording, gathered = gather(model, backward=backward)
+        torch.manual_seed(5)
+        with recording:
+            losses.append([model(**some_inputs(seed)).loss.item() for seed in range(3)])
+        said = [note for note in gathered.notes if "don't make the layer's" in note]
+        assert len(said) == 2 * backward, "what is random can't be measured again"
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("family", ["olmoe", "switch_transformers"])
+def test_a_part_of_the_experts_is_never_taken_for_the_first_ones(family: str) -> None:
+    """A process that holds 8 of 16 experts numbers them from 0."""
+    model = build(family).train()
+    recording, _ = gather(model)
+    with recording:
+        model(**(switch_inputs if family == "switch_transformers" else some_inputs)(0)).loss.backward()
+        assert recording._tracer is not None
+        binding = recording._tracer.bindings[0]
+    here = binding.layer.experts
+    half = replace(binding, layer=replace(binding.layer, experts=2 * here))
+    mine = {id(parameter) for parameter in model.parameters()}
+    for bound, expected in ((binding, True), (half, False)):
+        gradients, outputs = LayerGradients(bound, model), Outputs(True)
+        assert ("gradients" in {norms.part for norms in gradients.read(mine, None)}) == expected
+        outputs.bind(bound)
+        outputs.remove()
+        lines = [*gradients.notes, *outputs.notes]
+        missing = f"{binding.layer.path}: only {here} of its {2 * here} experts are in this process; no "
+        assert lines == ([] if expected else [f"{missing}gradient norms of them", f"{missing}output norms"])
 
 
 @pytest.mark.parametrize("name", BLOCKS)
