@@ -26,7 +26,7 @@ def store() -> MemoryStore:
     made.labels = (Label("even", 0, 17), Label("late", 30, 40), Label("rows", 5, 50, "main"))
     made.layers[1].flags[9] = RouteFlag.ABSENT
     made.layers[1].experts[9] = -1
-    made.layers[1].experts[20, 1] = -1
+    made.layers[1].experts[20:22, 1] = -1
     return made
 
 
@@ -240,7 +240,7 @@ def test_again_is_against_the_experts_own_load(store: MemoryStore) -> None:
     assert np.isnan(again(survey(store, 1, 4, 4).repetition, 2).chance)
 
 
-@pytest.mark.parametrize(("layer", "limit"), [(1, 100), (1, 2), (0, 3), (2, 1)])
+@pytest.mark.parametrize(("layer", "limit"), [(1, 100), (1, 7), (1, 2), (0, 3), (2, 1)])
 def test_paths_are_first_choices_followed_by_hand(store: MemoryStore, layer: int, limit: int) -> None:
     def first(place: int, row: int) -> int:
         slots = [
@@ -284,3 +284,20 @@ def test_paths_of_nothing(store: MemoryStore) -> None:
     got = paths(store, 1, 3, 4, 4)
     assert got.tokens == 0
     assert got.flows == ()
+
+
+def test_the_text_after_a_rejected_draft_is_what_was_drafted() -> None:
+    made = memory_store(passes=2, tokens=4, layers=1, padding=0)
+    tokens = made.streams["main"]
+    tokens["token_id"] = np.arange(len(tokens))
+    tokens["sequence"][8:10], tokens["column"][8:10] = (
+        0,
+        [2, 3],
+    )  # the second pass takes columns 2 and 3 of sequence 0 back
+    made.vocabulary = {number: b"%d," % number for number in range(len(tokens))}
+    made.layers[0].experts[:] = 0
+    made.layers[0].experts[[1, 2, 8], 0] = 7
+    found = {one.row: one for one in contexts(made, 0, 7, around=4).contexts}
+    assert (found[2].before, found[2].after) == ("0,1,", "3,")
+    assert (found[8].before, found[8].after) == ("0,1,", "9,")
+    assert (found[1].before, found[1].after) == ("0,", "8,9,")

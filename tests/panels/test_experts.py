@@ -340,3 +340,11 @@ def test_new_passes_are_counted_and_what_does_not_matter_is_not_asked_again(qtbo
         assert view.survey.view.choice.last == 15
         stage.session.changed.emit("filter")
         assert stage.session.jobs.idle
+
+
+def test_labels_given_later_show(stage: Stage, store: MemoryStore) -> None:
+    view = select(stage, 0, 1)
+    store.labels = (Label("poem", 0, 30),)
+    view.refresh(frozenset({"labels"}))
+    stage.settle()
+    assert [bar.name for bar in view.survey.labels.bars] == ["poem"]

@@ -53,12 +53,12 @@ class Surveys:
     """Remembers the last survey, so that another expert of the same layer costs no reading. Used in the worker."""
 
     def __init__(self) -> None:
-        self._key: tuple[int, ...] = ()
+        self._key: tuple[object, ...] = ()
         self._last: Survey | None = None
 
     def view(self, store: Store, choice: Choice, ticket: Ticket) -> SurveyView:
         """Return an expert in the survey of its layer over the passes in view."""
-        key = (choice.layer, choice.first, choice.last)
+        key = (choice.layer, choice.first, choice.last, store.labels)
         if self._last is None or key != self._key:
             self._last, self._key = survey(store, choice.layer, choice.first, choice.last, ticket), key
         ticket.check()

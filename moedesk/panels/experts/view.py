@@ -75,6 +75,8 @@ class ExpertsPanel(Panel):
         if empty:
             self._asked = None
             return
+        if "labels" in changed:
+            self._asked = None
         self.shown = followed(self.session.selection, self.shown, store.model)
         self._ask()
 
