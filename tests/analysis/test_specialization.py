@@ -17,7 +17,7 @@ from tests.support.memory_store import MemoryStore, memory_store
 
 LABELS = (
     Label("code", 0, 15),
-    Label("prose", 15, 40),
+    Label("prose", 15, 36),
     Label("odd", 30, 90, "main"),
     Label("code", 38, 40),
     Label("none", 90, 95),

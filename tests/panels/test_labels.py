@@ -83,6 +83,7 @@ def test_labelling_a_pass_and_taking_it_back(stage, capture, monkeypatch) -> Non
         assert other.labels[-1] == Label("new one", 100, 101)
     choose(stage, Selection(Kind.PASS, pass_id=100), "Undo labelling")
     assert cell(stage, 100) == ""
+    assert not stage.session.labelling.can_undo
     assert not capture.with_name("run.h5.labels.json").exists()
 
 
