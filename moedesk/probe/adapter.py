@@ -46,6 +46,9 @@ Write = Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any, Routing], Any]
 RunExpert = Callable[[Any, int, Tensor], Tensor]
 """Takes the block, an expert's number and (N, H) rows for it; returns its (N, H) output without a gate weight."""
 
+Weighs = Literal["outputs", "inputs"]
+"""Whether a gate weight multiplies what an expert returns, or what it receives."""
+
 Number = int | Callable[[Any], int | None] | None
 """A number, or a function that takes the block and returns it; None if it is found out."""
 
@@ -75,6 +78,8 @@ class Adapter:
         Changes the routing of a call on its way in (``when="before"``) or out; see ``Write``.
     run_expert : function, optional
         Runs one expert alone; see ``RunExpert``. Without it, one of the modules in ``experts`` is called, if there are as many.
+    weighs : {"outputs", "inputs"}
+        What a gate weight multiplies: what an expert returns, or what it receives.
     n_experts, shared, identity : int or function, optional
         Number of routed experts, of shared experts, and of experts (the last ones) that return their input; if left out, what
         logits, modules and configuration say.
@@ -103,6 +108,7 @@ class Adapter:
     experts: str = ""
     write: Write | None = None
     run_expert: RunExpert | None = None
+    weighs: Weighs = "outputs"
     n_experts: Number = None
     shared: Number = None
     identity: Number = None

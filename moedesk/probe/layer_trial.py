@@ -10,18 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from moedesk.core.verification import Check, CheckName, Verdict
+from moedesk.core.verification import CheckName
 from moedesk.probe.adapter import Routing
 from moedesk.probe.binding import Binding
+from moedesk.probe.findings import Findings
 from moedesk.probe.parts import first_tensor, is_shared
-from moedesk.probe.replay import Replay, longest_product, relative_errors, replay, tolerance_of
-from moedesk.probe.rerouting import Change, Rerouting, rewritten, unchanged
+from moedesk.probe.replay import Replay, longest_product, relative_errors, replay, tolerance_of, without_others
+from moedesk.probe.rerouting import Change, Rerouting, rewritten, without
 from moedesk.probe.routing import ExpertsCall, read_routing
 from moedesk.probe.switch_off import Expected, RunLayer, check_switched_off, chosen_experts
 
 
 class LayerTrial:
-    """Hooks of one layer for one forward; its checks are in ``checks`` afterwards.
+    """Hooks of one layer for one forward; what it found is in ``found`` afterwards.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class LayerTrial:
 
     def __init__(self, binding: Binding, ids: np.ndarray, weights: np.ndarray) -> None:
         self.binding = binding
-        self.checks: dict[str, Check] = {}
+        self.found = Findings()
         self.ids: list[Tensor] = []
         """(N, k) int64 ids of each call, as the experts got them."""
         self._captured = torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(np.array(weights))
@@ -61,16 +62,18 @@ class LayerTrial:
 
     def finish(self) -> None:
         """Say so if the forward had fewer rows than were captured."""
-        if CheckName.CAPTURED not in self.checks:
+        if CheckName.CAPTURED not in self.found.checks:
             return
         if self._rows < len(self._captured[0]):
-            self._fail(CheckName.CAPTURED, f"{len(self._captured[0]):,} token rows were captured, {self._rows:,} ran")
+            self.found.fail(
+                CheckName.CAPTURED, f"{len(self._captured[0]):,} token rows were captured, {self._rows:,} ran"
+            )
 
     def _watcher(self, name: str) -> Any:
         def watch(module: nn.Module, args: Any, output: Any) -> None:
             tensor = first_tensor(output)
             if not self._busy and tensor is not None:
-                self._shared[name] = tensor
+                self._shared[name] = tensor.detach().clone()
 
         return watch
 
@@ -90,26 +93,27 @@ class LayerTrial:
         given = routing.ids()
         self.ids.append(given.cpu())
         ids, weights = (part[rows].to(given.device) for part in self._captured)
-        if not self._compare(routing, given, ids, weights):
+        received = given, routing.weights.detach().float().masked_fill(given < 0, 0)
+        if not self.found.compare(received, (ids, weights), "that the experts got"):
             return
         if tensor.numel() % len(given):
-            self._skip(CheckName.REPLAY, "the experts' output has other rows than their input")
+            self.found.skip(CheckName.REPLAY, "the experts' output has other rows than their input")
             return
         call = _Call(module, args, kwargs, routing, tensor, ids)
         with self._trying():
             call.replay = found = replay(call.run, ids, weights)
-            again = call.changed(None)
+            again = call.without(None)
         restless = relative_errors(again, call.rows.detach().cpu().double(), found.scale)
         if bool((restless > self._tolerance(call)).any()):
-            self._skip(CheckName.REPLAY, "the experts give another output the second time on the same input")
+            self.found.skip(CheckName.REPLAY, "the experts give another output the second time on the same input")
             return
         errors = relative_errors(call.rows, found.total, found.scale)
         what = "Σ w·E(x) from what was captured, against the experts' output"
-        self._judge(CheckName.REPLAY, errors, self._tolerance(call), what)
+        self.found.judge(CheckName.REPLAY, errors, self._tolerance(call), what)
         if self._in_block:
             self._inside.append(call)
         else:
-            self._switch_off(call, found, call.changed, "the experts' output")
+            self._switch_off(call, found, call.without, "the experts' output")
 
     def _after_block(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
         if self._busy:
@@ -121,8 +125,8 @@ class LayerTrial:
             assert call.replay is not None
             self._check_block(call, tensor.reshape(rows, -1), call.replay)
 
-            def run(change: Change | None) -> Tensor:
-                with Rerouting(self.binding, change or unchanged):
+            def run(expert: int | None) -> Tensor:
+                with Rerouting(self.binding, without(expert)):
                     again = first_tensor(module(*args, **kwargs))
                 assert again is not None
                 return again.reshape(rows, -1)
@@ -131,26 +135,8 @@ class LayerTrial:
             return
         for call in calls:
             assert call.replay is not None
-            self._skip(CheckName.BLOCK, "the block's output has other rows than its experts' input")
-            self._switch_off(call, call.replay, call.changed, "the experts' output")
-
-    def _compare(self, routing: ExpertsCall, given: Tensor, ids: Tensor, weights: Tensor) -> bool:
-        """Check that what was captured is what the experts got, bit by bit."""
-        if ids.shape != given.shape:
-            self._fail(CheckName.CAPTURED, f"{len(ids):,} token rows were captured of a call that had {len(given):,}")
-            return False
-        received = routing.weights.detach().float().masked_fill(given < 0, 0)
-        wrong = (ids != given).any(-1) | ((weights != received) & ~(weights.isnan() & received.isnan())).any(-1)
-        if bool(wrong.any()):
-            row = int(torch.nonzero(wrong).flatten()[0])
-            self._fail(
-                CheckName.CAPTURED,
-                f"token row {row}: experts {given[row].tolist()} with weights {_few(received[row])} ran, "
-                f"{ids[row].tolist()} with {_few(weights[row])} was captured ({int(wrong.sum()):,} rows differ)",
-            )
-        else:
-            self._pass(CheckName.CAPTURED, "ids and weights are those that the experts got, bit by bit")
-        return True
+            self.found.skip(CheckName.BLOCK, "the block's output has other rows than its experts' input")
+            self._switch_off(call, call.replay, call.without, "the experts' output")
 
     def _tolerance(self, call: "_Call") -> float:
         return tolerance_of(call.output.dtype, call.routing.top_k, longest_product([call.module]))
@@ -158,31 +144,28 @@ class LayerTrial:
     def _check_block(self, call: "_Call", output: Tensor, found: Replay) -> None:
         layer = self.binding.layer
         if isnan(layer.post_scale):
-            self._skip(CheckName.BLOCK, "what follows the experts is not linear, or was not measured")
+            self.found.skip(CheckName.BLOCK, "what follows the experts is not linear, or was not measured")
             return
         target = output.detach().cpu().double()
         rest = target - layer.post_scale * found.total
         shared = [
             s.reshape(len(rest), -1).detach().cpu().double() for s in self._shared.values() if s.numel() == rest.numel()
         ]
-        others = torch.stack(shared, -1) if shared else None
-        if others is not None:
-            rest = rest - (others @ torch.linalg.lstsq(others, rest.unsqueeze(-1)).solution).squeeze(-1)
+        rest = without_others(rest, shared)
         scale = abs(layer.post_scale) * found.scale + target.abs().amax(-1)
         exact = call.output.dtype == torch.float32
         rounded = 5e-7 if exact else 5e-3  # ``measure_scale`` rounds to so many places
         tolerance = self._tolerance(call) + 2 * (len(shared) + 1) * torch.finfo(output.dtype).eps + rounded
         parts = f"{layer.post_scale:g} × experts" + (f" + {len(shared)} shared × their factors" if shared else "")
         errors = relative_errors(rest, torch.zeros_like(rest), scale)
-        self._judge(CheckName.BLOCK, errors, tolerance, f"{parts}, against the block's output")
+        self.found.judge(CheckName.BLOCK, errors, tolerance, f"{parts}, against the block's output")
 
     def _switch_off(self, call: "_Call", found: Replay, run: RunLayer, where: str) -> None:
         ids = call.ids.cpu()
         expected = Expected(ids, found.sizes, torch.finfo(call.output.dtype).eps, self._tolerance(call))
         with self._trying():
             check = check_switched_off(run, expected, chosen_experts(ids, self.binding.layer.experts), where)
-        if self._worse(check):
-            self.checks[check.name] = check
+        self.found.take(check)
 
     @contextmanager
     def _trying(self) -> Iterator[None]:
@@ -192,34 +175,6 @@ class LayerTrial:
             yield
         finally:
             self._busy = False
-
-    def _judge(self, name: CheckName, errors: Tensor, tolerance: float, what: str) -> None:
-        worst = int(errors.argmax())
-        error = float(errors[worst])
-        before = self.checks.get(name)
-        if before is not None and not before.error < error:
-            return
-        verdict = Verdict.VERIFIED if error <= tolerance else Verdict.FAILED
-        where = (
-            "" if verdict is Verdict.VERIFIED else f", first in token row {int(torch.nonzero(errors > tolerance)[0])}"
-        )
-        text = f"{what}: relative error {error:.1e} of {tolerance:.1e} allowed{where}"
-        self.checks[name] = Check(name, verdict, text, error, tolerance)
-
-    def _pass(self, name: CheckName, text: str) -> None:
-        self.checks.setdefault(name, Check(name, Verdict.VERIFIED, text))
-
-    def _skip(self, name: CheckName, text: str) -> None:
-        self.checks.setdefault(name, Check(name, Verdict.NOT_CHECKED, text))
-
-    def _fail(self, name: CheckName, text: str) -> None:
-        check = Check(name, Verdict.FAILED, text)
-        if self._worse(check):
-            self.checks[name] = check
-
-    def _worse(self, check: Check) -> bool:
-        before = self.checks.get(check.name)
-        return before is None or before.verdict is not Verdict.FAILED
 
 
 class _Call:
@@ -245,16 +200,15 @@ class _Call:
 
     def run(self, ids: Tensor, weights: Tensor) -> Tensor:
         """Run the experts with other ids and weights."""
-        return self.changed(lambda routing: Routing(ids, weights))
+        return self._changed(lambda routing: Routing(ids, weights))
 
-    def changed(self, change: Change | None) -> Tensor:
-        """Run the experts with their routing changed."""
-        new = rewritten(self.args, self.kwargs, self.routing, change or unchanged)
+    def without(self, expert: int | None) -> Tensor:
+        """Run the experts again, one of them switched off."""
+        return self._changed(without(expert))
+
+    def _changed(self, change: Change) -> Tensor:
+        new = rewritten(self.args, self.kwargs, self.routing, change)
         args, kwargs = (self.args, self.kwargs) if new is None else new
         tensor = first_tensor(self.module(*args, **kwargs))
         assert tensor is not None
         return tensor.reshape(len(self.routing.hidden), -1)
-
-
-def _few(weights: Tensor) -> str:
-    return "[" + ", ".join(f"{value:.6g}" for value in weights.tolist()) + "]"

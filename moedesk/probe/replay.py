@@ -1,6 +1,6 @@
 """What a layer's experts return, computed again from captured ids and weights, one slot at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -61,6 +61,14 @@ def relative_errors(found: Tensor, expected: Tensor, scale: Tensor) -> Tensor:
     alike = (found == expected) | (~torch.isfinite(found) & ~torch.isfinite(expected))
     apart = torch.where(alike, 0.0, (found - expected).abs()).amax(-1)
     return torch.where(apart == 0, 0.0, torch.nan_to_num(apart / scale, nan=float("inf")))
+
+
+def without_others(rest: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Return (N, H) what is left of each row when as much as possible of the others' rows, each times a factor, is taken away."""
+    if not others:
+        return rest
+    columns = torch.stack(tuple(others), -1)
+    return rest - (columns @ torch.linalg.lstsq(columns, rest.unsqueeze(-1)).solution).squeeze(-1)
 
 
 def tolerance_of(dtype: torch.dtype, top_k: int, longest: int) -> float:

@@ -113,6 +113,11 @@ def unchanged(routing: Routing) -> Routing:
     return routing
 
 
+def without(expert: int | None) -> Change:
+    """Return the change that switches one expert off, or none."""
+    return unchanged if expert is None else switch_off([expert])
+
+
 def switch_off(experts: Collection[int]) -> Change:
     """Return the change that gives some experts the weight 0 wherever they were chosen; ids and other weights stay."""
     off = sorted(experts)

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from moedesk.core.verification import Check, CheckName, Verdict
 from moedesk.probe.bits import differing_rows
-from moedesk.probe.rerouting import Change, switch_off
 
-RunLayer = Callable[[Change | None], Tensor]
-"""Runs a layer again on the same input, with its routing changed on the way in; returns (N, D)."""
+RunLayer = Callable[[int | None], Tensor]
+"""Runs a layer again on the same input, with one expert switched off, or none; returns (N, D)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def check_switched_off(run: RunLayer, expected: Expected, experts: Sequence[int]
     for expert in experts:
         chose = (expected.ids == expert).any(-1)
         unused += not bool(chose.any())
-        output = run(switch_off([expert]))
+        output = run(expert)
         changed = (
             differing_rows(reference, output) if exact else _far_rows(reference, output, expected.tolerance)
         ).cpu()

@@ -13,6 +13,7 @@ from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import ModelInfo
 from moedesk.core.verification import Check, CheckName, LayerVerification, Verdict, Verification
+from moedesk.probe.adapted_trial import AdaptedTrial
 from moedesk.probe.binding import Binding
 from moedesk.probe.bits import first_difference
 from moedesk.probe.discovery import Candidate, LayerChoice, choose, find_candidates
@@ -174,7 +175,7 @@ class _Test:
                 self.layers.append(self._not_tried(candidate))
                 continue
             place = trial.binding.layer.place
-            checks = [*trial.checks.values(), self._counts_check(trial), logits[place]]
+            checks = [*trial.found.checks.values(), self._counts_check(trial), logits[place]]
             self.layers.append(LayerVerification(candidate.block_path, candidate.path, tuple(checks)))
         self._progress("done", 1.0)
 
@@ -199,18 +200,14 @@ class _Test:
     def _routes(self, binding: Binding, which: int = PASSES - 1) -> LayerRoutes | None:
         return next((routes for routes in self._captured(which) if routes.layer == binding.layer.place), None)
 
-    def _try_layers(self, untouched: Untouched) -> dict[str, LayerTrial]:
+    def _try_layers(self, untouched: Untouched) -> "dict[str, LayerTrial | AdaptedTrial]":
         """Run once more, with every captured layer tried while the forward is in it."""
-        trials = {}
+        trials: dict[str, LayerTrial | AdaptedTrial] = {}
         for path, binding in self._bindings.items():
             routes = self._routes(binding)
-            if (
-                binding.adapter is None
-                and routes is not None
-                and routes.experts is not None
-                and routes.weights is not None
-            ):
-                trials[path] = LayerTrial(binding, routes.experts, routes.weights)
+            if routes is not None and routes.experts is not None and routes.weights is not None:
+                kind = LayerTrial if binding.adapter is None else AdaptedTrial
+                trials[path] = kind(binding, routes.experts, routes.weights)
         handles = []
         try:
             for done, trial in enumerate(trials.values()):
@@ -245,16 +242,16 @@ class _Test:
     def _not_tried(self, candidate: Candidate) -> LayerVerification:
         if candidate.path not in self._bindings:
             text = "the layer did not run with these inputs; give inputs= that reach it"
-        elif candidate.adapter is not None:
-            text = f"adapter {candidate.adapter.name!r} reads it; layers of adapters are not replayed yet"
         else:
             text = "only counts were captured: its rows are not the model's tokens"
         check = Check(CheckName.CAPTURED, Verdict.NOT_CHECKED, text)
         return LayerVerification(candidate.block_path, candidate.path, (check,))
 
-    def _counts_check(self, trial: LayerTrial) -> Check:
+    def _counts_check(self, trial: LayerTrial | AdaptedTrial) -> Check:
         """Captured counts against those of the ids that the experts got, padding left out as the inputs say."""
         layer = trial.binding.layer
+        if not trial.ids:
+            return Check(CheckName.COUNTS, Verdict.NOT_CHECKED, "its calls were not seen")
         ids = np.concatenate([part.numpy() for part in trial.ids])
         padding = self._padding(layer.stream, len(ids))
         taken = ids[~padding]

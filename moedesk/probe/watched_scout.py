@@ -113,7 +113,7 @@ class WatchedScout(Lookout):
 def begin_watch(candidate: Candidate, args: Any, kwargs: Mapping[str, Any]) -> Watch | None:
     """Begin to watch a call of a block, or return None if it is called without token rows."""
     with unseen():
-        hidden = _hidden(args, kwargs)
+        hidden = hidden_of(args, kwargs)
         if hidden is None:
             return None
         inner = set(candidate.experts.modules())
@@ -123,7 +123,7 @@ def begin_watch(candidate: Candidate, args: Any, kwargs: Mapping[str, Any]) -> W
 
 def rows_of(args: Any, kwargs: Mapping[str, Any]) -> int:
     """Return how many token rows a block is called with."""
-    hidden = _hidden(args, kwargs)
+    hidden = hidden_of(args, kwargs)
     return 0 if hidden is None else hidden.numel() // hidden.shape[-1]
 
 
@@ -136,7 +136,8 @@ def explained(candidate: Candidate, error: Exception) -> str:
     )
 
 
-def _hidden(args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+def hidden_of(args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return the token rows that a block is called with."""
     return next((value for value in (*args, *kwargs.values()) if _are_rows(value)), None)
 
 

@@ -29,17 +29,28 @@ def test_the_samples_are_verified(name: str) -> None:
     assert "English" in found.conditions
 
 
+CANNOT = {
+    "jetmoe": "captured: JetMoeMoA is not called as a whole, so it can't be run again",
+    "doge": "expert switched off: adapter 'doge' has no write=, and its experts are no modules of their own",
+}
+"""Why layers of a family are not verified; ``jetmoe``: those in the attention."""
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_are_verified(family: Any, name: str) -> None:
     """Each against itself: its experts are run again, one slot at a time, and switched off one by one."""
     inputs = FAMILIES[name].arguments(some_ids()) if FAMILIES[name].inputs else None
     found = verify(family(name), inputs=inputs)
     assert found.verdict is not Verdict.FAILED, found.summary
-    if any(layer.adapter for layer in FAMILIES[name].layers):
+    if name in CANNOT:
+        reasons = {layer.reason for layer in found.layers if layer.verdict is not Verdict.VERIFIED}
+        assert reasons == {CANNOT[name]}
         return
     ran = [layer for layer in found.layers if layer.check(CheckName.CAPTURED).verdict is Verdict.VERIFIED]
     assert [layer.verdict for layer in ran] == [Verdict.VERIFIED] * len(FAMILIES[name].layers), found.summary
     assert found.verdict is (Verdict.VERIFIED if len(ran) == len(found.layers) else Verdict.NOT_CHECKED)
+    if any(layer.adapter for layer in FAMILIES[name].layers):  # the replay is against the block's output
+        return
     linear = [not np.isnan(layer.post_scale) for layer in FAMILIES[name].layers]
     assert [layer.check(CheckName.BLOCK).verdict is Verdict.VERIFIED for layer in ran] == linear
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from moedesk.probe.adapter import Adapter, Routing
 
@@ -18,11 +19,27 @@ def read(router: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: 
     return Routing(ids.view(-1, router.top_k), weights.view(-1, router.top_k), logits)
 
 
-def _adapter(name: str, block: str) -> Adapter:
+def write(router: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, routing: Routing) -> Any:
+    """Return the router's output for other ids and weights, sorted by expert; what was dropped goes to expert 0 with weight 0."""
+    _, _, gates, sizes, logits = output
+    dropped = routing.ids < 0
+    ids, order = routing.ids.masked_fill(dropped, 0).flatten().sort(0)  # as the router does
+    counts = torch.bincount(ids, minlength=len(sizes))
+    weights = routing.weights.to(gates).masked_fill(dropped, 0).flatten()[order]
+    return order, order // router.top_k, weights, counts.tolist() if isinstance(sizes, list) else counts, logits
+
+
+def run_expert(block: Any, expert: int, rows: Tensor) -> Tensor:
+    """Run one expert of the feed-forward part, without the bias behind all of them."""
+    gate, up = (rows @ block.input_linear.weight[expert].T).chunk(2, dim=-1)
+    return (block.activation(gate) * up) @ block.output_linear.weight[expert].T
+
+
+def _adapter(name: str, block: str, **parts: Any) -> Adapter:
     return Adapter(
         name, (block,), read, hook="router", router="router", n_experts=lambda module: module.router.num_experts,
-        score="logits", post_scale=1.0,
+        score="logits", post_scale=1.0, write=write, **parts,
     )  # fmt: skip
 
 
-ADAPTERS = (_adapter("jetmoe", "JetMoeMoE"), _adapter("jetmoe attention", "JetMoeMoA"))
+ADAPTERS = (_adapter("jetmoe", "JetMoeMoE", run_expert=run_expert), _adapter("jetmoe attention", "JetMoeMoA"))

@@ -35,6 +35,6 @@ def run_expert(block: Any, expert: int, rows: Tensor) -> Tensor:
 ADAPTERS = (
     Adapter(
         "llama4", ("Llama4TextMoe",), read, hook="router", router="router", experts="experts", write=write,
-        run_expert=run_expert, n_experts=lambda block: block.num_experts, post_scale=1.0,
+        run_expert=run_expert, weighs="inputs", n_experts=lambda block: block.num_experts, post_scale=1.0,
     ),
 )  # fmt: skip

@@ -19,6 +19,15 @@ def read(router: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: 
     return Routing(mask.gather(-1, places).masked_fill(weights == 0, -1), weights, logits)
 
 
+def write(router: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, routing: Routing) -> Any:
+    """Return the router's output with other numbers and weights at its two places; what is dropped has no weight."""
+    mask, probabilities, logits = output
+    places = probabilities.topk(2, dim=-1).indices
+    weights = routing.weights.to(probabilities).masked_fill(routing.ids < 0, 0)
+    numbers = routing.ids.clamp(min=0).to(mask)
+    return mask.scatter(-1, places, numbers), probabilities.scatter(-1, places, weights), logits
+
+
 def run_expert(block: Any, expert: int, rows: Tensor) -> Tensor:
     """Run one expert, without the share that is taken off its output."""
     return block.experts[f"expert_{expert}"](rows)
@@ -26,7 +35,8 @@ def run_expert(block: Any, expert: int, rows: Tensor) -> Tensor:
 
 ADAPTERS = (
     Adapter(
-        "nllb_moe", ("NllbMoeSparseMLP",), read, hook="router", router="router", experts="experts", run_expert=run_expert,
+        "nllb_moe", ("NllbMoeSparseMLP",), read, hook="router", router="router", experts="experts", write=write,
+        run_expert=run_expert,
         n_experts=lambda block: block.num_experts, score="unknown",
         post_scale=lambda block: 1 - block.experts.moe_token_dropout,
         note="transformers runs expert 1 with the first and expert 0 with the second weight of every token of NLLB-MoE, whatever "
