@@ -17,6 +17,7 @@ from moedesk.probe.binding import Binding
 from moedesk.probe.findings import Findings
 from moedesk.probe.parts import first_tensor, is_shared
 from moedesk.probe.plan import make_plan
+from moedesk.probe.repeatable import RepeatableCall
 from moedesk.probe.replay import Replay, longest_product, relative_errors, tolerance_of, without_others
 from moedesk.probe.single_expert import expert_runner, expert_switch, replay_alone
 from moedesk.probe.switch_off import Expected, check_switched_off, chosen_experts
@@ -48,6 +49,7 @@ class AdaptedTrial:
         self._rows = 0
         self._busy = False
         self._read: Routing | None = None
+        self._block_call: RepeatableCall | None = None
         self._experts_call: tuple[Tensor, Tensor] | None = None
         self._beside: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
@@ -56,7 +58,7 @@ class AdaptedTrial:
         """Put the hooks on."""
         candidate, adapter, add = self.binding.candidate, self._adapter, self._handles.append
         block, experts = candidate.block, candidate.experts
-        add(block.register_forward_pre_hook(self._before_block))
+        add(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
         if self.binding.plan is None and adapter.when == "before":
             add(self.binding.hooked.register_forward_pre_hook(self._read_before, with_kwargs=True))
         elif self.binding.plan is None:
@@ -83,8 +85,9 @@ class AdaptedTrial:
             text = f"{len(self._captured[0]):,} token rows were captured, {self._rows:,} ran"
             self.found.fail(CheckName.CAPTURED, text)
 
-    def _before_block(self, module: nn.Module, args: Any) -> None:
+    def _before_block(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         if not self._busy:
+            self._block_call = RepeatableCall(args, kwargs)
             self._read = self._experts_call = None
             self._beside.clear()
 
@@ -136,11 +139,13 @@ class AdaptedTrial:
         """What the call did, and how that is known."""
         if self.binding.plan is None:
             return self._read, "that the adapter reads in this call"
+        call = self._block_call
+        assert call is not None
         watch = begin_watch(self.binding.candidate, args, kwargs)
         if watch is None:
             return None, ""
         try:
-            again = first_tensor(block(*args, **kwargs))
+            again = first_tensor(call.make(block))
         finally:
             watch.end()
         return make_plan(watch, self.binding.candidate, again).routing, "that explain which expert ran on what"
@@ -166,12 +171,15 @@ class AdaptedTrial:
             self.found.skip(CheckName.SWITCHED_OFF, text)
             return
 
+        call = self._block_call
+        assert call is not None
+
         def run(expert: int | None) -> Tensor:
             if expert is None:
-                again = first_tensor(block(*args, **kwargs))
+                again = first_tensor(call.make(block))
             else:
                 with switch(expert):
-                    again = first_tensor(block(*args, **kwargs))
+                    again = first_tensor(call.make(block))
             assert again is not None
             return again.reshape(count, -1)
 

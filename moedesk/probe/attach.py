@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.core.verification import Verification
@@ -16,6 +17,7 @@ from moedesk.probe.labelling import Labelling
 from moedesk.probe.notice import notice
 from moedesk.probe.sampling import Sampling
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.untouched import under_test
 from moedesk.probe.verify import tested
 from moedesk.probe.vocabulary import Vocabulary
 
@@ -85,6 +87,8 @@ def attach(
     """
     wanted = Wanted(every, counts_only, logits, backward, Sampling(tokens, reservoir, byte_rate))
     verification = tested(model, tokenizer, layers) if verify else None  # unlocked: it takes seconds
+    if under_test(model):
+        raise MoedeskError(f"{type(model).__name__} is being tested; attach it when that is over")
     with _lock:
         running = next((attachment for attachment in _running if attachment.module is model), None)
         if running is not None:

@@ -32,6 +32,7 @@ from moedesk.probe.sampling import EVERY_ROW, Sampling
 from moedesk.probe.scout import Scout
 from moedesk.probe.steps import Steps
 from moedesk.probe.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
+from moedesk.probe.untouched import when_untouched
 from moedesk.probe.watched_hooks import WatchedHooks
 from moedesk.probe.watched_scout import WatchedScout
 
@@ -162,15 +163,19 @@ class Hooks:
 
     @property
     def recording(self) -> bool:
-        """Whether passes are taken; if not, no hook is on the model once its pass is over, but those of ``backward``."""
+        """Whether passes are taken; if not, no hook is on the model once its pass is over, not even those of ``backward``."""
         return self._recording
 
     @recording.setter
     def recording(self, on: bool) -> None:
+        when_untouched(self._model, partial(self._switch, on))
+
+    def _switch(self, on: bool) -> None:
         with self._changing:
             self._current.settled = False
             if on and not self._detached and not self._handles:
                 self._put_on(self.waiting)
+                self.outputs.resume()
             self._recording = on
             if not on and self._running is None:
                 self._take_off()
@@ -188,7 +193,7 @@ class Hooks:
         """Remove every hook; a pass that is still open (interrupted, or of another thread) ends as failed."""
         with self._changing:
             self._detached = True
-        self.recording = False
+        self._switch(False)
         self._end(failed=True)
         self.outputs.remove()
         self.steps.close()
@@ -205,6 +210,7 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self.outputs.pause()
         forget_compiled_code()
 
     def open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

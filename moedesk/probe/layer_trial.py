@@ -15,6 +15,7 @@ from moedesk.probe.adapter import Routing
 from moedesk.probe.binding import Binding
 from moedesk.probe.findings import Findings
 from moedesk.probe.parts import first_tensor, is_shared
+from moedesk.probe.repeatable import RepeatableCall
 from moedesk.probe.replay import Replay, longest_product, relative_errors, replay, tolerance_of, without_others
 from moedesk.probe.rerouting import Change, Rerouting, rewritten, without
 from moedesk.probe.routing import ExpertsCall, read_routing
@@ -41,6 +42,7 @@ class LayerTrial:
         self._rows = 0
         self._busy = self._in_block = False
         self._inside: list[_Call] = []
+        self._block_call: RepeatableCall | None = None
         self._shared: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
 
@@ -49,7 +51,7 @@ class LayerTrial:
         candidate = self.binding.candidate
         add = self._handles.append
         add(candidate.experts.register_forward_hook(self._after_experts, with_kwargs=True))
-        add(candidate.block.register_forward_pre_hook(self._before_block))
+        add(candidate.block.register_forward_pre_hook(self._before_block, with_kwargs=True))
         add(candidate.block.register_forward_hook(self._after_block, with_kwargs=True))
         for name, module in candidate.block.named_modules():
             if name and is_shared(name.rpartition(".")[2]):
@@ -77,8 +79,9 @@ class LayerTrial:
 
         return watch
 
-    def _before_block(self, module: nn.Module, args: Any) -> None:
+    def _before_block(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         if not self._busy:
+            self._block_call = RepeatableCall(args, kwargs)
             self._in_block = True
             self._inside.clear()
             self._shared.clear()
@@ -122,12 +125,14 @@ class LayerTrial:
         calls, tensor = self._inside, first_tensor(output)
         if len(calls) == 1 and tensor is not None and not tensor.numel() % len(calls[0].rows):
             call, rows = calls[0], len(calls[0].rows)
+            block_call = self._block_call
             assert call.replay is not None
+            assert block_call is not None
             self._check_block(call, tensor.reshape(rows, -1), call.replay)
 
             def run(expert: int | None) -> Tensor:
                 with Rerouting(self.binding, without(expert)):
-                    again = first_tensor(module(*args, **kwargs))
+                    again = first_tensor(block_call.make(module))
                 assert again is not None
                 return again.reshape(rows, -1)
 

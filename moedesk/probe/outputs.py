@@ -77,20 +77,21 @@ class Outputs:
         self.notes: dict[str, None] = {}
         self._transfer = Transfer()
         self._handles: list[RemovableHandle] = []
-        self._wanted = wanted
-        self._waiting: list[Binding] = []
+        self._wanted, self._paused = wanted, False
         self._bound: list[Binding] = []
+        self._replays: dict[str, _Replay] = {}
+        self._hooked: list[Binding] = []
 
     def want(self) -> None:
         """Hook the layers after all."""
-        waiting, self._wanted, self._waiting = self._waiting, True, []
-        for binding in waiting:
-            self.bind(binding)
+        if not self._wanted:
+            self._wanted = True
+            self._put_on()
 
     def begin(self, transfer: Transfer, parts: Sequence[CompiledPart] = ()) -> list[OutputNorms]:
         """Measure until ``end``, but not in ``parts``, which run compiled; return the list that is filled meanwhile."""
         self._transfer, self.taken = transfer, []
-        compiled = [layer for layer in self._bound if any(inside(layer.candidate.path, part.path) for part in parts)]
+        compiled = [layer for layer in self._hooked if any(inside(layer.candidate.path, part.path) for part in parts)]
         self.notes |= {f"{layer.layer.path}: its experts run compiled; no output norms": None for layer in compiled}
         return self.taken
 
@@ -100,9 +101,27 @@ class Outputs:
 
     def bind(self, binding: Binding) -> None:
         """Hook a layer, from its next call on."""
-        if not self._wanted:
-            self._waiting.append(binding)
-            return
+        self._bound.append(binding)
+        if self._wanted and not self._paused:
+            self._hook(binding)
+
+    def pause(self) -> None:
+        """Take the hooks off until ``resume``."""
+        self._paused = True
+        self.remove()
+
+    def resume(self) -> None:
+        """Put them on again."""
+        if self._paused:
+            self._paused = False
+            self._put_on()
+
+    def _put_on(self) -> None:
+        if self._wanted and not self._paused:
+            for binding in self._bound:
+                self._hook(binding)
+
+    def _hook(self, binding: Binding) -> None:
         experts = binding.candidate.experts
         numbered = expert_modules(binding)
         if missing := missing_experts(binding):
@@ -114,9 +133,9 @@ class Outputs:
         if not numbered and has_spread(experts):  # alone they would wait for the other processes, or run on parts
             self.notes[f"{binding.layer.path}: its experts are spread over processes; no output norms"] = None
             return
-        self._bound.append(binding)
+        self._hooked.append(binding)
         if not numbered:
-            replay = _Replay(binding)
+            replay = self._replays.setdefault(binding.candidate.path, _Replay(binding))  # what it checked stays checked
             self._handles.append(experts.register_forward_hook(partial(self._after_stack, replay), with_kwargs=True))
             return
         called = experts if binding.adapter is None else binding.candidate.block
@@ -131,6 +150,7 @@ class Outputs:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._hooked.clear()
 
     def _after_stack(self, replay: "_Replay", module: nn.Module, args: Sequence[Any], *given: Any) -> None:
         kwargs, output = given if len(given) == 2 else (NO_NAMES, *given)

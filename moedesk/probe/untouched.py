@@ -1,7 +1,9 @@
 """Runs of a model that leave it as it was: modes, hooks, buffers, attributes, random numbers."""
 
 import random
+import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moedesk.core.errors import MoedeskError
 from moedesk.probe.bits import same_bits
 
 _HOOKS = (
@@ -19,6 +22,26 @@ _HOOKS = (
 _REGISTERED = {"_parameters", "_buffers", "_modules", "training", *_HOOKS}
 SEED = 0
 """Of every run, so that runs that draw random numbers draw the same."""
+
+
+_changing = threading.RLock()
+_under_test: dict[int, list[Callable[[], None]]] = {}
+"""What waits for the end of each self-test under way, by the model's id."""
+
+
+def when_untouched(model: nn.Module, change: Callable[[], None]) -> None:
+    """Make a change to a model's hooks: now, or at the end of the self-test that runs, which would take it back."""
+    with _changing:
+        waiting = _under_test.get(id(model))
+        if waiting is None:
+            change()
+        else:
+            waiting.append(change)
+
+
+def under_test(model: nn.Module) -> bool:
+    """Return whether a self-test of a model runs."""
+    return id(model) in _under_test
 
 
 class Untouched:
@@ -45,21 +68,28 @@ class Untouched:
         self.was_training = any(module.training for module in model.modules())
 
     def __enter__(self) -> Self:
+        if under_test(self._model):
+            raise MoedeskError(f"{type(self._model).__name__} is being tested already; wait for the end of that")
         self._stack = ExitStack()
         self._kept = [_Kept(path, module) for path, module in self._model.named_modules()]
         devices = {tensor.device for tensor in self._model.parameters() if tensor.is_cuda}
         self._random = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that the user's code shares
         self._stack.enter_context(torch.random.fork_rng(sorted(device.index or 0 for device in devices)))
         self._stack.enter_context(torch.no_grad())
-        for kept in self._kept:
-            kept.lift()
+        with _changing:
+            for kept in self._kept:
+                kept.lift()
+            _under_test[id(self._model)] = []
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for kept in self._kept:
-            self.changed += kept.put_back()
+        with _changing:
+            for kept in self._kept:
+                self.changed += kept.put_back()
+            for change in _under_test.pop(id(self._model)):
+                change()
         self._stack.close()
         random.setstate(self._random[0])
         np.random.set_state(self._random[1])  # noqa: NPY002

@@ -16,6 +16,8 @@ from moedesk.probe.attach import attach, attached
 from tests.probe.test_trace import state_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
+from tests.support.hand_written import BLOCKS, Small
+from tests.support.hand_written import some_ids as hand_written_ids
 from tests.support.sinks import Blocked, Counted
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_attached")
@@ -165,6 +167,38 @@ class TestRecordingOff:
         np.testing.assert_array_equal(
             sink.tokens()["token_id"], torch.cat([some_ids(seed=seed) for seed in range(3)]).flatten()
         )
+
+    @pytest.mark.parametrize("kind", ["olmoe", "llama4", "hand-written"])
+    def test_nor_are_hooks_of_any_other_kind(self, family: Any, kind: str) -> None:
+        """Those that measure outputs in training; an adapter's; those of a watched block."""
+        model: Any = Small(BLOCKS["LoopOverExperts"]) if kind == "hand-written" else family(kind)
+        model.train()
+        before, sink = state_of(model), Gathered()
+        attachment = attach(model, sink=sink, backward=True)
+        for _ in range(3):
+            attachment.set_recording(True)
+            model(hand_written_ids() if kind == "hand-written" else some_ids())
+            attachment.set_recording(False)
+            assert state_of(model) == before
+            model(hand_written_ids() if kind == "hand-written" else some_ids())
+        attachment.detach()
+        model.eval()
+        assert [len(batch.layers) for batch in sink.batches] == [2, 2, 2]
+
+    def test_output_norms_come_again_after_a_pause(self, olmoe: nn.Module) -> None:
+        sink, optimizer = Gathered(), torch.optim.SGD(olmoe.parameters(), lr=0.0)
+        attachment = attach(olmoe.train(), sink=sink, backward=True)
+        for recording in (True, True, False, True, True):
+            attachment.set_recording(recording)
+            olmoe(some_ids(), labels=some_ids()).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        attachment.detach()
+        olmoe.eval()
+        norms = sink.norms("outputs", 0)
+        assert [step.row["step"] for step in sink.steps] == [0, 1, 3, 4], "those of the pause are counted"
+        assert np.isfinite(norms[1:]).any(-1).all(), "the first pass finds the layers"
+        np.testing.assert_array_equal(norms[1], norms[3])
 
     def test_switched_off_within_a_pass_the_hooks_go_at_its_end(self, olmoe: nn.Module) -> None:
         before = state_of(olmoe)
