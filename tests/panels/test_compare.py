@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.selection import Kind, Selection
@@ -246,3 +247,66 @@ def test_it_draws_in_both_themes_small_and_large(stage: Stage, other: Session, t
     panel.set_theme(theme)
     panel.resize(*size)
     assert not panel.grab().isNull()
+
+
+def test_a_token_is_picked_in_the_text_and_shown_in_both(stage: Stage, other: Session) -> None:
+    panel = compared(stage, other)
+    panel.tabs.setCurrentWidget(panel.tokens)
+    stage.settle()
+    text = panel.tokens.text
+    place = int(np.flatnonzero(text.page.first >= 0)[0])
+    stage.qtbot.mouseClick(text.viewport(), Qt.MouseButton.LeftButton, pos=text.rect_of(place).center().toPoint())
+    stage.settle()
+    assert stage.session.selection.kind is Kind.TOKEN
+    assert stage.session.selection.token == text.page.mine[place]
+    assert stage.session.selection.pass_id == text.page.passes[place]
+    table = panel.tokens.table
+    assert table.rowCount() == 3
+    marked = [row for row in range(3) if "≠" in table.item(row, 0).text()]
+    assert marked[0] == text.page.first[place]
+    table.cellClicked.emit(2, 0)
+    assert stage.session.selection.layer == 2
+
+
+def test_a_token_selected_elsewhere_turns_to_its_page(stage: Stage, other: Session, store: MemoryStore) -> None:
+    panel = compared(stage, other)
+    tokens = store.streams["main"]
+    row = int(np.flatnonzero((tokens["sequence"] == 9) & ~tokens["is_padding"])[1])
+    stage.session.select(Selection(Kind.TOKEN, token=row))
+    stage.settle()
+    text = panel.tokens.text
+    assert text.page.mine[text.selected] == row
+    padding = int(np.flatnonzero(tokens["is_padding"])[0])
+    stage.session.select(Selection(Kind.TOKEN, token=padding))
+    stage.settle()
+    assert "no counterpart" in panel.tokens.title.text()
+
+
+def test_pages_are_turned_and_experts_picked(stage: Stage, other: Session) -> None:
+    panel = compared(stage, other)
+    first = panel.tokens.text.page.number
+    stage.qtbot.mouseClick(panel.tokens.buttons["next"], Qt.MouseButton.LeftButton)
+    stage.settle()
+    assert panel.tokens.text.page.number == first + 1
+    panel.tabs.setCurrentWidget(panel.load)
+    stage.session.select(Selection(Kind.LAYER, layer=1))
+    stage.qtbot.mouseClick(panel.load, Qt.MouseButton.LeftButton, pos=panel.load.center_of(5).toPoint())
+    assert stage.session.selection == Selection(Kind.EXPERT, layer=1, expert=5).with_context(stage.session.selection)
+    assert panel.load.expert == 5
+
+
+def test_a_chosen_layer_is_the_one_that_is_plotted(stage: Stage, other: Session) -> None:
+    panel = compared(stage, other)
+    for layer in (2, 0):
+        stage.session.select(Selection(Kind.LAYER, layer=layer))
+        assert panel.margins.plot.flips.sum() == pytest.approx(panel.comparison.pairs[layer].layer.flips)
+        assert panel.margin_text.text().startswith(f"L{layer} ")
+
+
+def test_an_unsaved_session_has_no_command_line(stage: Stage, other: Session) -> None:
+    panel = compared(stage, other)
+    panel.copy("command")
+    assert QGuiApplication.clipboard().text() == "moedesk diff /captures/mine.h5 /captures/other.h5"
+    other.path = None
+    panel.copy("command")
+    assert stage.shell.said[-1].startswith("Nothing copied: save")
