@@ -1,6 +1,7 @@
 """The verdict of a routing difference, on the sample model run in ways of which we know what differs."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,68 @@ def test_another_logic_is_told_from_noise_in_half_precision(against: Callable[..
     found = against(model)
     assert found.judgement.verdict == "logic"
     assert found.judgement.evidence[0].layer == "model.layers.2.mlp"
+
+
+def test_an_edited_text_is_judged_by_what_comes_before_the_edit(
+    plain: Path, texts: list[torch.Tensor], tmp_path: Path
+) -> None:
+    """The same model: behind an edit tokens go elsewhere at large margins, which is no difference of the models."""
+    texts = [torch.cat([text[:40], text[45:46], text[40:]]) for text in texts]
+    with moedesk.open(plain) as a, moedesk.open(record(load(), tmp_path / "b.h5", texts)) as b:
+        found = diff(a, b)
+    stream = found.streams[0]
+    flipped = stream.first_flip >= 0
+    assert not flipped[stream.alignment.same_before].any()
+    assert flipped[~stream.alignment.same_before].mean() > 0.1
+    assert found.judgement.verdict in ("same", "noise")
+    assert stream.alignment.edited == len(texts)
+    assert "for the verdict" in found.left_out
+
+
+def test_texts_generated_in_another_precision_are_judged_by_what_they_share(
+    texts: list[torch.Tensor], tmp_path: Path
+) -> None:
+    paths = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = load(dtype)
+        with torch.no_grad(), moedesk.record(model, tmp_path / f"{dtype}.h5"):
+            for text in texts:
+                model.generate(text[None, :6], max_new_tokens=120, do_sample=False)
+        paths.append(tmp_path / f"{dtype}.h5")
+    with moedesk.open(paths[0]) as a, moedesk.open(paths[1]) as b:
+        found = diff(a, b)
+    assert found.judgement.verdict == "noise"
+    assert found.streams[0].alignment.edited, "one of the texts must have gone another way, or this shows nothing"
+
+
+def test_saturation_between_checkpoints_by_plain_sets(plain: Path, texts: list[torch.Tensor], tmp_path: Path) -> None:
+    """Routers that moved farther from a checkpoint share fewer of its experts; each share counted by sets."""
+    saturation = []
+    for step in (0.02, 0.2, 2.0):
+        model = load()
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for layer in model.model.layers:
+                weight = layer.mlp.gate.weight
+                weight.add_(torch.randn(weight.shape, generator=generator) * weight.std() * step)
+        with moedesk.open(plain) as a, moedesk.open(record(model, tmp_path / f"{step}.h5", texts)) as b:
+            found = diff(a, b)
+            for layer in found.layers:
+                left, right = a.experts(layer.layer), b.experts(layer.layer)
+                shared = [len(set(x) & set(y)) / len(x) for x, y in zip(left.tolist(), right.tolist(), strict=True)]
+                assert 1 - layer.slot_mismatch == pytest.approx(sum(shared) / len(shared))
+            saturation.append([1 - layer.slot_mismatch for layer in found.layers])
+    for near, far in pairwise(saturation):
+        assert all(one > other for one, other in zip(near, far, strict=True))
+
+
+def test_swapped_experts_show_where_they_are_in_the_loads(
+    plain: Path, texts: list[torch.Tensor], tmp_path: Path
+) -> None:
+    model = load()
+    with torch.no_grad():
+        swap_experts(model)
+    with moedesk.open(plain) as a, moedesk.open(record(model, tmp_path / "b.h5", texts)) as b:
+        layer = diff(a, b).layers[2]
+    assert layer.counts_a[[0, 1]].tolist() == layer.counts_b[[1, 0]].tolist()
+    assert layer.counts_a[2:].tolist() == layer.counts_b[2:].tolist()
