@@ -19,7 +19,7 @@ from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import CaptureError
 from moedesk.core.resources import resource
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.audits.model_findings import Entry
+from moedesk.panels.audits.model_findings import Entry, with_entries
 from moedesk.panels.audits.model_targets import Target
 from moedesk.panels.audits.spec import SPEC
 from moedesk.panels.audits.view import AuditsPanel
@@ -367,7 +367,7 @@ def test_hundreds_of_findings_in_the_dark(sick: Stage) -> None:
     assert audited is not None
     found = audited.report.findings
     many = tuple(replace(found[n % len(found)], title=f"Number {n}") for n in range(600))
-    panel._done(replace(audited, report=replace(audited.report, findings=many)))
+    panel._done(with_entries(replace(audited, report=replace(audited.report, findings=many))))
     panel.set_theme(DARK)
     panel.filters.set_grouping("layer")
     assert sum(len(group) for group in rows(sick)) == 600

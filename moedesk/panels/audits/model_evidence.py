@@ -6,49 +6,11 @@ from typing import Any
 
 from moedesk.analysis.finding import Finding
 from moedesk.core.model import ModelInfo
+from moedesk.panels.audits.model_names import NAMES, UNITS
 from moedesk.panels.audits.model_targets import Target, selection_of, target_of
 
 MOST_PARTS = 12
 """Members of a list that are shown; the rest is counted."""
-
-NAMES: dict[str, tuple[str, str]] = {
-    "passes": ("Passes", "forwards of the whole model"),
-    "failed_passes": ("Failed passes", "their forward raised an error"),
-    "layers": ("Layers", "MoE layers"),
-    "slots_min": ("Fewest slots of a layer", "slots = tokens × top-k"),
-    "slots_needed": ("Slots needed", "slots a layer = tokens × top-k"),
-    "unseen_experts": ("Experts not seen", "expert numbers"),
-    "slots_of_expert": ("Slots of the expert", "slots = tokens × top-k, padding left out"),
-    "slots_of_layer": ("Slots of the layer", "slots = tokens × top-k, padding left out"),
-    "share_upper_bound_95": ("Share at most", "of the layer's slots; 95 % Clopper-Pearson bound"),
-    "uniform_share": ("Even share", "1 ÷ experts"),
-    "share_of_tokens": ("Share of tokens", "of the layer's tokens"),
-    "normalised_load_entropy": ("Load entropy", "÷ ln E, of slot shares; 1 is even"),
-    "maxvio": ("MaxVio", "largest load ÷ even load − 1"),
-    "effective_experts": ("Effective experts", "exp of the load entropy"),
-    "share_of_slots": ("Share of slots", "of the layer's slots"),
-    "interval_95": ("Interval of the share", "95 % Wilson interval"),
-    "load_over_uniform": ("Load ÷ even share", "1 is an even share"),
-    "mean_token_entropy_over_ln_experts": ("Token entropy", "mean ÷ ln E, of softmax over all experts"),
-    "mean_margin": ("Mean margin", "score of rank k − rank k+1"),
-    "margin_score": ("Margin taken in", "the score that the router ranks by"),
-    "tokens": ("Tokens", "token rows, padding left out"),
-    "dropped_slots": ("Dropped slots", "slots without an expert"),
-    "dropped_tokens": ("Dropped tokens", "tokens with a dropped slot"),
-    "tokens_affected": ("Tokens affected", "token rows, padding left out"),
-    "notes": ("Notes", "of the recording"),
-}
-"""Evidence in words: name, and unit or convention."""
-UNITS = (
-    ("_bytes", "bytes"),
-    ("_nats", "nats"),
-    ("_bits", "bits"),
-    ("_ms", "ms"),
-    ("_ns", "ns"),
-    ("_seconds", "s"),
-    ("_95", "95 % bound"),
-)
-"""Unit of what a check names without being known here, by the end of the name."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +45,14 @@ def _lines(key: str, value: Any, model: ModelInfo, target: Target | None) -> Ite
     places = {layer.path: layer.place for layer in model.layers}
     for part, held in value.items():
         place = places.get(str(part))
-        where = str(part).replace("_", " ") if place is None else f"layer {place}"
+        where = _part(key, str(part)) if place is None else f"layer {place}"
         here = target if place is None else Target("elements", selection_of(place))
         yield Line(f"{name}, {where}", value_text(held, key if place is not None else str(part)), unit, here)
+
+
+def _part(key: str, part: str) -> str:
+    """Return a member of what is told rank by rank, or by some other name."""
+    return f"rank {part}" if key.endswith("_by_rank") else part.replace("_", " ")
 
 
 def name_of(key: str) -> tuple[str, str]:
@@ -116,7 +83,7 @@ def value_text(value: Any, key: str = "") -> str:
             return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
         case Mapping():
             return "; ".join(f"{part}: {value_text(held)}" for part, held in value.items()) or "none"
-        case list() | tuple() if key.startswith("interval") and len(value) == 2:
+        case list() | tuple() if "interval" in key and len(value) == 2:
             return " – ".join(percent(end) if isinstance(end, float) else value_text(end) for end in value)
         case list() | tuple():
             more = f" and {len(value) - MOST_PARTS:,} more" if len(value) > MOST_PARTS else ""

@@ -141,6 +141,11 @@ def entries_of(audited: Audited) -> tuple[Entry, ...]:
     return tuple(_entry(number, finding, audited.model) for number, finding in enumerate(audited.report.findings))
 
 
+def with_entries(audited: Audited) -> tuple[Audited, tuple[Entry, ...]]:
+    """Return an audit with its findings as entries: for the worker, as hundreds take longer than a frame."""
+    return audited, entries_of(audited)
+
+
 def _entry(number: int, finding: Finding, model: ModelInfo) -> Entry:
     place, category = place_of(finding, model), finding.category
     entry = Entry(number, finding, category, place, "")

@@ -13,7 +13,7 @@ from moedesk.core.selection import NOTHING
 from moedesk.panels.audits import model as texts
 from moedesk.panels.audits.model import Audited, run_audit
 from moedesk.panels.audits.model_evidence import evidence_lines
-from moedesk.panels.audits.model_findings import COLUMNS, Column, Entry, Quiet, entries_of, grouped, quiet_groups
+from moedesk.panels.audits.model_findings import COLUMNS, Column, Entry, Quiet, grouped, quiet_groups, with_entries
 from moedesk.panels.audits.model_scores import scores_of
 from moedesk.panels.audits.model_targets import Target, doors, selection_of, target_of
 from moedesk.panels.audits.model_text import as_json, as_text, finding_text
@@ -134,7 +134,7 @@ class AuditsPanel(Panel):
         store = self.session.store
         self.bar.set_running(True)
         self._running = self.session.long_jobs.latest(
-            KEY, lambda ticket: run_audit(store, ticket), self._done, self._failed, self._progress
+            KEY, lambda ticket: with_entries(run_audit(store, ticket)), self._done, self._failed, self._progress
         )
         self._said = "Auditing …"
         self._show_state()
@@ -152,8 +152,8 @@ class AuditsPanel(Panel):
         said = str(error) if isinstance(error, (MoedeskError, OSError)) else f"{type(error).__name__}: {error}"
         self._ended(f"The audit failed: {said}")
 
-    def _done(self, audited: Audited) -> None:
-        self.audited, self.entries = audited, entries_of(audited)
+    def _done(self, answer: tuple[Audited, tuple[Entry, ...]]) -> None:
+        self.audited, self.entries = audited, _ = answer
         self.scores.set_scores(scores_of(audited.report))
         lines = texts.left_out(audited)
         self.left_out.setText("Left out: " + " · ".join(lines) if lines else "")

@@ -71,7 +71,7 @@ class FindingsList(QTreeView):
             ("confidence", "Confidence M"),
         ):
             place = COLUMNS.index(column)
-            extra = 50 if column == "severity" else 12
+            extra = 62 if column == "severity" else 12
             self.setColumnWidth(place, self.fontMetrics().horizontalAdvance(sample) + extra)
         header.sectionClicked.connect(self._sort)
         self.selectionModel().currentChanged.connect(self._moved)
