@@ -301,3 +301,10 @@ def test_the_text_after_a_rejected_draft_is_what_was_drafted() -> None:
     assert (found[2].before, found[2].after) == ("0,1,", "3,")
     assert (found[8].before, found[8].after) == ("0,1,", "9,")
     assert (found[1].before, found[1].after) == ("0,", "8,9,")
+
+
+def test_a_single_expert_is_named_rather_than_bundled(store: MemoryStore) -> None:
+    whole = paths(store, 1, 3, limit=100)
+    most = max(len(column) for column in whole.columns)
+    assert paths(store, 1, 3, limit=most - 1) == whole
+    assert paths(store, 1, 3, limit=most - 2) != whole
