@@ -212,3 +212,16 @@ def test_the_command_line_gives_the_same_answer(capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out) == json.loads(as_json(samples))
     swapped = replace(samples, question=replace(samples.question, swapped=True, precision="tf32"))
     assert command_line(swapped, Path("m y.h5"), Path("o.h5")) == "moedesk diff o.h5 'm y.h5' --precision tf32"
+
+
+def test_rows_of_the_session_are_its_own_where_the_other_has_another_order(a: MemoryStore) -> None:
+    order = np.r_[12:24, 0:12, 24 : len(a.streams["main"])]
+    names = ("experts", "weights", "entropy", "margin", "flags")
+    layers = [replace(layer, **{name: getattr(layer, name)[order] for name in names}) for layer in a.layers]
+    b = replace(a, streams={"main": a.streams["main"][order]}, layers=layers)
+    for swapped in (False, True):
+        found = compare(Question(a, b, swapped))
+        page = read_page(found, contents(found), 0)
+        assert page.mine.tolist() == (page.b if swapped else page.a).tolist()
+        assert page.texts == a.token_text(a.streams["main"]["token_id"][page.mine])
+        assert page.a.tolist() != page.b.tolist()
