@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from moedesk.core.batch import LayerRoutes, RouteBatch
+from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import ModelInfo
 from moedesk.core.verification import Check, CheckName, LayerVerification, Verdict, Verification
@@ -207,7 +208,12 @@ class _Test:
             routes = self._routes(binding)
             if routes is not None and routes.experts is not None and routes.weights is not None:
                 kind = LayerTrial if binding.adapter is None else AdaptedTrial
-                trials[path] = kind(binding, routes.experts, routes.weights)
+                seen = np.ones(len(routes.experts), bool)
+                if (
+                    binding.candidate.pool is not None and routes.flags is not None
+                ):  # its experts get only the rows that they are for
+                    seen = (routes.flags & RouteFlag.ABSENT) == 0
+                trials[path] = kind(binding, routes.experts[seen], routes.weights[seen])
         handles = []
         try:
             for done, trial in enumerate(trials.values()):
