@@ -108,9 +108,9 @@ def _said_of(special: "LabelShare | None") -> str:
 def _describe(path: Path) -> tuple[str, str]:
     """Return what ``moedesk info`` and ``moedesk audit`` say of a capture."""
     from moedesk.analysis.audit import audit
+    from moedesk.analysis.finding_text import as_text
     from moedesk.capture.open import open_capture
-    from moedesk.cli import audit as audit_command
     from moedesk.cli import info
 
     with open_capture(path) as capture:
-        return info.as_text(capture), audit_command.as_text(capture.name, audit(capture))
+        return info.as_text(capture), as_text(capture.name, audit(capture))
