@@ -57,9 +57,9 @@ def as_html(name: str, report: AuditReport) -> str:
 
 
 _CONVENTIONS = (
-    "<p class=dim>Score: the mean over layers of 100, or 50 with a warning, or 0 with an error; less 10 for a warning and 50 "
-    "for an error about the whole capture. Shares of slots sum to 1 in a layer, shares of tokens to k; padding is left out, and experts "
-    "without a slot count. Entropies are in nats or, where divided by ln E, from 0 to 1. Intervals are Wilson's, 95&nbsp;%.</p>"
+    "<p class=dim>Score: the mean over layers of 100, or 50 with a warning, or 0 with an error; less 10 for a warning and 50 for "
+    "an error about the whole capture. Shares of slots sum to 1 in a layer, shares of tokens to k; padding is left out, and "
+    "experts without a slot count. Entropies are in nats or, where divided by ln E, from 0 to 1. Intervals: Wilson, 95 %.</p>"
 )
 
 
