@@ -11,7 +11,7 @@ from tests.anomalies import faults, mistakes
 from tests.anomalies.array_store import ArrayStore
 from tests.anomalies.faults import Faulty
 
-RUNS = 40
+RUNS = 20
 """Faulty captures of each fault and strength."""
 COMPARED = "moedesk diff"
 """Stands in for a finding's id where only a comparison with a sound capture of the same texts can tell."""
@@ -100,11 +100,21 @@ def outcome(trial: Trial, strength: float, captures: Sequence[ArrayStore], runs:
         faulty = trial.inject(sound, strength, np.random.default_rng([seed, run]))
         places = compared(sound, faulty.store) if is_compared else audited(faulty.store)
         hits = [_is_right(place, faulty) for place in places if place[0] in trial.ids]
-        without = compared(sound, rounded(sound, run)) if is_compared else audited(sound)
         found += any(hits)
         right += sum(hits)
-        wrong += len(hits) - sum(hits) + sum(place[0] in trial.ids for place in without)
+        wrong += len(hits) - sum(hits) + sum(place[0] in trial.ids for place in _without(sound, is_compared))
     return Outcome(trial, strength, runs, found, right, wrong)
+
+
+def _without(sound: ArrayStore, is_compared: bool) -> list[Place]:
+    """What is found of a capture without a fault; remembered, for it takes as long as one with it."""
+    key = sound.name, is_compared
+    if key not in _KNOWN:
+        _KNOWN[key] = compared(sound, rounded(sound, 0)) if is_compared else audited(sound)
+    return _KNOWN[key]
+
+
+_KNOWN: dict[tuple[str, bool], list[Place]] = {}
 
 
 def rounded(store: ArrayStore, seed: int) -> ArrayStore:
@@ -143,6 +153,8 @@ def _scores_tell(store: ArrayStore) -> bool:
 
 
 LATE = "share of the tokens, the last ones"
+SCORES = frozenset({"inconsistent-routing", "not-the-largest", "not-of-its-logits"})
+"""Findings that weights and experts don't fit the scores recorded with them."""
 TRIALS = (
     Trial(
         "dead expert", "share of its slots that go to others", (0.9, 0.99, 1.0), (1.0,), faults.dead,
@@ -161,30 +173,30 @@ TRIALS = (
         "stuck router", LATE, (0.01, 0.05, 0.2, 1.0), (), faults.stuck, frozenset({"stuck-router"}),
     ),
     Trial(
-        "one choice", LATE, (0.01, 0.05, 0.2, 1.0), (), faults.one_choice, frozenset({"one-choice"}),
+        "one choice", LATE, (0.01, 0.05, 0.2, 1.0), (), faults.one_choice, frozenset({"one-choice", "collapse"}),
     ),
     Trial(
         "wrong softmax order", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.wrong_order,
-        frozenset({"weight-sum"}), _softmax_order,
+        frozenset({"weight-sum", "inconsistent-routing"}), _softmax_order,
     ),
     Trial(
         "padding counted", "share of the padded rows", (0.01, 0.1, 1.0), (), mistakes.padding_counted,
-        frozenset({"counts-mismatch"}), _padded,
+        frozenset({"counts-differ", "padding-counted"}), _padded,
     ),
     Trial(
         "swapped ids and weights", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.swapped_routes,
-        frozenset({"scores-mismatch"}), _scores_tell,
+        SCORES, _scores_tell,
     ),
     Trial(
         "swapped layers", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 1.0), mistakes.swapped_layers, frozenset({COMPARED}),
     ),
     Trial(
         "layer over layer 0", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.layer_overwritten,
-        frozenset({"scores-mismatch", "same-routing"}),
+        SCORES | {"copied-layer"},
     ),
     Trial(
         "draft over layer 0", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.draft_over_first,
-        frozenset({"scores-mismatch"}), _scores_tell,
+        SCORES, _scores_tell,
     ),
     Trial(
         "draft over layer 0, compared", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 0.5, 1.0), mistakes.draft_over_first,

@@ -3,6 +3,7 @@
 from importlib.metadata import entry_points
 
 from moedesk.analysis.checks.check import Check
+from moedesk.analysis.checks.choices import OneChoice, WeightsOfLogits
 from moedesk.analysis.checks.coverage import Coverage, SelfTest
 from moedesk.analysis.checks.domains import LabelledExperts
 from moedesk.analysis.checks.duplicates import CopiedLayers, EqualNorms, TogetherExperts
@@ -21,9 +22,9 @@ GROUP = "moedesk.checks"
 
 CHECKS: tuple[Check, ...] = (
     Recording(), LittleData(), NonFinite(), Collapse(), DeadExperts(), HotExperts(), Dropped(),
-    UndecidedRouter(), StuckRouter(), NearTies(), TogetherExperts(), LabelledExperts(), WeightSum(), Contradictions(),
-    CopiedLayers(), LoadDrift(), CollapseTrend(), EntropyFalling(), Straggler(), Training(), EqualNorms(),
-    PaddingCounted(), CountsDiffer(), Coverage(), SelfTest(),
+    UndecidedRouter(), StuckRouter(), OneChoice(), NearTies(), TogetherExperts(), LabelledExperts(), WeightSum(),
+    Contradictions(), WeightsOfLogits(), CopiedLayers(), LoadDrift(), CollapseTrend(), EntropyFalling(), Straggler(), Training(),
+    EqualNorms(), PaddingCounted(), CountsDiffer(), Coverage(), SelfTest(),
 )  # fmt: skip
 """The built-in checks, in the order in which equally severe findings are listed."""
 

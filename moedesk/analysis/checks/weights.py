@@ -58,8 +58,12 @@ class WeightSum(Check):
         )  # fmt: skip
 
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
-        """Return a finding for each such layer; none if the model doesn't say what they sum to."""
+        """Return a finding for each such layer; none if neither the configuration nor another layer says what they sum to."""
         norm = None if evidence.model is None else renormalises(evidence.model)
+        if norm is None and any(
+            p["rows"] >= FEWEST and p["fine"] >= (1 - IMPOSSIBLE) * p["rows"] for p in partials.values()
+        ):
+            norm = True  # the configuration doesn't say, but other layers do
         for layer in evidence.layers:
             partial = partials.get(layer.layer.place)
             if norm is None or partial is None or partial["rows"] < FEWEST or layer.layer.selection != "token choice":
