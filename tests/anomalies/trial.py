@@ -12,6 +12,8 @@ from tests.anomalies.array_store import ArrayStore
 from tests.anomalies.faults import Faulty
 
 RUNS = 20
+MOST_TOKENS = 9000
+"""Of the captures that faults are injected into, so that all of this takes a minute."""
 """Faulty captures of each fault and strength."""
 COMPARED = "moedesk diff"
 """Stands in for a finding's id where only a comparison with a sound capture of the same texts can tell."""
@@ -92,7 +94,7 @@ def compared(sound: ArrayStore, store: ArrayStore) -> list[Place]:
 
 def outcome(trial: Trial, strength: float, captures: Sequence[ArrayStore], runs: int = RUNS, seed: int = 0) -> Outcome:
     """Inject a fault into captures in turn, and look for it."""
-    fit = [capture for capture in captures if trial.fits(capture)]
+    fit = [capture for capture in captures if len(capture.tokens) < MOST_TOKENS and trial.fits(capture)]
     is_compared = COMPARED in trial.ids
     found = right = wrong = 0
     for run in range(runs):
@@ -143,6 +145,10 @@ def _softmax_order(store: ArrayStore) -> bool:
     return all(layer.score in ("softmax", "logits") for layer in store.model.layers)
 
 
+def _is_sample(store: ArrayStore) -> bool:
+    return store.name.startswith("tinymoe")
+
+
 def _padded(store: ArrayStore) -> bool:
     return bool(store.tokens["is_padding"].any())
 
@@ -165,37 +171,41 @@ TRIALS = (
         faults.collapse, frozenset({"collapse", "concentrated-load", "hot-expert"}),
     ),
     Trial(
-        "drift", "share of the slots of half of the experts, second half of the run", (0.1, 0.3, 0.6, 0.9), (),
-        faults.drift, frozenset({"load-drift"}),
+        "drift, texts mixed", "share of the slots of half of the experts, second half of the run", (0.3, 0.6, 0.9, 1.0),
+        (1.0,), faults.drift, frozenset({"load-drift"}), lambda store: not _is_sample(store),
+    ),
+    Trial(
+        "drift, texts one language after another", "as above", (0.6, 1.0), (), faults.drift, frozenset({"load-drift"}),
+        _is_sample,
     ),
     Trial("NaN", "tokens", (1, 3, 10), (1, 3, 10), faults.nan, frozenset({"non-finite"})),
     Trial(
-        "stuck router", LATE, (0.01, 0.05, 0.2, 1.0), (), faults.stuck, frozenset({"stuck-router"}),
+        "stuck router", LATE, (0.01, 0.05, 0.2, 1.0), (0.2, 1.0), faults.stuck, frozenset({"stuck-router"}),
     ),
     Trial(
-        "one choice", LATE, (0.01, 0.05, 0.2, 1.0), (), faults.one_choice, frozenset({"one-choice", "collapse"}),
+        "one choice", LATE, (0.01, 0.05, 0.2, 1.0), (0.2, 1.0), faults.one_choice, frozenset({"one-choice", "collapse"}),
     ),
     Trial(
-        "wrong softmax order", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.wrong_order,
+        "wrong softmax order", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 0.5, 1.0), mistakes.wrong_order,
         frozenset({"weight-sum", "inconsistent-routing"}), _softmax_order,
     ),
     Trial(
-        "padding counted", "share of the padded rows", (0.01, 0.1, 1.0), (), mistakes.padding_counted,
+        "padding counted", "share of the padded rows", (0.01, 0.1, 1.0), (0.01, 0.1, 1.0), mistakes.padding_counted,
         frozenset({"counts-differ", "padding-counted"}), _padded,
     ),
     Trial(
-        "swapped ids and weights", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.swapped_routes,
+        "swapped ids and weights", LATE, (0.01, 0.1, 0.5, 1.0), (0.1,), mistakes.swapped_routes,
         SCORES, _scores_tell,
     ),
     Trial(
         "swapped layers", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 1.0), mistakes.swapped_layers, frozenset({COMPARED}),
     ),
     Trial(
-        "layer over layer 0", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.layer_overwritten,
+        "layer over layer 0", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 0.5, 1.0), mistakes.layer_overwritten,
         SCORES | {"copied-layer"},
     ),
     Trial(
-        "draft over layer 0", LATE, (0.01, 0.1, 0.5, 1.0), (), mistakes.draft_over_first,
+        "draft over layer 0", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 0.5, 1.0), mistakes.draft_over_first,
         SCORES, _scores_tell,
     ),
     Trial(

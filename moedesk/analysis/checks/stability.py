@@ -18,10 +18,10 @@ QUARTERS = 4
 DRIFT = 0.25
 """Total variation of a quarter's load from that of the rest that is drift, if it is also …"""
 BEYOND = 0.25
-"""… so much more than the median of the layers, for other texts change the load of all of them; or …"""
+"""… so much more than the median of the other layers, for other texts change the load of all of them; or …"""
 TIMES = 2.5
 """… so many times it."""
-FEWEST_LAYERS = 3
+FEWEST_LAYERS = 2
 """With fewer, texts and routers can't be told apart."""
 SIXTHS = 6
 FALL = 0.15
@@ -41,7 +41,7 @@ class LoadDrift(Check):
         "layers whose load, unlike that of the others, is another in one quarter of the run",
         "warning",
         f"total variation of slot shares against the rest at least {DRIFT}, and {BEYOND} more than, or {TIMES} times, the median "
-        f"of {FEWEST_LAYERS} or more layers; where the median itself is twice {DRIFT}, or with fewer layers, an info",
+        f"of the other layers; where the median itself is twice {DRIFT}, or with one layer, an info",
     )
     abouts = (drift,)
 
@@ -55,8 +55,10 @@ class LoadDrift(Check):
         drifts = [found for layer in evidence.layers if (found := _largest(evidence, layer)) is not None]
         if not drifts:
             return
-        usual = float(np.median([distance for _, distance, _, _ in drifts]))
-        for layer, distance, quarter, (first, last) in drifts:
+        all_distances = np.array([distance for _, distance, _, _ in drifts])
+        for number, (layer, distance, quarter, (first, last)) in enumerate(drifts):
+            others = np.delete(all_distances, number)
+            usual = float(np.median(others)) if len(others) else distance
             lone = len(drifts) >= FEWEST_LAYERS and (distance >= usual + BEYOND or distance >= TIMES * usual)
             common = usual >= 2 * DRIFT or len(drifts) < FEWEST_LAYERS
             if distance < DRIFT or not (lone or common):
@@ -65,7 +67,7 @@ class LoadDrift(Check):
                 f"The load of layer {layer.layer.place} is another in quarter {quarter + 1} of the run",
                 {
                     "total_variation_from_the_rest": distance,
-                    "median_of_layers": usual,
+                    "median_of_other_layers": usual,
                     "first_pass": first,
                     "last_pass": last - 1,
                 },
