@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moedesk.analysis.opened import open_to_analyse as open
     from moedesk.core.errors import MoedeskError
-    from moedesk.probe.adapter import Adapter, Routing
+    from moedesk.probe.adapters.adapter import Adapter, Routing
+    from moedesk.probe.adapters.declare import adapter
     from moedesk.probe.attach import attach
-    from moedesk.probe.declare import adapter
     from moedesk.probe.record import record
-    from moedesk.probe.trainer_callback import TrainerCallback
+    from moedesk.probe.training.trainer_callback import TrainerCallback
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,17 +21,17 @@ __all__ = [
 ]  # fmt: skip
 
 _PUBLIC = {
-    "Adapter": "moedesk.probe.adapter:Adapter",
-    "Routing": "moedesk.probe.adapter:Routing",
-    "adapter": "moedesk.probe.declare:adapter",
+    "Adapter": "moedesk.probe.adapters.adapter:Adapter",
+    "Routing": "moedesk.probe.adapters.adapter:Routing",
+    "adapter": "moedesk.probe.adapters.declare:adapter",
     "attach": "moedesk.probe.attach:attach",
     "open": "moedesk.analysis.opened:open_to_analyse",
     "record": "moedesk.probe.record:record",
-    "TrainerCallback": "moedesk.probe.trainer_callback:TrainerCallback",
+    "TrainerCallback": "moedesk.probe.training.trainer_callback:TrainerCallback",
     "MoedeskError": "moedesk.core.errors:MoedeskError",
     # What %load_ext and %unload_ext moedesk look for.
-    "load_ipython_extension": "moedesk.probe.console:load_ipython_extension",
-    "unload_ipython_extension": "moedesk.probe.console:unload_ipython_extension",
+    "load_ipython_extension": "moedesk.probe.console.greeting:load_ipython_extension",
+    "unload_ipython_extension": "moedesk.probe.console.greeting:unload_ipython_extension",
 }
 
 

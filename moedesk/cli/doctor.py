@@ -40,8 +40,8 @@ def _examine_model(name: str, as_json: bool) -> int:
     """Load a model and print what its self-test found: 0 nothing wrong, 1 if it failed."""
     from moedesk.core.verification import Verdict
     from moedesk.core.verification_text import as_text as table
+    from moedesk.probe.exactness.verify import verify
     from moedesk.probe.load import load_or_make
-    from moedesk.probe.verify import verify
 
     model, tokenizer, note = load_or_make(name)
     found = verify(model, tokenizer)

@@ -22,7 +22,7 @@ try:
     from moedesk.link.protocol import PROTOCOL
     answer["protocol"] = PROTOCOL
     if PROTOCOL == asked["protocol"]:
-        from moedesk.probe.console import greet
+        from moedesk.probe.console.greeting import greet
         answer.update(greet(asked["key"], asked["machine"]))
 except ImportError as error:
     answer["missing"], answer["error"] = error.name or "", str(error)

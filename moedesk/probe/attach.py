@@ -10,16 +10,16 @@ from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.core.verification import Verification
-from moedesk.probe.courier import Sink
-from moedesk.probe.discovery import LayerChoice, choose, find_candidates
+from moedesk.probe.exactness.untouched import under_test
+from moedesk.probe.exactness.verify import tested
+from moedesk.probe.finding.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.labelling import Labelling
 from moedesk.probe.notice import notice
-from moedesk.probe.sampling import Sampling
+from moedesk.probe.taking.courier import Sink
+from moedesk.probe.taking.sampling import Sampling
+from moedesk.probe.taking.vocabulary import Vocabulary
 from moedesk.probe.tracer import Tracer
-from moedesk.probe.untouched import under_test
-from moedesk.probe.verify import tested
-from moedesk.probe.vocabulary import Vocabulary
 
 _running: "weakref.WeakSet[Attachment]" = weakref.WeakSet()
 """A model's hooks keep its attachment alive, and nothing else does: a model that is dropped is freed."""
@@ -72,7 +72,7 @@ def attach(
     byte_rate : int
         Bytes of rows a second, before compression, beyond which passes are only counted. 0 for any.
     verify : bool
-        Run the exactness self-test first; see ``moedesk.probe.verify``. A failure is said, and kept with what is recorded.
+        Run the exactness self-test first; see ``moe.verify``. A failure is said, and kept with what is recorded.
 
     Returns
     -------

@@ -12,29 +12,29 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.adapted_hooks import AdaptedHooks
-from moedesk.probe.adapted_scout import AdaptedScout
-from moedesk.probe.batch import RecordedPass
-from moedesk.probe.binding import Binding, FirstCall
-from moedesk.probe.bounds import Bounds
-from moedesk.probe.calls import Call, CallReader, uses_cache
-from moedesk.probe.compiled import CallsAround, forget_compiled_code, nothing, run_uncompiled
-from moedesk.probe.cost import Cost
-from moedesk.probe.courier import Courier
-from moedesk.probe.discovery import Candidate
-from moedesk.probe.layer_hooks import LayerHooks
-from moedesk.probe.lookout import Lookout
+from moedesk.probe.adapters.adapted_hooks import AdaptedHooks
+from moedesk.probe.adapters.adapted_scout import AdaptedScout
+from moedesk.probe.exactness.untouched import when_untouched
+from moedesk.probe.finding.binding import Binding, FirstCall
+from moedesk.probe.finding.discovery import Candidate
+from moedesk.probe.finding.lookout import Lookout
+from moedesk.probe.finding.scout import Scout
 from moedesk.probe.notice import notice
-from moedesk.probe.outputs import Outputs
-from moedesk.probe.parallel import rank
-from moedesk.probe.room import Room
-from moedesk.probe.sampling import EVERY_ROW, Sampling
-from moedesk.probe.scout import Scout
-from moedesk.probe.steps import Steps
-from moedesk.probe.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
-from moedesk.probe.untouched import when_untouched
-from moedesk.probe.watched_hooks import WatchedHooks
-from moedesk.probe.watched_scout import WatchedScout
+from moedesk.probe.taking.batch import RecordedPass
+from moedesk.probe.taking.bounds import Bounds
+from moedesk.probe.taking.calls import Call, CallReader, uses_cache
+from moedesk.probe.taking.compiled import CallsAround, forget_compiled_code, nothing, run_uncompiled
+from moedesk.probe.taking.cost import Cost
+from moedesk.probe.taking.courier import Courier
+from moedesk.probe.taking.layer_hooks import LayerHooks
+from moedesk.probe.taking.parallel import rank
+from moedesk.probe.taking.room import Room
+from moedesk.probe.taking.sampling import EVERY_ROW, Sampling
+from moedesk.probe.taking.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
+from moedesk.probe.training.outputs import Outputs
+from moedesk.probe.training.steps import Steps
+from moedesk.probe.watched.watched_hooks import WatchedHooks
+from moedesk.probe.watched.watched_scout import WatchedScout
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from torch import nn
 
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.model import ModelInfo
-from moedesk.probe.courier import Sink
-from moedesk.probe.discovery import LayerChoice, choose, find_candidates
+from moedesk.probe.exactness.verify import tested
+from moedesk.probe.finding.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.labelling import Labelling
-from moedesk.probe.nothing import Nothing
 from moedesk.probe.notice import notice
-from moedesk.probe.parallel import own_path, repeats_tokens
-from moedesk.probe.sampling import Sampling
+from moedesk.probe.taking.courier import Sink
+from moedesk.probe.taking.nothing import Nothing
+from moedesk.probe.taking.parallel import own_path, repeats_tokens
+from moedesk.probe.taking.sampling import Sampling
+from moedesk.probe.taking.vocabulary import Vocabulary
 from moedesk.probe.tracer import Tracer
-from moedesk.probe.verify import tested
-from moedesk.probe.vocabulary import Vocabulary
 
 
 def record(
@@ -75,7 +75,7 @@ def record(
     byte_budget : int, optional
         Size in bytes beyond which only counts are kept.
     verify : bool
-        Run the exactness self-test on entering, and keep what it found in the capture; see ``moedesk.probe.verify``.
+        Run the exactness self-test on entering, and keep what it found in the capture; see ``moedesk.probe.exactness.verify``.
 
     Returns
     -------

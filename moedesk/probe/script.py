@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from moedesk.core.errors import CaptureError, MoedeskError, NoMoELayersError
-from moedesk.probe.discovery import find_candidates
+from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.record import Recording, record
 
 

@@ -9,15 +9,15 @@ from torch import nn
 from moedesk.core.live import Counters
 from moedesk.core.model import LayerInfo, ModelInfo
 from moedesk.core.verification import Verification
-from moedesk.probe.batch import BatchMaker, RecordedPass
-from moedesk.probe.binding import Binding
-from moedesk.probe.cost import Cost
-from moedesk.probe.courier import Courier, Sink
-from moedesk.probe.describe import describe_model
-from moedesk.probe.discovery import Candidate
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.describe import describe_model
+from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.hooks import Hooks, Wanted
-from moedesk.probe.sampling import SampledSink
-from moedesk.probe.tokens import token_kinds
+from moedesk.probe.taking.batch import BatchMaker, RecordedPass
+from moedesk.probe.taking.cost import Cost
+from moedesk.probe.taking.courier import Courier, Sink
+from moedesk.probe.taking.sampling import SampledSink
+from moedesk.probe.taking.tokens import token_kinds
 
 
 class Tracer:

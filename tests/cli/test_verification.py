@@ -12,7 +12,7 @@ from moedesk.cli.main import main
 from moedesk.core.model import ModelInfo
 from moedesk.core.resources import resource
 from moedesk.core.verification import Check, Verdict, Verification
-from moedesk.probe import verify as self_test
+from moedesk.probe.exactness import verify as self_test
 
 
 def test_the_sample(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import moedesk
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import CaptureWarning, MoedeskError, NoMoELayersError
-from moedesk.probe.registry import declared, forget
+from moedesk.probe.adapters.registry import declared, forget
 from tests.support.gathered import gather
 
 

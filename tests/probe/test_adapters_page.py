@@ -10,9 +10,9 @@ import pytest
 from torch import nn
 
 import moedesk
-from moedesk.probe import registry
-from moedesk.probe.adapter import Adapter
-from moedesk.probe.registry import declared, forget, plugged_in
+from moedesk.probe.adapters import registry
+from moedesk.probe.adapters.adapter import Adapter
+from moedesk.probe.adapters.registry import declared, forget, plugged_in
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "adapters.md"
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from moedesk.core.columns import PassFlag
 from moedesk.core.errors import CaptureWarning, MoedeskError, NoMoELayersError
-from moedesk.probe import courier
 from moedesk.probe.attach import attach, attached
+from moedesk.probe.taking import courier
 from tests.probe.test_trace import state_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
@@ -306,8 +306,8 @@ class TestAsinkThatBlocks:
         attachment = attach(olmoe, sink=blocked)
         self.run(olmoe, 2)
         assert blocked.entered.wait(10)
-        monkeypatch.setattr("moedesk.probe.tap.FEW", 0)  # the pass counts as a long one,
-        monkeypatch.setattr("moedesk.probe.tap.HELD_BYTES", 1)  # of which each layer is handed on alone
+        monkeypatch.setattr("moedesk.probe.taking.tap.FEW", 0)  # the pass counts as a long one,
+        monkeypatch.setattr("moedesk.probe.taking.tap.HELD_BYTES", 1)  # of which each layer is handed on alone
         monkeypatch.setattr(courier, "SHED_BYTES", attachment.counters.queued_bytes + 1)
         self.run(olmoe, 1)
         assert (attachment.counters.passes, attachment.counters.shed) == (3, 1)

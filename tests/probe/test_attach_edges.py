@@ -14,7 +14,7 @@ from moedesk.core.batch import RouteBatch
 from moedesk.core.columns import PassFlag
 from moedesk.core.live import Counters
 from moedesk.probe.attach import attach, attached
-from moedesk.probe.routing import CallForm, read_routing
+from moedesk.probe.finding.routing import CallForm, read_routing
 from tests.probe.test_trace import state_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered

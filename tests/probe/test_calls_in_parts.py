@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moedesk.probe.held import copied
+from moedesk.probe.taking.held import copied
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
 
@@ -50,9 +50,9 @@ def test_rows_are_in_the_order_of_the_calls(
         stacked.append(len(holds))
         return copied(holds)
 
-    monkeypatch.setattr("moedesk.probe.tap.copied", noted)
+    monkeypatch.setattr("moedesk.probe.taking.tap.copied", noted)
     if not held:
-        monkeypatch.setattr("moedesk.probe.tap.FEW", 0)
+        monkeypatch.setattr("moedesk.probe.taking.tap.FEW", 0)
     recording, gathered = gather(model, logits=True)
     with torch.no_grad(), recording:
         for seed in range(4):

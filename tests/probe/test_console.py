@@ -22,8 +22,8 @@ from moedesk.link.keys import KeyPair
 from moedesk.link.machine import machine_identity
 from moedesk.link.protocol import PROTOCOL
 from moedesk.link.server import LinkServer
-from moedesk.probe.console import greet
-from moedesk.probe.moe import Loaded, Moe
+from moedesk.probe.console.greeting import greet
+from moedesk.probe.console.moe import Loaded, Moe
 from tests.support.console import own_shell
 from tests.support.noting_receiver import NotingReceiver
 from tests.support.until import until
@@ -227,7 +227,7 @@ def test_expressions_answer_while_a_cell_runs(shell: InteractiveShell, connect: 
 def test_faults_go_to_the_file_that_the_app_reads(tmp_path: Path) -> None:
     code = (
         "import os, signal\n"
-        "from moedesk.probe.faults import watch_faults\n"
+        "from moedesk.probe.console.faults import watch_faults\n"
         "def stuck_here():\n    os.kill(os.getpid(), signal.SIGUSR1)\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
         "watch_faults(); watch_faults(); stuck_here()"
     )
@@ -245,7 +245,7 @@ def test_a_greeting_does_not_load_torch() -> None:
     """An app that connects waits for it; torch takes seconds."""
     code = (
         "import sys\nfrom IPython.core.interactiveshell import InteractiveShell\n"
-        "from moedesk.probe.console import load_ipython_extension\n"
+        "from moedesk.probe.console.greeting import load_ipython_extension\n"
         "shell = InteractiveShell.instance(); shell.history_manager.enabled = False\n"
         "load_ipython_extension(shell); repr(shell.user_ns['moe']); shell.user_ns['moe'].server\n"
         "print([name for name in ('torch', 'transformers', 'h5py', 'PySide6') if name in sys.modules])"

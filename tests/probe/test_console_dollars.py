@@ -3,7 +3,7 @@
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from moedesk.probe.dollars import DollarTransformer, expand
+from moedesk.probe.console.dollars import DollarTransformer, expand
 
 CASES = {
     "$0": "sel[0]",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from moedesk.core.model import ModelInfo
-from moedesk.probe.describe import describe_model
+from moedesk.probe.finding.describe import describe_model
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
 

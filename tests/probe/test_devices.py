@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.binding import Binding
-from moedesk.probe.event import Event, Stack
-from moedesk.probe.held import Source, copied
-from moedesk.probe.run import run
-from moedesk.probe.tap import Piece, Transfer
-from moedesk.probe.verify import verify
+from moedesk.probe.console.run import run
+from moedesk.probe.exactness.verify import verify
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.taking.event import Event, Stack
+from moedesk.probe.taking.held import Source, copied
+from moedesk.probe.taking.tap import Piece, Transfer
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
 from tests.support.received import Received

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from moedesk.core.columns import RouteFlag, TokenKind
-from moedesk.probe.registry import built_in
+from moedesk.probe.adapters.registry import built_in
 from tests.support.families import FAMILIES
 from tests.support.families.observed import Observed, doubled, flat, observe
 from tests.support.families.rules import published_choice

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 
-from moedesk.probe.expressions import Expressions, evaluate
-from moedesk.probe.shorten import shorten
+from moedesk.probe.console.expressions import Expressions, evaluate
+from moedesk.probe.console.shorten import shorten
 
 WAIT = 20
 

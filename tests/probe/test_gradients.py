@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moedesk.probe.gradients import LayerGradients
-from moedesk.probe.outputs import Outputs
+from moedesk.probe.training.gradients import LayerGradients
+from moedesk.probe.training.outputs import Outputs
 from tests.support.families import build
 from tests.support.gathered import gather
 from tests.support.hand_written import BLOCKS, HandWritten, Small, some_ids

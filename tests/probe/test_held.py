@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moedesk.probe import layer_hooks
 from moedesk.probe.attach import Attachment, attach
-from moedesk.probe.cost import Cost
-from moedesk.probe.held import Source, copied
-from moedesk.probe.room import Room
-from moedesk.probe.tap import Current, Tap
+from moedesk.probe.taking import layer_hooks
+from moedesk.probe.taking.cost import Cost
+from moedesk.probe.taking.held import Source, copied
+from moedesk.probe.taking.room import Room
+from moedesk.probe.taking.tap import Current, Tap
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
 
@@ -81,7 +81,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append(len(holds))
         return copied(holds)
 
-    monkeypatch.setattr("moedesk.probe.tap.copied", noted)
+    monkeypatch.setattr("moedesk.probe.taking.tap.copied", noted)
     return numbers
 
 

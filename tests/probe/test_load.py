@@ -9,8 +9,8 @@ import transformers
 from transformers.models.switch_transformers import SwitchTransformersForConditionalGeneration
 
 from moedesk.core.errors import MoedeskError
+from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.load import load
-from moedesk.probe.progress import ProgressLine
 from tests.support.families import build
 
 

@@ -10,7 +10,7 @@ import torch
 
 from moedesk.core.errors import MoedeskError, NoMoELayersError
 from moedesk.probe.attach import attach
-from moedesk.probe.moe import Loaded, Moe
+from moedesk.probe.console.moe import Loaded, Moe
 from tests.support.console import Letters, own_moe
 
 PROMPT = "def add(a, b):"
@@ -92,7 +92,7 @@ def test_counts_that_are_late_give_no_picture_rather_than_a_wrong_one(
 ) -> None:
     taken = threading.Event()
     monkeypatch.setattr(moe._tally._sink, "append", lambda batch: taken.wait(20))
-    monkeypatch.setattr("moedesk.probe.moe.ARRIVAL_SECONDS", 0.05)
+    monkeypatch.setattr("moedesk.probe.console.moe.ARRIVAL_SECONDS", 0.05)
     run = moe.run(PROMPT, 6)
     taken.set()
     assert (run.passes, run.picture) == (6, None)

@@ -9,9 +9,9 @@ import torch
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.selection import Kind, Selection
-from moedesk.probe.moe import Moe
-from moedesk.probe.reveal import Inspect, find_place
-from moedesk.probe.selected import Selections
+from moedesk.probe.console.moe import Moe
+from moedesk.probe.console.reveal import Inspect, find_place
+from moedesk.probe.console.selected import Selections
 from tests.support.console import own_moe
 
 

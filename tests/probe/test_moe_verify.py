@@ -11,7 +11,7 @@ import moedesk
 from moedesk.core.errors import MoedeskError
 from moedesk.core.verification import Verdict
 from moedesk.probe.attach import attach
-from moedesk.probe.moe import Moe
+from moedesk.probe.console.moe import Moe
 from moedesk.probe.record import record
 from tests.support.console import own_moe
 from tests.support.gathered import Gathered, gather
@@ -87,7 +87,7 @@ def test_an_interrupt_leaves_the_attachment_recording(moe: Moe, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("moedesk.probe.verify.check_logits", interrupted)
+        patched.setattr("moedesk.probe.exactness.verify.check_logits", interrupted)
         with pytest.raises(KeyboardInterrupt):
             moe.verify()
     assert moe.verification is None

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.probe.attach import Attachment, attach
-from moedesk.probe.batch import RecordedPass
-from moedesk.probe.courier import Courier
+from moedesk.probe.taking.batch import RecordedPass
+from moedesk.probe.taking.courier import Courier
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
 

@@ -13,8 +13,8 @@ from torch import nn
 
 import moedesk
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.parallel import own_path
 from moedesk.probe.record import record
+from moedesk.probe.taking.parallel import own_path
 from tests.support.families import build
 from tests.support.ranks import PASSES, WAYS, ids_of
 from tests.support.received import Received

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from PySide6.QtGui import QImage
 
-from moedesk.probe.picture import encode_png, load_picture
+from moedesk.probe.console.picture import encode_png, load_picture
 
 
 def pixels(png: bytes) -> np.ndarray:

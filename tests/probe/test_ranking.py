@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from moedesk.probe.ranking import Evidence, RankingObserver, Rule, entropies, fit_rule, margins
+from moedesk.probe.finding.ranking import Evidence, RankingObserver, Rule, entropies, fit_rule, margins
 
 
 def scores_by_loop(row: list[float], bias: list[float], rule: Rule) -> list[float]:

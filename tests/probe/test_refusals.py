@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.discovery import find_candidates
+from moedesk.probe.finding.discovery import find_candidates
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
 

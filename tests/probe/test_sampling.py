@@ -13,7 +13,7 @@ from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import PASS, TOKEN, PassFlag
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo, ModelInfo
-from moedesk.probe.sampling import SampledSink, Sampling, chances, row_bytes
+from moedesk.probe.taking.sampling import SampledSink, Sampling, chances, row_bytes
 from tests.support.families import some_ids
 from tests.support.gathered import Gathered
 

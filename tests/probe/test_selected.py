@@ -9,10 +9,10 @@ import torch
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.selection import Kind, Selection
-from moedesk.probe.moe import Loaded
-from moedesk.probe.selected import Selections
-from moedesk.probe.selected_place import SelectedExpert, SelectedLayer, SelectedModule, SelectedPass
-from moedesk.probe.selected_token import SelectedToken
+from moedesk.probe.console.moe import Loaded
+from moedesk.probe.console.selected import Selections
+from moedesk.probe.console.selected_place import SelectedExpert, SelectedLayer, SelectedModule, SelectedPass
+from moedesk.probe.console.selected_token import SelectedToken
 from moedesk.session.selected import selected_data
 from tests.support.console import own_moe
 

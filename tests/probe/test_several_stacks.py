@@ -9,7 +9,7 @@ from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from moedesk.core.columns import TokenKind
-from moedesk.probe.tokens import token_kinds
+from moedesk.probe.taking.tokens import token_kinds
 from tests.support.families import build, some_ids
 from tests.support.families.composites import MROPE
 from tests.support.families.family import model_class, spread, tiny_config

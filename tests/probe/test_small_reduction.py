@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from moedesk.probe import probabilities, ranking, small_reduction
-from moedesk.probe.ranking import Rule
+from moedesk.probe.finding import probabilities, ranking
+from moedesk.probe.finding.ranking import Rule
+from moedesk.probe.taking import small_reduction
 
 LAYERS, ROWS, EXPERTS, K = 3, 5, 16, 4
 

@@ -11,7 +11,7 @@ from torch import nn
 from moedesk.core.errors import MoedeskError
 from moedesk.core.verification import Verdict
 from moedesk.probe.attach import attach
-from moedesk.probe.verify import verify
+from moedesk.probe.exactness.verify import verify
 from tests.probe.test_trace import state_of
 from tests.support.families import some_ids
 from tests.support.gathered import Gathered

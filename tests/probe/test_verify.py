@@ -10,8 +10,8 @@ from torch import nn
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.verification import CheckName, Verdict, Verification
+from moedesk.probe.exactness.verify import verify
 from moedesk.probe.load import load
-from moedesk.probe.verify import verify
 from tests.support.families import FAMILIES, build, some_ids
 
 

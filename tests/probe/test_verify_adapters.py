@@ -13,13 +13,13 @@ import moedesk
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.errors import MoedeskError
 from moedesk.core.verification import CheckName, Verdict, Verification
-from moedesk.probe import verify as self_test
-from moedesk.probe.adapter import Routing
-from moedesk.probe.binding import Binding
-from moedesk.probe.registry import declared, forget
-from moedesk.probe.rerouting import Rerouting
-from moedesk.probe.single_expert import expert_runner
-from moedesk.probe.verify import verify
+from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.adapters.registry import declared, forget
+from moedesk.probe.exactness import verify as self_test
+from moedesk.probe.exactness.rerouting import Rerouting
+from moedesk.probe.exactness.single_expert import expert_runner
+from moedesk.probe.exactness.verify import verify
+from moedesk.probe.finding.binding import Binding
 from tests.support import hand_written
 from tests.support.capacity import MOELayer, SwitchBlock, TopKGate
 from tests.support.families import FAMILIES, build

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.errors import CaptureWarning
 from moedesk.core.verification import Check, CheckName, Verdict, Verification
-from moedesk.probe import layer_trial
-from moedesk.probe import verify as self_test
+from moedesk.probe.exactness import layer_trial
+from moedesk.probe.exactness import verify as self_test
+from moedesk.probe.exactness.verify import verify
+from moedesk.probe.finding.routing import ExpertsCall
 from moedesk.probe.record import record
-from moedesk.probe.routing import ExpertsCall
 from moedesk.probe.tracer import Tracer
-from moedesk.probe.verify import verify
 from tests.support.families import build
 
 

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from moedesk.probe.vocabulary import Vocabulary
+from moedesk.probe.taking.vocabulary import Vocabulary
 
 
 def texts(tokenizer: Any, ids: list[int]) -> list[bytes]:

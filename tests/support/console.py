@@ -12,9 +12,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from moedesk.link.server import LinkServer
-from moedesk.probe.console import unload_ipython_extension
-from moedesk.probe.moe import Moe
-from moedesk.probe.names import Names
+from moedesk.probe.console.greeting import unload_ipython_extension
+from moedesk.probe.console.moe import Moe
+from moedesk.probe.finding.names import Names
 
 
 @contextmanager

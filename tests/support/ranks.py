@@ -12,7 +12,7 @@ from transformers.distributed.utils import initialize_distributed_mesh
 
 import moedesk
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.verify import verify
+from moedesk.probe.exactness.verify import verify
 from tests.support.families import build, some_ids
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,1 @@
+"""The self-test: whether what is captured is what the model does."""

@@ -1,0 +1,1 @@
+"""Training steps: gradients, output norms, and the Trainer's callback."""
