@@ -278,6 +278,10 @@ def test_copy_and_save(sick: Stage, tmp_path: Path) -> None:
     menu.deleteLater()
     sick.panel.save_to(tmp_path / "audit.json")
     assert json.loads((tmp_path / "audit.json").read_text()) == report
+    sick.panel.save_to(tmp_path / "audit.html")
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "Layer 3 sends 99.9% of its tokens to expert 5" in page
     sick.panel.save_to(tmp_path / "none" / "audit.json")
     assert sick.shell.said[-1].startswith("audit.json was not saved: No such file")
 

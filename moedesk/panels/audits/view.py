@@ -7,6 +7,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QPushButton, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
+from moedesk.analysis.audit_html import as_html
 from moedesk.core.errors import MoedeskError
 from moedesk.core.filter import parse
 from moedesk.core.selection import NOTHING
@@ -288,19 +289,26 @@ class AuditsPanel(Panel):
         audited = self.audited
         if audited is None:
             return
-        start = Path(audited.name).with_suffix(".audit.json").name
+        start = Path(audited.name).with_suffix(".audit.html").name
         folder = self.session.path.parent if self.session.path is not None else Path.home()
         name, _ = QFileDialog.getSaveFileName(
-            self, "Save the audit", str(folder / start), "JSON (*.json);;Text (*.txt)"
+            self, "Save the audit", str(folder / start), "Web page (*.html);;JSON (*.json);;Text (*.txt)"
         )
         if name:
             self.save_to(Path(name))
 
     def save_to(self, path: Path) -> None:
-        """Save the whole audit: JSON, or text where the name ends in ``.txt``."""
+        """Save the whole audit: as a page, or as text, where the name ends in ``.html`` or ``.txt``; else as JSON."""
         if self.audited is None:
             return
-        text = as_text(self.audited, self.entries) if path.suffix == ".txt" else as_json(self.audited)
+        audited = self.audited
+        match path.suffix:
+            case ".html":
+                text = as_html(audited.name, audited.report)
+            case ".txt":
+                text = as_text(audited, self.entries)
+            case _:
+                text = as_json(audited)
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
