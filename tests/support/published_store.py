@@ -18,6 +18,7 @@ class PublishedStore:
         self.revision = 0
         self.complete = False
         self.notes: tuple[str, ...] = ()
+        self.labels = whole.labels
         self.n_passes = 0
         self.reads: list[tuple[str, int, int]] = []  # what was read: column, first row, end
         self._counts = [whole.counts(layer, "pass") for layer in whole.model.layers]
