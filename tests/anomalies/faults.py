@@ -20,7 +20,7 @@ class Faulty:
     ----------
     store : ArrayStore
     layers : tuple of str
-        Paths; a finding at any of them is right. Empty if the fault is the whole capture's.
+        Paths; a finding at any of them is right.
     expert : int or None
         The expert concerned, if it is one expert's fault.
     """

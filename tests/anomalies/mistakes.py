@@ -79,6 +79,14 @@ def draft_over_first(store: ArrayStore, share: float, rng: np.random.Generator) 
     return _over_first(store, share, np.roll(ids, -1, 0), np.roll(source.weights, -1, 0))
 
 
+def draft_without_logits(store: ArrayStore, share: float, rng: np.random.Generator) -> Faulty:
+    """The same where logits were not recorded."""
+    bare = store
+    for place in range(len(store.layers)):
+        bare = bare.with_layer(place, logits=None)
+    return draft_over_first(bare, share, rng)
+
+
 def _over_first(store: ArrayStore, share: float, ids: np.ndarray, weights: np.ndarray) -> Faulty:
     rows = slice(first_row(store, share), None)
     new_ids, new_weights = store.layers[0].experts.copy(), store.layers[0].weights.copy()

@@ -89,7 +89,7 @@ class WeightsOfLogits(Check):
         "weights that are not those of their experts' logits",
         "error",
         f"more than {UNLIKE:.0%} of tokens whose weights' ratios are not those of exp(z), or of sigmoid(z), though others' are; "
-        "needs recorded logits",
+        "where not softmax or logits alone rank; needs recorded logits",
         "the router's rule; a selection bias and a renormalisation leave ratios as they are",
     )
     abouts = (unlike,)
@@ -98,7 +98,11 @@ class WeightsOfLogits(Check):
     def partial(self, rows: Rows) -> Sums:
         """Return how many tokens could be judged, and how many are unlike their logits."""
         layer, logits = rows.layer, rows.logits
-        if logits is None or layer.top_k < 2 or layer.selection != "token choice":
+        told = layer.score in (
+            "softmax",
+            "logits",
+        )  # there the chosen must be the largest, which Contradictions looks at
+        if logits is None or told or layer.top_k < 2 or layer.selection != "token choice":
             return sums(rows=0, unlike=0)
         plain = (rows.flags & (RouteFlag.OVERRIDDEN | RouteFlag.NONFINITE)) == 0
         known = plain & (rows.experts >= 0).all(1) & (rows.weights > SMALLEST).all(1) & np.isfinite(logits).all(1)

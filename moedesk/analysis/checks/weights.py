@@ -32,7 +32,8 @@ class WeightSum(Check):
         "numbers",
         "weights that don't sum as the model's configuration says",
         "error",
-        f"norm_topk_prob: more than {IMPOSSIBLE:.0%} of tokens whose weights sum neither to 1 nor to routed_scaling_factor; "
+        "norm_topk_prob (or unsaid, and half of the layers do): more than "
+        f"{IMPOSSIBLE:.0%} of tokens whose weights sum neither to 1 nor to routed_scaling_factor; "
         f"without it, of a softmax: more than {IMPOSSIBLE:.0%} above 1, or all at 1 though mean token entropy > {EVEN} ln E",
         "the model's configuration; tolerance 0.002 or the dtype's precision",
     )
@@ -58,12 +59,12 @@ class WeightSum(Check):
         )  # fmt: skip
 
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
-        """Return a finding for each such layer; none if neither the configuration nor another layer says what they sum to."""
+        """Return a finding for each such layer; none if neither the configuration nor half of the layers say what they sum to."""
         norm = None if evidence.model is None else renormalises(evidence.model)
-        if norm is None and any(
-            p["rows"] >= FEWEST and p["fine"] >= (1 - IMPOSSIBLE) * p["rows"] for p in partials.values()
-        ):
-            norm = True  # the configuration doesn't say, but other layers do
+        if norm is None:
+            judged = [p for p in partials.values() if p["rows"] >= FEWEST]
+            whole = sum(p["fine"] >= (1 - IMPOSSIBLE) * p["rows"] for p in judged)
+            norm = True if whole and 2 * whole >= len(judged) else None
         for layer in evidence.layers:
             partial = partials.get(layer.layer.place)
             if norm is None or partial is None or partial["rows"] < FEWEST or layer.layer.selection != "token choice":
