@@ -88,7 +88,9 @@ def test_weights_renormalised_against_the_configuration() -> None:
     weights = store.layers[2].weights
     weights /= weights.sum(1, keepdims=True)
     assert {("weight-sum", "layers.2", None), ("inconsistent-routing", "layers.2", None)} == found(store)
-    assert ids(replace(store, model=replace(store.model, config={}))) == set()  # neither the model nor half of the layers say
+    assert (
+        ids(replace(store, model=replace(store.model, config={}))) == set()
+    )  # neither the model nor half of the layers say
     wrong = healthy(config={"text_config": {"norm_topk_prob": True}})
     assert ids(wrong) == {"weight-sum"}
     for columns in wrong.layers:
