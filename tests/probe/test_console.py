@@ -23,7 +23,8 @@ from moedesk.link.machine import machine_identity
 from moedesk.link.protocol import PROTOCOL
 from moedesk.link.server import LinkServer
 from moedesk.probe.console.greeting import greet
-from moedesk.probe.console.moe import Loaded, Moe
+from moedesk.probe.console.loaded import Loaded
+from moedesk.probe.console.moe import Moe
 from tests.support.console import own_shell
 from tests.support.noting_receiver import NotingReceiver
 from tests.support.until import until

@@ -10,7 +10,8 @@ import torch
 
 from moedesk.core.errors import MoedeskError, NoMoELayersError
 from moedesk.probe.attach import attach
-from moedesk.probe.console.moe import Loaded, Moe
+from moedesk.probe.console.loaded import Loaded
+from moedesk.probe.console.moe import Moe
 from tests.support.console import Letters, own_moe
 
 PROMPT = "def add(a, b):"

@@ -9,7 +9,7 @@ import torch
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.selection import Kind, Selection
-from moedesk.probe.console.moe import Loaded
+from moedesk.probe.console.loaded import Loaded
 from moedesk.probe.console.selected import Selections
 from moedesk.probe.console.selected_place import SelectedExpert, SelectedLayer, SelectedModule, SelectedPass
 from moedesk.probe.console.selected_token import SelectedToken

@@ -1,11 +1,10 @@
 """``moe``: load, attach, run. What a user of the console or a notebook works with."""
 
-import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
@@ -13,6 +12,7 @@ from moedesk.core.model import ModelInfo
 from moedesk.core.verification import Verification
 from moedesk.core.verification_text import verdict_text
 from moedesk.probe.console.connection_file import app_command
+from moedesk.probe.console.loaded import Loaded, load_with_progress
 from moedesk.probe.console.picture import Picture, load_picture
 from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.console.run import Run, run
@@ -32,18 +32,6 @@ ARRIVAL_SECONDS = 1.0
 """How long ``run`` waits for the counts of its last passes; they come from another thread."""
 
 START = 'moe.load("sample"), then moe.attach()'
-
-
-class Loaded(NamedTuple):
-    """A model and its tokenizer (or None); a pair with a short repr."""
-
-    model: Any
-    tokenizer: Any
-
-    def __repr__(self) -> str:
-        count = sum(parameter.numel() for parameter in self.model.parameters())
-        tokenizer = "no tokenizer" if self.tokenizer is None else "its tokenizer"
-        return f"{type(self.model).__name__} · {count:,} parameters · {_dtypes(self.model)} · {tokenizer}"
 
 
 class Moe:
@@ -105,7 +93,7 @@ class Moe:
         """The load of every expert since the model was attached, or None."""
         return _picture(self.counts)
 
-    def load(self, name: str | Path, **options: Any) -> "Loaded":
+    def load(self, name: str | Path, **options: Any) -> Loaded:
         """Load a model and its tokenizer from this machine, also as ``model`` and ``tokenizer``.
 
         Parameters
@@ -125,19 +113,7 @@ class Moe:
         >>> moe.load("sample")
         >>> model, tokenizer = moe.load("allenai/OLMoE-1B-7B-0924", device_map="auto")
         """
-        what = Path(name).name or str(name)
-        line = ProgressLine(f"loading {what}", "of the weights")
-        try:
-            line(0)  # what is imported next takes seconds as well
-            with warnings.catch_warnings():  # of tqdm, about widgets for the bars that aren't shown
-                warnings.filterwarnings("ignore", "IProgress not found")
-                from moedesk.probe.load import load
-            model, tokenizer = load(name, line, **options)
-        except BaseException:
-            line.stop()
-            raise
-        line.done(f"loaded {what}")
-        loaded = self._loaded = Loaded(model, tokenizer)
+        model, tokenizer = loaded = self._loaded = load_with_progress(name, **options)
         taken = [
             name for name, value in (("model", model), ("tokenizer", tokenizer)) if not self._names.offer(name, value)
         ]
@@ -411,11 +387,6 @@ class Moe:
         self._tokenizer = self._tally = None
         if attachment is not None:
             attachment.detach()
-
-
-def _dtypes(model: Any) -> str:
-    """Dtypes of a model's parameters."""
-    return ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}))
 
 
 def _short(name: str) -> str:
