@@ -35,6 +35,11 @@ class OverrideKind(StrEnum):
         return self in _OF_EXPERTS
 
     @property
+    def by_token(self) -> bool:
+        """Whether it can be limited to some tokens of a pass."""
+        return self not in _WHOLE_PASS
+
+    @property
     def unit(self) -> str:
         """What ``Override.value`` is; empty if it has none."""
         return _UNITS.get(self, "")
@@ -104,7 +109,7 @@ class Override:
 
     @property
     def _deed(self) -> str:
-        experts = f"{'expert' if len(self.experts) == 1 else 'experts'} {_listed(self.experts)}"
+        experts = f"{'expert' if len(self.experts) == 1 else 'experts'} {listed(self.experts)}"
         value = "" if self.value is None else f"{self.value:g}"
         match self.kind:
             case OverrideKind.SCALE:
@@ -127,7 +132,7 @@ class Override:
     def _places(self) -> str:
         if not self.layers:
             return "all layers"
-        return f"{'layer' if len(self.layers) == 1 else 'layers'} {_listed(self.layers)}"
+        return f"{'layer' if len(self.layers) == 1 else 'layers'} {listed(self.layers)}"
 
     @property
     def _limits(self) -> tuple[str, ...]:
@@ -177,7 +182,7 @@ class Override:
             need = "needs at least one expert" if self.kind.names_experts else "names no experts"
             raise MoedeskError(f"{self.kind} {need}")
         if len(set(self.experts)) < len(self.experts):
-            raise MoedeskError(f"{self.kind} names an expert twice: {_listed(self.experts)}")
+            raise MoedeskError(f"{self.kind} names an expert twice: {listed(self.experts)}")
         if self.kind is OverrideKind.SWAP and len(self.experts) != 2:
             raise MoedeskError(f"swap takes two experts, not {len(self.experts)}")
 
@@ -273,8 +278,8 @@ def _argument(numbers: tuple[int, ...]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else str(list(numbers))
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    """Numbers in a line, runs of three and more as ``3–7``."""
+def listed(numbers: Iterable[int]) -> str:
+    """Return numbers in a line, runs of three and more as ``3–7``."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
