@@ -15,7 +15,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.core.verification import CheckName, Verdict, Verification
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.adapters.registry import declared, forget
-from moedesk.probe.exactness import verify as self_test
+from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.rerouting import Rerouting
 from moedesk.probe.exactness.single_expert import expert_runner
 from moedesk.probe.exactness.verify import verify
@@ -69,12 +69,12 @@ def test_experts_that_get_mixtures_of_tokens_are_not_checked_by_name() -> None:
 
 def capture_wrongly(monkeypatch: pytest.MonkeyPatch, change: Callable[[LayerRoutes], LayerRoutes]) -> None:
     """Let what is captured of every layer be something else."""
-    right = self_test._Kept.append
+    right = Kept.append
 
     def wrong(kept: Any, batch: RouteBatch) -> None:
         right(kept, replace(batch, layers=tuple(change(routes) for routes in batch.layers)))
 
-    monkeypatch.setattr(self_test._Kept, "append", wrong)
+    monkeypatch.setattr(Kept, "append", wrong)
 
 
 def failed(found: Verification) -> set[str]:

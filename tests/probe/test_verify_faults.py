@@ -14,6 +14,7 @@ from moedesk.core.errors import CaptureWarning
 from moedesk.core.verification import Check, CheckName, Verdict, Verification
 from moedesk.probe.exactness import layer_trial
 from moedesk.probe.exactness import verify as self_test
+from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.verify import verify
 from moedesk.probe.finding.routing import ExpertsCall
 from moedesk.probe.record import record
@@ -34,12 +35,12 @@ def model() -> nn.Module:
 
 def capture_wrongly(monkeypatch: pytest.MonkeyPatch, change: Callable[[LayerRoutes], LayerRoutes]) -> None:
     """Let what is captured of every layer be something else, whatever is at fault."""
-    right = self_test._Kept.append
+    right = Kept.append
 
     def wrong(kept: Any, batch: RouteBatch) -> None:
         right(kept, replace(batch, layers=tuple(change(routes) for routes in batch.layers)))
 
-    monkeypatch.setattr(self_test._Kept, "append", wrong)
+    monkeypatch.setattr(Kept, "append", wrong)
 
 
 def test_hooks_that_change_what_the_model_returns(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from moedesk.core.batch import LayerRoutes, RouteBatch
+from moedesk.core.batch import LayerRoutes
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
-from moedesk.core.model import ModelInfo
 from moedesk.core.verification import Check, CheckName, LayerVerification, Verdict, Verification
 from moedesk.probe.exactness.adapted_trial import AdaptedTrial
 from moedesk.probe.exactness.bits import first_difference
+from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.layer_trial import LayerTrial
 from moedesk.probe.exactness.own_logits import check_logits
 from moedesk.probe.exactness.sample_input import sample_input
@@ -110,29 +109,6 @@ def tested(model: nn.Module, tokenizer: Any, layers: LayerChoice) -> Verificatio
     return found
 
 
-@dataclass
-class _Kept:
-    """A sink that keeps what it is given."""
-
-    batches: list[RouteBatch] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    stopped: str | None = None
-
-    def describe(self, model: ModelInfo) -> None:
-        """The layers come with their bindings."""
-
-    def append(self, batch: RouteBatch) -> None:
-        """Keep a pass."""
-        self.batches.append(batch)
-
-    def note(self, line: str) -> None:
-        """Keep a line."""
-        self.notes.append(line)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-
 class _Test:
     """The runs of one self-test, and what they show."""
 
@@ -146,7 +122,7 @@ class _Test:
     ) -> None:
         self._model, self._candidates, self._chosen = model, candidates, chosen
         self._inputs, self._progress = inputs, progress
-        self._kept = _Kept()
+        self._kept = Kept()
         self._bindings: dict[str, Binding] = {}
         self.checks: list[Check] = []
         self.layers: list[LayerVerification] = []

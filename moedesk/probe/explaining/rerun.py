@@ -1,0 +1,185 @@
+"""A model run again on a passage, with its MoE layers found and their routing read; the model is left as it was."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moedesk.core.batch import LayerRoutes
+from moedesk.core.errors import MoedeskError
+from moedesk.probe.exactness.kept import Kept
+from moedesk.probe.exactness.text_batch import input_device
+from moedesk.probe.exactness.untouched import Untouched
+from moedesk.probe.explaining.passage import Passage
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.discovery import find_candidates
+from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.hooks import Wanted
+from moedesk.probe.taking.parallel import has_spread
+from moedesk.probe.tracer import Tracer
+
+Progress = Callable[[float, str], None]
+"""Told which share of all is done, and what is done now; it may raise to stop."""
+
+
+class Rerun:
+    """While entered, a model can be run on a passage: in evaluation mode, without gradients, and nothing of it is recorded.
+
+    Overrides are off as well, as all hooks of moedesk's are: what is explained is the model as it is.
+
+    Parameters
+    ----------
+    model : Module
+    passage : Passage
+
+    Attributes
+    ----------
+    bindings : tuple of Binding
+        Its MoE layers, in the order of their places; known once it is entered.
+    routes : mapping of int to LayerRoutes
+        What each did with the passage, by place; a row for each of its tokens.
+    logits : (V,) float32 tensor
+        Of the token that is explained, on the host.
+    notes : list of str
+        What was left out.
+
+    Raises
+    ------
+    MoedeskError
+        If such a model can't be run on token ids, or is spread over processes.
+    """
+
+    def __init__(self, model: nn.Module, passage: Passage) -> None:
+        name = type(model).__name__
+        self.model, self.passage = model, passage
+        self._names = {p.name for p in inspect.signature(model.forward).parameters.values()}
+        config: Any = getattr(model, "config", None)
+        if getattr(config, "is_encoder_decoder", False) or "decoder_input_ids" in self._names:
+            raise MoedeskError(f"{name} is an encoder-decoder model; only decoders are explained so far")
+        if has_spread(model):
+            raise MoedeskError(f"{name} is spread over processes; explain it in one process")
+        if any(parameter.is_meta for parameter in model.parameters()):
+            raise MoedeskError(
+                f"parts of {name} are offloaded, and come only when it runs; explain it loaded as a whole"
+            )
+        self._argument = next((n for n in ("input_ids", "idx", "tokens", "x") if n in self._names), "")
+        if not self._argument:
+            raise MoedeskError(f"{name} takes no input_ids, so it can't be run on token ids alone")
+        size = _embedded(model)
+        if size is not None and int(passage.ids.max()) >= size:
+            worst = int(passage.ids.max())
+            raise MoedeskError(
+                f"token id {worst:,} is not in the vocabulary of {name}: its ids go from 0 to {size - 1:,}"
+            )
+        self._candidates = find_candidates(model)
+        self.bindings: tuple[Binding, ...] = ()
+        self.routes: dict[int, LayerRoutes] = {}
+        self.notes: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._untouched = Untouched(self.model)
+        self._untouched.__enter__()
+        try:
+            self._bind()
+        except BaseException:
+            self._untouched.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._untouched.__exit__(kind, error, trace)
+
+    @property
+    def ids(self) -> Tensor:
+        """(1, n) token ids, where the model takes them."""
+        return torch.from_numpy(self.passage.ids).unsqueeze(0).to(input_device(self.model))
+
+    def takes(self, name: str) -> bool:
+        """Return whether the model's forward has an argument of this name."""
+        return name in self._names
+
+    def run(self, ids: Tensor | None = None, **more: Any) -> Any:
+        """Return the model's output for the passage, or for other ids; without a cache unless ``use_cache`` is given."""
+        inputs: dict[str, Any] = {self._argument: self.ids if ids is None else ids}
+        config: Any = getattr(self.model, "config", None)
+        if self.takes("use_cache") or ("kwargs" in self._names and hasattr(config, "use_cache")):
+            inputs["use_cache"] = False
+        return self._untouched.run({**inputs, **more})
+
+    def _bind(self) -> None:
+        kept = Kept()
+        tracer = Tracer(self.model, self._candidates, self._candidates, None, Wanted(logits=True), kept)
+        try:
+            output = self.run()
+        except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise MoedeskError(f"{type(self.model).__name__} can't be run on these tokens alone: {reason}") from error
+        finally:
+            tracer.stop()
+        if tracer.courier.failure is not None:
+            raise MoedeskError(f"nothing can be explained: {tracer.courier.failure}")
+        self.bindings, self.notes = tracer.bindings, list(dict.fromkeys(kept.notes))
+        self.routes = {routes.layer: routes for batch in kept.batches[:1] for routes in batch.layers}
+        self.logits = logits_of(output, self.model)[0, -1].float().cpu()
+
+    def layers(self, layer: Any) -> tuple[Binding, ...]:
+        """Return the layers that are named, by place, path or a list of these; all for None.
+
+        Raises
+        ------
+        MoedeskError
+            If there is no such layer.
+        """
+        if layer is None:
+            return self.bindings
+        wanted = [layer] if isinstance(layer, int | np.integer | str) else list(layer)
+        return tuple(self._layer(name) for name in dict.fromkeys(wanted))
+
+    def _layer(self, name: Any) -> Binding:
+        for binding in self.bindings:
+            if name in (binding.layer.place, binding.layer.path):
+                return binding
+        first, last = self.bindings[0].layer, self.bindings[-1].layer
+        raise MoedeskError(
+            f"no MoE layer {name!r}; the model has {len(self.bindings)}: {first.place} ({first.path}) … "
+            f"{last.place} ({last.path})"
+        )
+
+    def routing(self, binding: Binding) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return (k,) int64 ids and (k,) float32 weights of the token at a layer; None if it isn't known."""
+        routes = self.routes.get(binding.layer.place)
+        if routes is None or routes.experts is None or routes.weights is None or not len(routes.experts):
+            return None
+        return routes.experts[-1].astype(np.int64), np.array(routes.weights[-1], np.float32)
+
+
+def logits_of(output: Any, model: nn.Module) -> Tensor:
+    """Return the (batch, length, V) logits in a model's output.
+
+    Raises
+    ------
+    MoedeskError
+        If it has none.
+    """
+    found = getattr(output, "logits", None)
+    if found is None and isinstance(output, Mapping):
+        found = output.get("logits")
+    if found is None and not hasattr(output, "last_hidden_state"):
+        found = first_tensor(output)
+    if not isinstance(found, Tensor) or found.ndim != 3:
+        raise MoedeskError(
+            f"{type(model).__name__} returns no logits of tokens; load the model with its language-model head"
+        )
+    return found
+
+
+def _embedded(model: nn.Module) -> int | None:
+    get: Any = getattr(model, "get_input_embeddings", None)
+    size = getattr(get() if get is not None else None, "num_embeddings", None)
+    return size if isinstance(size, int) else None
