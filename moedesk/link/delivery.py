@@ -112,6 +112,14 @@ class Delivery:
                 self._receiver.revealed(fields["place"])
             case "answered":
                 self._receiver.answered(fields["request"], fields["text"], fields["ok"])
+            case "told":
+                self._receiver.told(fields["topic"], fields["value"])
+            case "progress":
+                self._receiver.progressed(fields["request"], fields["share"], fields["text"])
+            case "finished":
+                self._receiver.finished(
+                    fields["request"], fields["ok"], fields["text"], fields["value"], message.arrays
+                )
             case "welcome":
                 self._receiver.connected(fields)
 

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -95,6 +95,9 @@ class Hub:
         self._records: dict[int, Record] = {}
         self._clients: dict[tuple[zmq.Socket, bytes], Client] = {}
         self._urgent: list[tuple[Client, Frames]] = []
+        self._told: dict[str, Frames] = {}
+        self.left: Callable[[int], None] = lambda number: None
+        """Told the number of each client that leaves."""
 
     @property
     def alive(self) -> bool:
@@ -206,11 +209,11 @@ class Hub:
         return self._clients.get((door, identity))
 
     def join(self, door: zmq.Socket, identity: bytes, now: float, welcome: Frames) -> None:
-        """Take in a client: it is sent what is known of the streams."""
+        """Take in a client: it is sent what is known of the streams, and the latest of each topic."""
         with self._lock:
             client = Client(next(self._numbers), door, identity, now)
             self._clients[door, identity] = client
-            self._urgent.append((client, welcome))
+            self._urgent += [(client, letter) for letter in (welcome, *self._told.values())]
             for record in self._records.values():
                 for letter in record.known:
                     client.outbox.put(letter)
@@ -219,7 +222,9 @@ class Hub:
     def leave(self, client: Client) -> None:
         """Forget a client and free what waited for it."""
         with self._lock:
-            self._clients.pop((client.door, client.identity), None)
+            known = self._clients.pop((client.door, client.identity), None)
+        if known is not None:
+            self.left(client.number)
 
     def taken(self, client: Client, nbytes: int) -> None:
         """Note that a client took so many bytes more."""
@@ -233,6 +238,13 @@ class Hub:
             self._urgent += [(client, letter) for client in chosen]
         self.bell.ring()
         return len(chosen)
+
+    def tell(self, topic: str, letter: Frames) -> None:
+        """Send the latest of a topic to all at once, and keep it for later clients."""
+        with self._lock:
+            self._told[topic] = letter
+            self._urgent += [(client, letter) for client in self._clients.values()]
+        self.bell.ring()
 
     def urgent(self) -> Sequence[tuple[Client, Frames]]:
         """Return, once, what overtakes everything else."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from moedesk.core.errors import MoedeskError
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Two ends with different numbers refuse each other."""
 
 WINDOW = 16 << 20
@@ -19,6 +19,8 @@ MAX_PASS = 1 << 30
 MAX_HEADER = 4 << 20
 MAX_REQUEST = 64 << 20
 """The largest message that a client may send."""
+MAX_ANSWER = 64 << 20
+"""The largest answer to a task: it overtakes routing, and nothing bounds how much of it is on its way."""
 PING_SECONDS = 1.0
 GOODBYE_SECONDS = 1.0
 """How long a client that leaves reads on, for what is on its way and the goodbye that follows it."""
@@ -42,6 +44,9 @@ TO_CLIENT: Mapping[str, Fields] = {
     "goodbye": {},
     "revealed": {"place": dict},
     "answered": {"request": int, "text": str, "ok": bool},
+    "told": {"topic": str, "value": dict},
+    "progress": {"request": int, "share": float, "text": str},
+    "finished": {"request": int, "ok": bool, "text": str, "value": dict},
 }
 """Kinds a server sends."""
 
@@ -52,6 +57,8 @@ REQUESTS: Mapping[str, Fields] = {
     "record": {"stream": int, "on": bool},
     "selection": {"history": list},
     "evaluate": {"request": int, "text": str},
+    "order": {"topic": str, "value": dict},
+    "task": {"request": int, "name": str, "value": dict},
 }
 """Kinds for which a server may have a handler."""
 

@@ -50,6 +50,17 @@ class Receiver(Protocol):
     def answered(self, request: int, text: str, ok: bool) -> None:
         """The value of a live expression, as text, or its error."""
 
+    def told(self, topic: str, value: Mapping[str, Any]) -> None:
+        """How things stand with a topic, now and (after ``connected``) when this client joined."""
+
+    def progressed(self, request: int, share: float, text: str) -> None:
+        """How far a task is; the first says that it began."""
+
+    def finished(
+        self, request: int, ok: bool, text: str, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """What a task gave; with ``ok`` false why it gave nothing. The arrays are read-only views that stay valid."""
+
     def lost(self, reason: str) -> None:
         """The link is gone; one line that says why and what to do. Nothing comes afterwards.
 

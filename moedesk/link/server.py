@@ -22,8 +22,17 @@ from moedesk.link.endpoint import Endpoint
 from moedesk.link.folder import SocketFolder
 from moedesk.link.hub import Client, Hub
 from moedesk.link.keys import Gate, KeyPair, raw_key
-from moedesk.link.message import Frames, Message, decode, encode
-from moedesk.link.protocol import MAX_REQUEST, PING_SECONDS, PROTOCOL, REQUESTS, TO_SERVER, LinkError, mismatch
+from moedesk.link.message import Frames, Message, decode, encode, whole
+from moedesk.link.protocol import (
+    MAX_ANSWER,
+    MAX_REQUEST,
+    PING_SECONDS,
+    PROTOCOL,
+    REQUESTS,
+    TO_SERVER,
+    LinkError,
+    mismatch,
+)
 from moedesk.link.stream import StreamSink
 
 Handler = Callable[[int, Mapping[str, Any], Mapping[str, np.ndarray]], None]
@@ -127,7 +136,7 @@ class LinkServer:
         return StreamSink(self._hub, name, vocabulary)
 
     def on(self, kind: str, handler: Handler) -> None:
-        """Have requests of a kind (``record``, ``selection``, ``evaluate``) handled, on the server's thread: be quick."""
+        """Have requests of a kind (``record``, ``evaluate``, ``task``, …) handled, on the server's thread: be quick."""
         if kind not in REQUESTS:
             raise ValueError(f"no request {kind!r}; there are {', '.join(REQUESTS)}")
         self._handlers[kind] = handler
@@ -139,6 +148,57 @@ class LinkServer:
     def answer(self, client: int, request: int, text: str, ok: bool) -> None:
         """Answer an ``evaluate`` request with a text, or an error if not ``ok``."""
         self._overtake(encode("answered", {"request": request, "text": text, "ok": ok}), client)
+
+    def on_leave(self, handler: Callable[[int], None]) -> None:
+        """Have it handled that a client left, by its number, on the server's thread: be quick."""
+        self._hub.left = handler
+
+    def tell(self, topic: str, value: Mapping[str, Any]) -> None:
+        """Tell the apps how things stand with a topic; those that connect later are told the latest.
+
+        It overtakes routing, and nothing is left out if it comes too fast: tell what people look at, a few times a second.
+
+        Parameters
+        ----------
+        topic : str
+        value : mapping
+            Plain JSON values.
+
+        Raises
+        ------
+        LinkError
+            They are not, or too long.
+        """
+        letter = encode("told", {"topic": topic, "value": dict(value)})
+        if self._is_here:
+            self._hub.tell(topic, letter)
+
+    def progress(self, client: int, request: int, share: float, text: str) -> None:
+        """Say how far a ``task`` is: a share between 0 and 1, and what is done now."""
+        self._overtake(encode("progress", {"request": request, "share": float(share), "text": text}), client)
+
+    def finish(
+        self,
+        client: int,
+        request: int,
+        ok: bool,
+        text: str,
+        value: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Answer a ``task`` with what it gave, or, if not ``ok``, with the line that says why it gave nothing.
+
+        Raises
+        ------
+        LinkError
+            The value is not JSON, an array is of no plain number, or they are too large.
+        """
+        parts = [whole(name, np.asarray(array)) for name, array in (arrays or {}).items()]
+        fields = {"request": request, "ok": ok, "text": text, "value": dict(value or {})}
+        letter = encode("finished", fields, parts)
+        if letter.nbytes > MAX_ANSWER:
+            raise LinkError(f"an answer of {letter.nbytes:,} bytes is too large to send; the limit is {MAX_ANSWER:,}")
+        self._overtake(letter, client)
 
     @property
     def clients(self) -> int:
@@ -310,8 +370,11 @@ class LinkServer:
         except Exception as error:  # a fault of the handler must not end the link
             problem = f"{type(error).__name__}: {error}"
             _log.warning("a request %r failed: %s", message.kind, problem)
-        if message.kind == "evaluate":
-            self.answer(client.number, message.fields["request"], problem, False)
+        match message.kind:
+            case "evaluate":
+                self.answer(client.number, message.fields["request"], problem, False)
+            case "task":
+                self.finish(client.number, message.fields["request"], False, problem)
 
     def _refuse(self, door: zmq.Socket, identity: bytes, client: Client | None, reason: str) -> None:
         """Say why, once, and forget the client: whatever else it sends is ignored."""

@@ -10,6 +10,7 @@ from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.core.training import TrainingStep
+from moedesk.session.conversation import Conversation, Outcome
 from moedesk.session.kernel import Kernel
 from moedesk.session.live_stream import LiveStream
 from moedesk.session.scratch import Scratch
@@ -32,6 +33,11 @@ class Feed:
         In the GUI thread: takes this feed, a stream to show in a session of its own, and the stream whose place it takes.
     revealed : callable
         In the GUI thread: takes the fields of a selection that the user asked to see.
+
+    Attributes
+    ----------
+    conversation : Conversation
+        What is said with the kernel beside routing; its topics concern every attached model.
     """
 
     def __init__(
@@ -51,6 +57,8 @@ class Feed:
         self.stopped: tuple[LiveStream, ...] = ()
         """Streams whose model went with its process."""
         self._kernel: Kernel | None = None
+        self.conversation = Conversation(deliver, lambda: None if self._kernel is None else self._kernel.client)
+        self.conversation.changed.connect(self._announce_topic)
 
     def use(self, kernel: Kernel) -> None:
         """Say whose link this is."""
@@ -179,9 +187,24 @@ class Feed:
         if self._kernel is not None:
             self._kernel.answer(request, text, ok)
 
+    def told(self, topic: str, value: Mapping[str, Any]) -> None:
+        """How things stand with a topic."""
+        self.conversation.take_told(topic, value)
+
+    def progressed(self, request: int, share: float, text: str) -> None:
+        """How far a task is."""
+        self.conversation.take_progress(request, share, text)
+
+    def finished(
+        self, request: int, ok: bool, text: str, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """What a task gave."""
+        self.conversation.take_finished(request, Outcome(ok, text, value, arrays))
+
     def lost(self, reason: str) -> None:
         """The link is gone; what came stays."""
         self.stop(reason)
+        self.conversation.take_end(reason)
         if self._kernel is not None:
             self._kernel.link_lost(reason)
 
@@ -193,7 +216,7 @@ class Feed:
                 work(target)
 
     def _new(self, name: str) -> LiveStream:
-        return LiveStream(self._scratch, name, self._wake, self._ask_to_record, self._anew)
+        return LiveStream(self._scratch, name, self._wake, self._ask_to_record, self._anew, self.conversation)
 
     def _anew(self, stream: LiveStream) -> None:
         threading.Thread(target=self.begin_anew, args=(stream,), name="moedesk-clear", daemon=True).start()
@@ -215,3 +238,9 @@ class Feed:
     def _renamed(self, stream: LiveStream) -> None:
         if stream.session is not None:
             stream.session.changed.emit("live")
+            stream.announce_topics()
+
+    def _announce_topic(self, topic: str) -> None:
+        for stream in self.streams:
+            if stream.session is not None and stream.attached:
+                stream.session.changed.emit(topic)

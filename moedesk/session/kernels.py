@@ -13,6 +13,7 @@ from moedesk.session.scratch import Scratch
 
 CLOSE_SECONDS = 10.0
 """How long the end of the app waits for a kernel to end; it is killed before that."""
+_RESTARTED = "The kernel was restarted"
 
 
 class Kernels:
@@ -125,8 +126,9 @@ class Kernels:
     def _end_streams(self, kernel: Kernel, feed: Feed) -> None:
         """Have the sessions of a kernel that ended, or was restarted, say so."""
         over = kernel.state in (KernelState.ENDED, KernelState.FAILED)
+        feed.conversation.take_end(kernel.said if over and kernel.said else _RESTARTED)
         if any(stream.attached for stream in feed.streams):
-            why = kernel.said if over and kernel.said else "The kernel was restarted"
+            why = kernel.said if over and kernel.said else _RESTARTED
             self._jobs.latest(f"stop:{id(kernel)}", lambda _: feed.stop(why), lambda _: None)
         elif over and kernel.said and any(stream.ended != kernel.said for stream in feed.stopped):
             self._jobs.latest(f"explain:{id(kernel)}", lambda _: feed.explain(kernel.said), lambda _: None)

@@ -1,14 +1,20 @@
 """The live side of a session, as panels see it: what they may ask of a model that runs elsewhere."""
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from moedesk.core.live import Counters
+from moedesk.session.conversation import Done, Progress
+
+TOPICS = ("overrides", "breakpoints", "stopped")
+"""Of which a model's process tells how things stand."""
 
 
 class Live(Protocol):
     """A model that fills a session's store while it runs.
 
-    Every change is announced by the session's ``changed`` as ``live``; new passes as ``store``, at most 30 times a second.
+    Every change is announced by the session's ``changed`` as ``live``; new passes as ``store``, at most 30 times a second; what
+    was told of a topic by the topic's name.
 
     Attributes
     ----------
@@ -53,6 +59,20 @@ class Live(Protocol):
 
     def set_preserve(self, on: bool) -> None:
         """Keep passes over a new attach, or not."""
+
+    def told(self, topic: str) -> Mapping[str, Any]:
+        """Return how things stand with a topic in the model's process; empty if it said nothing, or no model is attached."""
+
+    def order(self, topic: str, value: Mapping[str, Any]) -> None:
+        """Have something done there at once, also while a cell runs; see ``Conversation.order``."""
+
+    def ask(
+        self, name: str, value: Mapping[str, Any], done: Done, progress: Progress | None = None
+    ) -> Callable[[], None]:
+        """Have a task done there between cells; returns what cancels it; see ``Conversation.ask``.
+
+        The task is told the model as ``stream``, the number of its attachment.
+        """
 
     def publish(self) -> bool:
         """Show what came since the last time; return whether another tick is wanted. For the window's tick."""

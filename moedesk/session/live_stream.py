@@ -1,8 +1,9 @@
 """One attached model as it arrives: written to a scratch capture on the link's thread, shown from the GUI's."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.core.training import TrainingStep
+from moedesk.session.conversation import Conversation, Done, Progress
 from moedesk.session.scratch import Scratch
 from moedesk.session.session import Session
 
 QUEUE_BYTES = 64 << 20
 """What may wait for the disk; beyond it the link waits, and the model's side sheds rows."""
+NOTHING_ATTACHED = "no model is attached; type moe.attach() in the console"
 
 
 class LiveStream:
@@ -34,6 +37,8 @@ class LiveStream:
         Sends a request about this stream to the model's process.
     begin_anew : callable
         Takes this stream; puts a new one, with an empty capture, in its place.
+    conversation : Conversation
+        What else is said with the model's process.
 
     Attributes
     ----------
@@ -51,6 +56,7 @@ class LiveStream:
         wake: Callable[[], None],
         request: Callable[["LiveStream", bool], None],
         begin_anew: Callable[["LiveStream"], None],
+        conversation: Conversation,
     ) -> None:
         self.recording, self.paused, self.follow, self.preserve = True, False, True, False
         self.ended = ""
@@ -65,6 +71,7 @@ class LiveStream:
         self.store: LiveCapture = self._writer.live()
         self.store.name = name
         self._wake, self._request, self._begin_anew = wake, request, begin_anew
+        self._conversation = conversation
         self._model: ModelInfo | None = None
         self._texts: dict[int, bytes] = {}
         self._lock = threading.Lock()
@@ -195,8 +202,10 @@ class LiveStream:
         if session is None:
             return False
         if (self._counters, self._ended) != (self.counters, self.ended):
-            self.counters, self.ended = self._counters, self._ended
+            over, self.counters, self.ended = self._ended != self.ended, self._counters, self._ended
             session.changed.emit("live")
+            if over:
+                self.announce_topics()
         if self.paused:
             return False
         if self.store.publish():
@@ -245,6 +254,30 @@ class LiveStream:
         if on != self.preserve:
             self.preserve = on
             self._announce()
+
+    def told(self, topic: str) -> Mapping[str, Any]:
+        """Return how things stand with a topic in the model's process; empty if it said nothing, or no model is attached."""
+        return self._conversation.told.get(topic, {}) if self.attached else {}
+
+    def order(self, topic: str, value: Mapping[str, Any]) -> None:
+        """Have something done there at once, also while a cell runs; see ``Conversation.order``."""
+        if self.attached:
+            self._conversation.order(topic, value)
+
+    def ask(
+        self, name: str, value: Mapping[str, Any], done: Done, progress: Progress | None = None
+    ) -> Callable[[], None]:
+        """Have a task done there between cells; returns what cancels it; see ``Conversation.ask``."""
+        number = self.number
+        if number is None:
+            return self._conversation.refuse(done, self.ended or NOTHING_ATTACHED)
+        return self._conversation.ask(name, {**value, "stream": number}, done, progress)
+
+    def announce_topics(self) -> None:
+        """Say that what is told of every topic may be news: a model was attached, or let go."""
+        if self.session is not None:
+            for topic in self._conversation.told:
+                self.session.changed.emit(topic)
 
     def clear(self) -> None:
         """Begin with an empty capture; the one before stays reachable through "Undo close"."""

@@ -19,8 +19,8 @@ class Session:
     """A store and the state its panels share.
 
     Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
-    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``conventions`` or ``live``. A
-    listener only marks itself stale.
+    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``conventions`` or ``live``, or
+    the topic of which the model's process told something (``live.told``). A listener only marks itself stale.
 
     Attributes
     ----------

@@ -40,8 +40,8 @@ class Panel(QWidget):
     """Base of all panel views.
 
     The dock that holds it collects what changed in the session (``store``, ``selection``, ``window``, ``cursor``, ``filter``,
-    ``labels``, ``conventions``, ``live``) and calls ``refresh`` once per tick, only while the panel is shown; shown again, once
-    with all that it missed.
+    ``labels``, ``conventions``, ``live``, topics such as ``overrides``) and calls ``refresh`` once per tick, only while the panel
+    is shown; shown again, once with all that it missed.
     The first call names everything.
     """
 

@@ -7,13 +7,16 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QStackedLayout, QVBoxLayout, QWidget
 
 from moedesk.session.desk import Desk
+from moedesk.session.live import TOPICS
 from moedesk.session.panel import PanelSpec, load_view
 from moedesk.session.session import Session
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.ticker import Ticker
 
 EVERYTHING = {
-    "session": frozenset({"store", "selection", "window", "cursor", "filter", "labels", "conventions", "live"}),
+    "session": frozenset(
+        {"store", "selection", "window", "cursor", "filter", "labels", "conventions", "live", *TOPICS}
+    ),
     "desk": frozenset({"session", "selection", "kernels"}),
 }
 """All that can change, by scope of the panel."""

@@ -60,5 +60,16 @@ class NotingReceiver:
     def answered(self, request: int, text: str, ok: bool) -> None:
         self._queue("answered").put((request, text, ok))
 
+    def told(self, topic: str, value: Mapping[str, Any]) -> None:
+        self._queue("told").put((topic, value))
+
+    def progressed(self, request: int, share: float, text: str) -> None:
+        self._queue("progressed").put((request, share, text))
+
+    def finished(
+        self, request: int, ok: bool, text: str, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        self._queue("finished").put((request, ok, text, value, arrays))
+
     def lost(self, reason: str) -> None:
         self._queue("lost").put(reason)

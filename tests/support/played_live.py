@@ -1,9 +1,26 @@
 """The live side of a session, played by a test."""
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from moedesk.core.live import Counters
+from moedesk.session.conversation import Done, Progress
 from moedesk.session.session import Session
+
+
+@dataclass
+class PlayedTask:
+    """A task that the app asked for; the test answers with ``done`` and ``progress``."""
+
+    name: str
+    value: Mapping[str, Any]
+    done: Done
+    progress: Progress | None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 class PlayedLive:
@@ -19,6 +36,9 @@ class PlayedLive:
         self.link_dropped = ""
         self.cleared = 0
         self.attached = True
+        self.orders: list[tuple[str, Mapping[str, Any]]] = []
+        self.tasks: list[PlayedTask] = []
+        self._told: dict[str, Mapping[str, Any]] = {}
         self._session = session
 
     def _set(self, **state: object) -> None:
@@ -49,6 +69,23 @@ class PlayedLive:
     def attach(self, on: bool) -> None:
         """Attach a model, or detach it."""
         self._set(attached=on)
+
+    def tell(self, topic: str, value: Mapping[str, Any]) -> None:
+        """Say how things stand with a topic, as the model's process does."""
+        self._told[topic] = value
+        self._session.changed.emit(topic)
+
+    def told(self, topic: str) -> Mapping[str, Any]:
+        return self._told.get(topic, {}) if self.attached else {}
+
+    def order(self, topic: str, value: Mapping[str, Any]) -> None:
+        self.orders.append((topic, value))
+
+    def ask(
+        self, name: str, value: Mapping[str, Any], done: Done, progress: Progress | None = None
+    ) -> Callable[[], None]:
+        self.tasks.append(PlayedTask(name, value, done, progress))
+        return self.tasks[-1].cancel
 
     def publish(self) -> bool:
         return False

@@ -18,6 +18,8 @@ from moedesk.probe.console.faults import watch_faults
 from moedesk.probe.console.moe import Moe
 from moedesk.probe.console.reveal import Inspect
 from moedesk.probe.console.selected import Selections
+from moedesk.probe.console.tasks import Function, Tasks
+from moedesk.probe.console.turns import Turns
 from moedesk.probe.finding.names import Names
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Console:
         self.selections = Selections(self.moe)
         self._expressions = Expressions(shell.user_ns)
         self._matcher = selection_matcher(self.selections)
+        self._tasks = Tasks(Turns.of(shell), lambda: self.moe.server)
+        self._orders: dict[str, Callable[[Mapping[str, Any]], None]] = {}
 
     def open(self) -> list[str]:
         """Put the names in place, and have ``$0`` understood; return a line about each name that is taken."""
@@ -76,6 +80,7 @@ class Console:
             self._shell.Completer.custom_matchers.remove(self._matcher)
         self._names.withdraw()
         self._expressions.close()
+        self._tasks.close()
         self.moe.close()
 
     def link(self) -> "LinkServer":
@@ -84,7 +89,21 @@ class Console:
         server.on("record", self._record)
         server.on("selection", self._selected)
         server.on("evaluate", self._evaluate)
+        server.on("order", self._ordered)
+        server.on("task", self._tasks.take)
+        server.on_leave(self._tasks.leave)
         return server
+
+    def on_order(self, topic: str, handler: Callable[[Mapping[str, Any]], None]) -> None:
+        """Have orders of a topic handled, on the link's thread, also while a cell runs: be quick.
+
+        What becomes of one is told (``moe.server.tell(topic, value)``), a mistake in it too.
+        """
+        self._orders[topic] = handler
+
+    def on_task(self, name: str, function: Function) -> None:
+        """Have tasks of a name done by a function, in the main thread between cells; see ``Tasks``."""
+        self._tasks.on(name, function)
 
     def _record(self, client: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         from moedesk.probe.attach import attached
@@ -95,6 +114,13 @@ class Console:
 
     def _selected(self, client: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         self.selections.take(fields, arrays)
+
+    def _ordered(self, client: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        topic, value = fields["topic"], fields["value"]
+        if topic == "cancel":
+            self._tasks.cancel(client, int(value["request"]))
+        elif topic in self._orders:
+            self._orders[topic](value)
 
     def _evaluate(self, client: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         request, server = int(fields["request"]), self.moe.server
