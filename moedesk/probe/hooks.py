@@ -395,9 +395,10 @@ class Hooks:
         self.steps.bind(binding)
         self.outputs.bind(binding)
         tap.seen = True
-        ids = small_ids(first.ids, binding.layer.experts)
-        if tap.room is Room.COUNTS:
-            tap.add(Event(binding, ids), ids.nbytes)
-        elif tap.room is Room.EVERYTHING:
-            bias = own(getattr(*binding.bias)) if binding.bias is not None else None
-            tap.add(Event(binding, ids, first.weights, first.logits, bias), ids.nbytes + first.weights.nbytes)
+        for call in first.calls:
+            ids = small_ids(call.ids, binding.layer.experts)
+            if tap.room is Room.COUNTS:
+                tap.add(Event(binding, ids), ids.nbytes)
+            elif tap.room is Room.EVERYTHING:
+                bias = own(getattr(*binding.bias)) if binding.bias is not None else None
+                tap.add(Event(binding, ids, call.weights, call.logits, bias), ids.nbytes + call.weights.nbytes)

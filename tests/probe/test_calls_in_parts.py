@@ -68,3 +68,43 @@ def test_rows_are_in_the_order_of_the_calls(
             share = torch.tensor(routes.logits).softmax(-1).numpy()
             chosen = np.take_along_axis(share, routes.experts.astype(np.int64), -1)
             np.testing.assert_allclose(chosen, routes.weights, rtol=1e-4)
+
+
+class InParts(nn.Module):
+    """A block that has its experts do some tokens after the other."""
+
+    def __init__(self, block: Any, parts: list[int]) -> None:
+        super().__init__()
+        self.gate, self.experts, self.parts = block.gate, block.experts, parts
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        outputs = []
+        for part in rows.split(self.parts):
+            _, weights, ids = self.gate(part)
+            outputs.append(self.experts(part, ids, weights))
+        return torch.cat(outputs).reshape(hidden.shape)
+
+
+@pytest.mark.parametrize("parts", [[13], [5, 3, 5], [6, 7]])
+def test_a_block_that_calls_its_experts_several_times_is_whole_from_its_first_pass_on(parts: list[int]) -> None:
+    model: Any = build("olmoe")
+    for layer in model.model.layers:
+        layer.mlp = InParts(layer.mlp, parts)
+    seen = [watched(layer.mlp) for layer in model.model.layers]
+    recording, gathered = gather(model, logits=True)
+    with torch.no_grad(), recording:
+        for seed in range(2):
+            model(some_ids(1, 13, seed=seed))
+    assert gathered.notes == []
+    for place, calls in enumerate(seen):
+        for turn in range(2):
+            given = calls[turn * len(parts) : (turn + 1) * len(parts)]
+            routes = gathered.routes(place, turn)
+            np.testing.assert_array_equal(routes.experts, np.concatenate([ids for ids, _ in given]))
+            np.testing.assert_array_equal(routes.weights, np.concatenate([weights for _, weights in given]))
+            counts = np.bincount(np.concatenate([ids for ids, _ in given]).ravel(), minlength=len(routes.counts))
+            np.testing.assert_array_equal(routes.counts, counts)
+            share = torch.tensor(routes.logits).softmax(-1).numpy()
+            chosen = np.take_along_axis(share, routes.experts.astype(np.int64), -1)
+            np.testing.assert_allclose(chosen, routes.weights, rtol=1e-4)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo
 from moedesk.probe.adapters.adapter import ABSENT, Adapter, Routing, resolve
-from moedesk.probe.finding.binding import Binding, FirstCall
+from moedesk.probe.finding.binding import Binding, FirstCall, Taken
 from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.finding.lookout import NO_NAMES, Lookout
 from moedesk.probe.finding.parts import bias_sources, count_experts, shared_experts
@@ -127,7 +127,7 @@ class AdaptedScout(Lookout):
         rule, bias = self._fit(logits, ids)
         layer = describe(candidate, adapter, experts, ids.shape[-1], rule)
         binding = Binding(layer, candidate, probabilities=probabilities, rule=rule, bias=bias)
-        return FirstCall(binding, ids, routing.weights.float().clone(), kept)
+        return FirstCall(binding, (Taken(ids, routing.weights.float().clone(), kept),))
 
     def _count(self, adapter: Adapter, logits: Tensor | None) -> int:
         experts = count(self.candidate, adapter)

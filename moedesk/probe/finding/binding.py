@@ -80,10 +80,17 @@ def _kind(*alike: object) -> object:
 
 
 @dataclass(frozen=True)
-class FirstCall:
-    """What a scout saw: the binding, and the routing of that call, which counts like any other."""
+class Taken:
+    """The routing of one call of a layer's experts: copies of its ids (N, k), weights (N, k), and logits (N, E) if it has some."""
 
-    binding: Binding
     ids: Tensor
     weights: Tensor
     logits: Tensor | None
+
+
+@dataclass(frozen=True)
+class FirstCall:
+    """What a scout saw: the binding, and the routing, which counts like any other, of each call of the experts in that of the block."""
+
+    binding: Binding
+    calls: tuple[Taken, ...]

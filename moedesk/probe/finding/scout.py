@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.core.model import LayerInfo
-from moedesk.probe.finding.binding import Binding, FirstCall
+from moedesk.probe.finding.binding import Binding, FirstCall, Taken
 from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.finding.lookout import NO_NAMES, Lookout
 from moedesk.probe.finding.parts import (
@@ -57,9 +57,10 @@ class Scout(Lookout):
         self._outputs: deque[tuple[str, nn.Module, Any]] = deque(maxlen=64)
         self._samples: dict[str, Tensor] = {}
         self._routing: ExpertsCall | None = None
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._calls: list[Taken] = []
         self._router: tuple[str, nn.Module, Any] | None = None
-        self._logits: tuple[int, Tensor | None] = -1, None
+        self._again: Any = None
+        self._logits_at = -1
         self._inside = False
 
     def _attach(self) -> None:
@@ -88,6 +89,8 @@ class Scout(Lookout):
                 return
             if self._routing is None:
                 self._outputs.append((path, module, output))
+            elif self._router is not None and path == self._router[0]:
+                self._again = output
             hidden = next((value for value in args if isinstance(value, Tensor)), None)
             first = first_tensor(output)
             if is_shared(path.rpartition(".")[2]) and first is not None and hidden is not None:
@@ -98,20 +101,28 @@ class Scout(Lookout):
         return watch
 
     def _enter_experts(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
-        if self._leaving() or not self._awake() or self._routing is not None:
+        if self._leaving() or not self._awake():
             return
         routing = read_routing(args, kwargs)
         self._observer.stop()
         if routing is None:
             return
-        self._routing = routing
-        self._kept = routing.ids(), routing.weights.detach().to(torch.float32, copy=True)
-        self._router = self._find_router(routing)
-        place, logits = _find_logits(self._router[2], routing) if self._router else (-1, None)
-        self._logits = place, None if logits is None else logits.clone()  # the block may write into them
+        if self._routing is None:
+            self._routing = routing
+            self._router = self._find_router(routing)
+            self._again = self._router[2] if self._router else None
+        place, logits = _find_logits(self._again, routing)
+        self._again = None
+        if not self._calls:
+            self._logits_at = place
+        ids, weights = routing.ids(), routing.weights.detach().to(torch.float32, copy=True)
+        if routing.one_hot:
+            weights.masked_fill_(ids < 0, 0)
+        # the block may write into its logits
+        self._calls.append(Taken(ids, weights, None if logits is None else logits.clone()))
 
     def _leave_experts(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._routing is None or not self._awake():
+        if self._routing is None or not self._awake() or len(self._calls) > 1:
             return
         first = first_tensor(output)
         sample = sample_rows(first, self._routing.hidden.shape[0]) if first is not None else None
@@ -148,10 +159,8 @@ class Scout(Lookout):
 
     def _conclude(self, block_output: Tensor | None) -> None:
         assert self._routing is not None
-        assert self._kept is not None
-        (ids, weights), routing, router = self._kept, self._routing, self._router
-        place, logits = self._logits
-        kept_logits = logits
+        routing, router = self._routing, self._router
+        ids, logits, place = self._calls[0].ids, self._calls[0].logits, self._logits_at
         probabilities = logits is not None and are_probabilities(logits)
         if logits is not None and probabilities:
             logits = to_logits(logits)
@@ -166,10 +175,9 @@ class Scout(Lookout):
             fitted,
             bias,
         )
-        if routing.one_hot:
-            weights.masked_fill_(ids < 0, 0)
+        first = FirstCall(binding, tuple(self._calls))
         self.detach()
-        self._done(self, FirstCall(binding, ids, weights, kept_logits))
+        self._done(self, first)
 
     def _fit(
         self, logits: Tensor | None, ids: Tensor, router: tuple[str, nn.Module, Any] | None

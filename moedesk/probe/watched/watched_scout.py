@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapters.adapted_scout import describe
-from moedesk.probe.finding.binding import Binding, FirstCall
+from moedesk.probe.finding.binding import Binding, FirstCall, Taken
 from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.finding.lookout import NO_NAMES, Lookout
 from moedesk.probe.finding.parts import first_tensor
@@ -86,7 +86,9 @@ class WatchedScout(Lookout):
             return
         self.detach()
         routing = planned.routing
-        first = FirstCall(self._bind(planned), routing.ids, routing.weights.float().clone(), routing.logits)
+        first = FirstCall(
+            self._bind(planned), (Taken(routing.ids, routing.weights.float().clone(), routing.logits),)
+        )
         self._done(self, first)
 
     def _bind(self, planned: Planned) -> Binding:
