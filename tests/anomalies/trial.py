@@ -206,7 +206,7 @@ TRIALS = (
         SCORES, _scores_tell,
     ),
     Trial(
-        "swapped layers", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 1.0), mistakes.swapped_layers, frozenset({COMPARED}),
+        "swapped layers", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 0.5, 1.0), mistakes.swapped_layers, frozenset({COMPARED}),
     ),
     Trial(
         "layer over layer 0", LATE, (0.01, 0.1, 0.5, 1.0), (0.1, 0.5, 1.0), mistakes.layer_overwritten,
