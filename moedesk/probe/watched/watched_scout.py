@@ -86,9 +86,7 @@ class WatchedScout(Lookout):
             return
         self.detach()
         routing = planned.routing
-        first = FirstCall(
-            self._bind(planned), (Taken(routing.ids, routing.weights.float().clone(), routing.logits),)
-        )
+        first = FirstCall(self._bind(planned), (Taken(routing.ids, routing.weights.float().clone(), routing.logits),))
         self._done(self, first)
 
     def _bind(self, planned: Planned) -> Binding:
