@@ -1,6 +1,6 @@
 """Set moedesk up with its test dependencies and run every check; the exit code is 0 if all pass.
 
-python3 packaging/test.py             everything, as CI does
+python3 packaging/test.py             everything, as CI does: the tests on up to four cores
 python3 packaging/test.py -k filter   arguments go to pytest; the other checks run as well
 python3 packaging/test.py --fast ...  pytest alone
 """
@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
     if failed:
         heading(f"Failed: {', '.join(failed)}; the tests run all the same")
     # Last, so that the output ends with pytest's summary.
-    command = [str(python), "-m", "pytest", *[argument for argument in arguments if argument != "--fast"]]
+    chosen = [argument for argument in arguments if argument != "--fast"]
+    command = [str(python), "-m", "pytest", *(chosen or at_once())]
     heading(f"pytest: {' '.join(command[1:])}")
     code = run(command)
     return code or (1 if failed else 0)
@@ -71,6 +72,12 @@ def checks(python: Path) -> list[tuple[str, ...]]:
         ("mypy", str(python), "-m", "mypy"),
         ("import contracts", str(tools / "lint-imports")),
     ]
+
+
+def at_once() -> list[str]:
+    """Return pytest's arguments for all tests: on several cores a file each at a time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ["-n", str(min(cores, 4)), "--dist", "loadfile"] if cores > 1 else []
 
 
 def passes(title: str, command: list[str]) -> bool:

@@ -146,8 +146,8 @@ def _findings(layer: LayerDiff, dtype: str) -> list[Evidence]:
 def reach(layer: LayerDiff, dtype: str) -> float:
     """Return how far rounding can move the scores of a layer: flips at larger margins are not explained by it.
 
-    Tokens that went another way and met the same experts by chance are among those whose moves are known. So moves explain no flip
-    beyond the median margin; what the precision itself makes of a score does, where a router is that undecided.
+    Tokens that went another way and met the same experts by chance are among those whose moves are known. So moves explain no
+    flip beyond the median margin; what the precision itself makes of a score does, where a router is that undecided.
     """
     typical = layer.margins.median if len(layer.margins) else 0.0
     moves = layer.moves.quantile(0.99) if len(layer.moves) else 0.0

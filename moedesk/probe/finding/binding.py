@@ -81,7 +81,7 @@ def _kind(*alike: object) -> object:
 
 @dataclass(frozen=True)
 class Taken:
-    """The routing of one call of a layer's experts: copies of its ids (N, k), weights (N, k), and logits (N, E) if it has some."""
+    """The routing of one call of a layer's experts: copies of ids (N, k), weights (N, k), and logits (N, E) if it has some."""
 
     ids: Tensor
     weights: Tensor
@@ -90,7 +90,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class FirstCall:
-    """What a scout saw: the binding, and the routing, which counts like any other, of each call of the experts in that of the block."""
+    """What a scout saw: the binding, and the routing of each call of its experts within that of the block."""
 
     binding: Binding
     calls: tuple[Taken, ...]
