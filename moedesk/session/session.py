@@ -11,6 +11,7 @@ from moedesk.core.store import Store
 from moedesk.session.jobs import Jobs
 from moedesk.session.labelling import Labelling
 from moedesk.session.live import Live
+from moedesk.session.overriding import Overriding
 
 HISTORY = 5  # $0 … $4, as in DevTools
 
@@ -40,6 +41,8 @@ class Session:
         Names passes and tokens.
     conventions : Conventions
         By which definitions panels show a balance.
+    overriding : Overriding
+        What overrides act on the model, and how to change them.
     live : Live or None
         The model that fills the store, or None for a file.
     scratch : Path or None
@@ -63,6 +66,7 @@ class Session:
         self.saved_passes = 0
         self.changed: Event[str] = Event()
         self.labelling = Labelling(store, jobs, self.changed)
+        self.overriding = Overriding(self)
         self._history: deque[Selection] = deque(maxlen=HISTORY)
 
     @property

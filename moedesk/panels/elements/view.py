@@ -16,6 +16,7 @@ from moedesk.panels.elements.spec import SPEC
 from moedesk.panels.elements.view_details import NOTHING_CHOSEN, DetailsView
 from moedesk.panels.elements.view_outline import OutlineView
 from moedesk.session.session import Session
+from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
@@ -190,4 +191,5 @@ class ElementsPanel(Panel):
 
     def _add_reveals(self, menu: QMenu, node: int) -> None:
         if self._index is not None:
+            add_override_actions(menu, self._index.outline.selection(node), self.session, self.shell)
             add_reveal_actions(menu, self._index.outline.selection(node), self.session, self.shell, SPEC.id)

@@ -22,6 +22,7 @@ from moedesk.panels.experts.view_survey import SurveyCards
 from moedesk.panels.experts.view_tokens import TokenCards
 from moedesk.session.session import Session
 from moedesk.ui.cards import Card, CardColumns
+from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
@@ -160,6 +161,7 @@ class ExpertsPanel(Panel):
             menu.addAction("Copy as CSV", lambda: self._copy(card, copied[card]().csv, "CSV"))
             path = self.session.path or self.session.store.name
             menu.addAction("Copy as Python", lambda: self._copy(card, copied[card]().python(path), "Python"))
+        add_override_actions(menu, self.choice.selection, self.session, self.shell)
         add_reveal_actions(menu, self.choice.selection, self.session, self.shell, SPEC.id)
 
     def _copy(self, card: Card, text: str, form: str) -> None:

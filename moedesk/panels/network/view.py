@@ -17,6 +17,7 @@ from moedesk.panels.network.view_search import Search
 from moedesk.session.session import Session
 from moedesk.ui.filter_bar import FilterBar
 from moedesk.ui.live_bar import LiveBar
+from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
 from moedesk.ui.theme import Theme
@@ -190,6 +191,7 @@ class NetworkPanel(Panel):
         add_label_actions(menu, session, self.shell, self, self.passes.selected_spans, selection)
         menu.addSeparator()
         add_copy_actions(menu, session, self.shell, subject_of(session, selection, self.details.tokens.layer))
+        add_override_actions(menu, selection, session, self.shell)
         add_reveal_actions(menu, selection, session, self.shell, SPEC.id)
 
     def _filter_by(self, selection: Selection) -> None:

@@ -20,6 +20,7 @@ from moedesk.session.session import Session
 from moedesk.ui.curves import CurvePoint, CurvesView
 from moedesk.ui.curves_plot import Curve
 from moedesk.ui.elided_label import ElidedLabel
+from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
 from moedesk.ui.theme import Theme
@@ -282,6 +283,7 @@ class WaterfallPanel(Panel):
         menu.addAction(f"Select {selection}", lambda: self.session.select(selection))
         menu.addAction(f"Show only layer {layer}", lambda: self.waterfall.show_layer(layer))
         menu.addAction("Show all layers and passes", self._show_all)
+        add_override_actions(menu, selection, self.session, self.shell)
         add_reveal_actions(menu, selection, self.session, self.shell, SPEC.id)
         if selection.pass_id is not None:
             add_reveal_actions(menu, Selection(Kind.PASS, pass_id=selection.pass_id), self.session, self.shell, SPEC.id)

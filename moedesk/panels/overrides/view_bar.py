@@ -1,0 +1,81 @@
+"""The bar of the Overrides panel: add, undo, redo, clear, and a menu for files and the clipboard."""
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QPushButton, QToolButton, QWidget
+
+from moedesk.session.overriding import Told
+from moedesk.ui.elided_label import ElidedLabel
+from moedesk.ui.icons import icon
+from moedesk.ui.theme import Theme
+
+
+class OverridesBar(QWidget):
+    """Buttons and one line of text.
+
+    Signals
+    -------
+    add_asked, undo_asked, redo_asked, clear_asked, save_asked, load_asked, copy_asked
+    """
+
+    add_asked = Signal()
+    undo_asked = Signal()
+    redo_asked = Signal()
+    clear_asked = Signal()
+    save_asked = Signal()
+    load_asked = Signal()
+    copy_asked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_button = QPushButton("Add override…")
+        self.undo_button, self.redo_button, self.clear_button, self.more_button = (QToolButton() for _ in range(4))
+        self.line = ElidedLabel()
+        for button, text in (
+            (self.undo_button, "Undo"),
+            (self.redo_button, "Redo"),
+            (self.clear_button, "Clear all"),
+            (self.more_button, "More ▾"),
+        ):
+            button.setText(text)
+            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.more_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        self.more_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.more_button)
+        self.save_action = menu.addAction("Save to a file…", self.save_asked.emit)
+        self.load_action = menu.addAction("Add those of a file…", self.load_asked.emit)
+        menu.addSeparator()
+        self.copy_action = menu.addAction("Copy as lines for the console", self.copy_asked.emit)
+        self.more_button.setMenu(menu)
+        self.clear_button.setToolTip("Take all overrides away; Undo brings them back")
+        self.add_button.setToolTip("Also in the context menu of experts, layers and tokens")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(6, 4, 6, 4)
+        row.setSpacing(4)
+        for widget in (self.add_button, self.undo_button, self.redo_button, self.clear_button, self.more_button):
+            row.addWidget(widget)
+        row.addSpacing(4)
+        row.addWidget(self.line, 1)
+        self.add_button.clicked.connect(self.add_asked)
+        self.undo_button.clicked.connect(self.undo_asked)
+        self.redo_button.clicked.connect(self.redo_asked)
+        self.clear_button.clicked.connect(self.clear_asked)
+
+    def show_state(self, told: Told, possible: bool, line: str) -> None:
+        """Enable what can be done, and say what undo and redo would do."""
+        there = bool(told.entries)
+        self.add_button.setEnabled(possible)
+        self.undo_button.setEnabled(possible and bool(told.undo))
+        self.redo_button.setEnabled(possible and bool(told.redo))
+        self.undo_button.setToolTip(f"Undo: {told.undo} (Ctrl+Z)" if told.undo else "Nothing to undo (Ctrl+Z)")
+        self.redo_button.setToolTip(
+            f"Redo: {told.redo} (Ctrl+Shift+Z)" if told.redo else "Nothing to redo (Ctrl+Shift+Z)"
+        )
+        self.clear_button.setEnabled(possible and there)
+        self.save_action.setEnabled(there)
+        self.copy_action.setEnabled(there)
+        self.load_action.setEnabled(possible)
+        self.line.setText(line)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Redraw the icons."""
+        self.add_button.setIcon(icon("add", theme))

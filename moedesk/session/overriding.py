@@ -1,0 +1,209 @@
+"""The overrides of a session's model: what the model's process says of them, and the orders that change them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override
+from moedesk.core.override_file import Kept
+
+if TYPE_CHECKING:
+    from moedesk.session.session import Session
+
+TOPIC = "overrides"
+"""What the link calls them, and ``Session.changed`` too."""
+NO_MODEL = "overrides change a running model: attach one in the console, moe.attach()"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One override of the list in the model's process.
+
+    Attributes
+    ----------
+    id : int
+        Its number there.
+    on : bool
+    acted : int
+        On how many token rows, layer by layer, it changed ids or weights so far.
+    override : Override
+    """
+
+    id: int
+    on: bool
+    acted: int
+    override: Override
+
+    def touches(self, layer: int, expert: int | None = None) -> bool:
+        """Return whether it is on and about a layer, or about an expert of it."""
+        if not self.on or not self.override.acts_on(layer):
+            return False
+        return expert is None or expert in self.override.experts
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the model's process said last.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+    undo, redo : str
+        What would be undone or redone; empty if nothing.
+    note : str
+        What went wrong with the last order, or what an override can't do; empty if nothing.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    undo: str = ""
+    redo: str = ""
+    note: str = ""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> "Told":
+        """Read what came over the link; an entry that makes no sense is left out, and that is noted."""
+        entries, unread = [], []
+        for entry in value.get("entries", ()):
+            try:
+                override = Override.from_json(entry["override"])
+                entries.append(Entry(int(entry["id"]), bool(entry["on"]), int(entry["acted"]), override))
+            except (MoedeskError, LookupError, TypeError, ValueError) as error:
+                unread.append(f"an override could not be read: {error}")
+        note = " · ".join([*filter(None, [str(value.get("note", ""))]), *unread[:1]])
+        return cls(tuple(entries), str(value.get("undo", "")), str(value.get("redo", "")), note)
+
+
+class Overriding:
+    """What overrides act on the model of a session, and how to change them.
+
+    The list is kept in the model's process, so that the console and the app show the same one; orders return at once and are
+    answered by ``Session.changed`` with ``overrides``.
+    """
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+        self._read: tuple[Mapping[str, Any], Told] = ({}, Told())
+
+    @property
+    def told(self) -> Told:
+        """What the model's process said last; of a session without one, nothing."""
+        live = self._session.live
+        value = live.told(TOPIC) if live is not None else {}
+        if value is not self._read[0]:
+            self._read = (value, Told.of(value))
+        return self._read[1]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All overrides, those that are switched off too, in the order in which they act."""
+        return self.told.entries
+
+    @property
+    def acting(self) -> tuple[Entry, ...]:
+        """Those that are switched on."""
+        return tuple(entry for entry in self.entries if entry.on)
+
+    def at(self, layer: int | None, expert: int | None = None) -> tuple[Entry, ...]:
+        """Return those that are on at a layer, or about an expert of it."""
+        return () if layer is None else tuple(entry for entry in self.entries if entry.touches(layer, expert))
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be overridden now and what to do, in one line; empty if it can."""
+        live = self._session.live
+        if live is None:
+            return NO_MODEL
+        if live.ended:
+            return f"the model is gone ({live.ended}): attach one in the console, moe.attach()"
+        if not live.attached or not self._session.store.model.layers:
+            return NO_MODEL
+        return ""
+
+    def add(self, override: Override) -> None:
+        """Set one more override, on.
+
+        Raises
+        ------
+        MoedeskError
+            If it doesn't fit the model, or there is none.
+        """
+        self.check(override)
+        self._order("add", override=override.to_json())
+
+    def add_all(self, kept: Sequence[Kept]) -> None:
+        """Set several more; those that are kept switched off come switched off.
+
+        Raises
+        ------
+        MoedeskError
+            If one of them doesn't fit the model, or there is none; then none is set.
+        """
+        for one in kept:
+            self.check(one.override)
+        for one in kept:
+            self._order("add", override=one.override.to_json(), on=one.on)
+
+    def change(self, number: int, override: Override) -> None:
+        """Put another override in the place of one.
+
+        Raises
+        ------
+        MoedeskError
+            If it doesn't fit the model, or there is none.
+        """
+        self.check(override)
+        self._order("change", id=number, override=override.to_json())
+
+    def rename(self, entry: Entry, name: str) -> None:
+        """Give one another name.
+
+        Raises
+        ------
+        MoedeskError
+            If it isn't a name.
+        """
+        if name != entry.override.name:
+            self.change(entry.id, replace(entry.override, name=name))
+
+    def switch(self, number: int, on: bool) -> None:
+        """Let one act, or not."""
+        self._order("switch", id=number, on=on)
+
+    def remove(self, number: int) -> None:
+        """Take one away."""
+        self._order("remove", id=number)
+
+    def undo(self) -> None:
+        """Take the last change back, whoever made it."""
+        self._order("undo")
+
+    def redo(self) -> None:
+        """Make the change again that was taken back last."""
+        self._order("redo")
+
+    def clear(self) -> None:
+        """Take all away."""
+        self._order("clear")
+
+    def check(self, override: Override) -> None:
+        """Check that an override fits the model.
+
+        Raises
+        ------
+        MoedeskError
+            If it doesn't, or there is no model.
+        """
+        if self.why_not:
+            raise MoedeskError(self.why_not)
+        override.check(self._session.store.model)
+
+    def _order(self, do: str, **more: Any) -> None:
+        live = self._session.live
+        if live is not None and not self.why_not:
+            live.order(TOPIC, {"do": do, **more})
+
+
+def say_all(entries: Iterable[Entry]) -> str:
+    """Return what several overrides do, a line each."""
+    return "\n".join(entry.override.title for entry in entries)
