@@ -22,8 +22,6 @@ PANEL = "overrides"
 """Id of the panel that lists them."""
 MOST_HERE = 8
 """Overrides of a place that its menu lists."""
-TOKEN = "override.token"
-"""Key of the question about a token."""
 KINDS = (Kind.EXPERT, Kind.LAYER, Kind.TOKEN, Kind.MODULE)
 
 
@@ -62,7 +60,6 @@ def _fill(menu: QMenu, selection: Selection, place: Selection, session: Session,
         menu.addSeparator()
     if place.token is not None and (place.stream or session.store.model.streams[0]) == layer.stream:
         tokens = menu.addMenu(f"Only at token {place.token:,}")
-        tokens.destroyed.connect(lambda: session.jobs.cancel(TOKEN))
         tokens.aboutToShow.connect(partial(_ask_token, tokens, place, expert, session, shell))
         menu.addSeparator()
     _add_offers(menu, layer_offers(layer), session, shell)
@@ -74,7 +71,7 @@ def _fill(menu: QMenu, selection: Selection, place: Selection, session: Session,
         action.setCheckable(True)
         action.setChecked(entry.on)
         action.setToolTip("Switch it on or off")
-        action.triggered.connect(partial(_switch, session, entry))
+        action.toggled.connect(partial(session.overriding.switch, entry.id))
     if session.overriding.entries:
         menu.addSeparator()
         menu.addAction("Show all overrides", lambda: shell.reveal(session.selection, PANEL))
@@ -83,10 +80,6 @@ def _fill(menu: QMenu, selection: Selection, place: Selection, session: Session,
 def _is_about(entry: Entry, layer: int, expert: int | None) -> bool:
     override = entry.override
     return override.acts_on(layer) and (expert is None or not override.experts or expert in override.experts)
-
-
-def _switch(session: Session, entry: Entry, on: bool) -> None:
-    session.overriding.switch(entry.id, on)
 
 
 def _add_offers(menu: QMenu, offers: Iterable[Offer], session: Session, shell: Shell) -> None:
@@ -138,7 +131,8 @@ def _ask_token(menu: QMenu, place: Selection, expert: int | None, session: Sessi
         menu.clear()
         menu.addAction(f"The token could not be read: {error}").setEnabled(False)
 
-    session.jobs.latest(TOKEN, work, show, fail)
+    ticket = session.jobs.latest("override.token", work, show, fail)
+    menu.destroyed.connect(lambda: ticket.cancel())
 
 
 def _read(store: Store, layer: LayerInfo, place: Selection) -> _Token:

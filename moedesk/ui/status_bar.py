@@ -2,13 +2,15 @@
 
 import time
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QLabel, QStatusBar
+from PySide6.QtWidgets import QLabel, QStatusBar, QToolButton
 
 from moedesk.core.store import Store
 from moedesk.core.verification import Verdict
 from moedesk.core.verification_text import as_text, short_verdict
+from moedesk.session.overriding import TOPIC as OVERRIDES
+from moedesk.session.overriding import say_all
 from moedesk.session.session import Session
 from moedesk.ui.live_bar import left_out, why_left_out
 from moedesk.ui.live_numbers import Rate, overhead_text, rate_text, recording_text
@@ -37,7 +39,15 @@ def _range(values: list[int]) -> str:
 
 
 class StatusBar(QStatusBar):
-    """Passes, tokens, layers, the file's state, its notes and the renderer; of a running model its rates and costs."""
+    """Passes, tokens, layers, the file's state, its notes and the renderer; of a running model its rates, costs and overrides.
+
+    Signals
+    -------
+    overrides_asked
+        The user wants to see what is overridden.
+    """
+
+    overrides_asked = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,6 +57,10 @@ class StatusBar(QStatusBar):
             QLabel() for _ in range(6)
         )
         self._tested = QLabel()
+        self.overrides = QToolButton()
+        self.overrides.setAutoRaise(True)
+        self.overrides.clicked.connect(self.overrides_asked)
+        self._noted = ""  # what was wrong with the last override, as it was said
         self._session: Session | None = None
         self._disconnect = lambda: None
         self._rate, self._ticks, self._ticked = Rate(), Rate(), 0
@@ -55,11 +69,13 @@ class StatusBar(QStatusBar):
         self._timer.setInterval(PERIOD)
         self._timer.timeout.connect(self._show_live)
         self.addWidget(self._numbers)
+        self.addPermanentWidget(self.overrides)
         for label in (self._left_out, self._overhead, self._frames, self._tested, self._state, self._renderer):
             self.addPermanentWidget(label)
         self._overhead.setToolTip(OVERHEAD_HINT)
         self._frames.setToolTip("How often the window was drawn anew for new passes; 30 a second at most")
         self._hide_live()
+        self._show_overrides()
 
     def watch(self, ticker: Ticker) -> None:
         """Count the ticks of the window, to say how many frames it shows a second."""
@@ -81,6 +97,7 @@ class StatusBar(QStatusBar):
         self._state.setToolTip("")
         self._show_tested()
         self._hide_live()
+        self._show_overrides()
         if session is None:
             return
         if session.live is not None:
@@ -123,8 +140,22 @@ class StatusBar(QStatusBar):
         )
 
     def _changed(self, name: str) -> None:
+        if name in (OVERRIDES, "live"):
+            self._show_overrides()
         if name in ("store", "live") and not self._timer.isActive():
             self._timer.start()
+
+    def _show_overrides(self) -> None:
+        """Say how many overrides act on the model, and once what is wrong with one."""
+        overriding = self._session.overriding if self._session is not None else None
+        acting = overriding.acting if overriding is not None else ()
+        self.overrides.setText(f"⚠ {len(acting)} override{'s' * (len(acting) != 1)} on")
+        self.overrides.setToolTip(f"The model doesn't route as it would (Ctrl+8):\n{say_all(acting)}")
+        self.overrides.setVisible(bool(acting))
+        note = overriding.told.note if overriding is not None else ""
+        if note and note != self._noted:
+            self.say(note)
+        self._noted = note
 
     def _hide_live(self) -> None:
         for label in (self._left_out, self._overhead, self._frames):

@@ -48,8 +48,10 @@ QHeaderView::section { background: $raised; color: $text; border: none; border-r
 QTableView, QTreeView, QListView { background: $surface; border: none; gridline-color: $grid;
   selection-background-color: $selection; selection-color: $selection_text; }
 QCheckBox { spacing: 5px; }
-QCheckBox::indicator { width: 12px; height: 12px; border: 1px solid $muted; border-radius: 2px; background: $surface; }
-QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$check_icon"); }
+QCheckBox::indicator, QTableView::indicator { width: 12px; height: 12px; border: 1px solid $muted; border-radius: 2px;
+  background: $surface; }
+QCheckBox::indicator:checked, QTableView::indicator:checked { background: $accent; border-color: $accent;
+  image: url("$check_icon"); }
 QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $focus; }
 QSplitter::handle { background: $border; }
 QSplitter::handle:horizontal { width: 1px; }

@@ -30,6 +30,7 @@ from moedesk.ui.menus import Menus
 from moedesk.ui.message_bar import MessageBar
 from moedesk.ui.open_files import OpenFiles, read_capture
 from moedesk.ui.opengl import Renderer
+from moedesk.ui.override_menu import PANEL as OVERRIDES
 from moedesk.ui.sample import show_specialist
 from moedesk.ui.saving import Saving
 from moedesk.ui.session_bar import SessionBar
@@ -125,6 +126,7 @@ class Window(QMainWindow):
         files.closed.connect(self._closed_session)
         self.workspace.closed_panel.connect(lambda panel_id: self._remember_closed("panel", panel_id))
         self.appearance.changed.connect(self._recolor)
+        self.status.overrides_asked.connect(lambda: self.show_panel(OVERRIDES))
 
     # What panels see
 

@@ -8,6 +8,7 @@ from moedesk.ui.about import documentation
 from moedesk.ui.appearance import CHOICES
 from moedesk.ui.convention_commands import convention_commands
 from moedesk.ui.label_commands import label_commands
+from moedesk.ui.override_commands import override_commands
 
 if TYPE_CHECKING:
     from moedesk.session.live import Live
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
 
 def window_commands(window: "Window") -> list[Command]:
     """Return the commands in the order of the menus."""
-    parts = (_files, label_commands, _model, _panels, _view, convention_commands, _replay, _go, _help)
+    parts = (
+        _files,
+        label_commands,
+        _model,
+        override_commands,
+        _panels,
+        _view,
+        convention_commands,
+        _replay,
+        _go,
+        _help,
+    )
     return [command for part in parts for command in part(window)]
 
 

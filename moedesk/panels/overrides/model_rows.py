@@ -8,7 +8,7 @@ from moedesk.core.override import Override, OverrideKind, listed
 from moedesk.core.selection import Selection
 from moedesk.session.overriding import Entry
 
-Column = Literal["what", "layers", "experts", "where", "acted", "name"]
+Column = Literal["what", "layers", "experts", "where", "name", "acted"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
 TITLES = {
     "what": "Override",

@@ -22,12 +22,13 @@ from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
 from moedesk.ui.theme import Theme
 
-NO_MODEL = (
-    "Overrides change the routing of a running model: ablate, exclude, force, bias, scale or swap experts, set k, "
-    "temperature or capacity, replay a capture.\n\n"
-    "No model is attached. In the console (Ctrl+`):\n\n"
-    'moe.load("sample")\nmoe.attach()'
+WHAT = (
+    "Overrides change the routing of a running model: ablate, exclude, force, bias, scale or swap experts, "
+    "set k, temperature or capacity, replay a capture."
 )
+HOW = 'In the console (Ctrl+`):\n\nmoe.load("sample")\nmoe.attach()'
+NO_MODEL = f"{WHAT}\n\nNo model is attached. {HOW}"
+A_FILE = f"{WHAT}\n\nThis is a capture: its model doesn't run here. Attach one. {HOW}"
 NO_OVERRIDES = (
     "No overrides: the model routes as it was trained to.\n\n"
     "Add one above, from the context menu of an expert, a layer or a token in any panel,\n"
@@ -121,6 +122,8 @@ class OverridesPanel(Panel):
         live = self.session.live
         if live is not None and live.ended:
             return f"Ended: {live.ended}\nAttach a model anew in the console (Ctrl+`): moe.attach()"
+        if live is None:
+            return A_FILE
         return NO_MODEL if self.overriding.why_not else NO_OVERRIDES
 
     # The form

@@ -23,7 +23,7 @@ from moedesk.core.override import Override, OverrideKind
 from moedesk.panels.overrides.model_form import Typed, fields_of, read, typed
 from moedesk.panels.overrides.model_rows import KIND_HINTS, KINDS
 from moedesk.session.overriding import Entry
-from moedesk.ui.theme import Theme
+from moedesk.ui.theme import LIGHT, Theme
 
 _HINTS = {
     "layers": "Places of MoE layers: 3, 5-7; nothing or all: every layer",
@@ -56,6 +56,7 @@ class OverrideForm(QWidget):
         super().__init__(parent)
         self._check = check
         self._entry: Entry | None = None
+        self._theme: Theme = LIGHT
         self._tried = False  # whether it was sent once: from then on what is wrong is said while it is typed
         self.title, self.said = QLabel(), QLabel()
         self.kind = QComboBox()
@@ -186,11 +187,13 @@ class OverrideForm(QWidget):
     def say(self, text: str, wrong: bool = False) -> None:
         """Show a line below the fields."""
         self.said.setText(f"⚠ {text}" if wrong else text)
+        self.said.setStyleSheet(f"color: {self._theme.warning if wrong else self._theme.muted};")
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self.title.setStyleSheet("font-weight: bold;")
-        self.said.setStyleSheet(f"color: {theme.muted};")
+        self._theme = theme
+        self._typed()
 
     def _kind_chosen(self) -> None:
         kind = self.chosen_kind

@@ -35,21 +35,27 @@ class ListModel(QAbstractTableModel):
         self._editable = False
 
     def set_entries(self, entries: tuple[Entry, ...], editable: bool) -> None:
-        """Show other rows; where only their state changed, what is selected and edited stays."""
-        same = [entry.id for entry in entries] == [entry.id for entry in self.entries]
-        if same:
-            self.entries, self._editable = entries, editable
-            self._renew()
+        """Show other rows; where they are the same ones, what is selected stays, and a name that is being typed."""
+        before, self._editable = self.entries, editable
+        if [entry.id for entry in entries] != [entry.id for entry in before]:
+            self.beginResetModel()
+            self.entries = entries
+            self.endResetModel()
             return
-        self.beginResetModel()
-        self.entries, self._editable = entries, editable
-        self.endResetModel()
+        self.entries = entries
+        for row, (old, new) in enumerate(zip(before, entries, strict=True)):
+            if old.override != new.override:
+                self.dataChanged.emit(self.index(row, 0), self.index(row, len(COLUMNS) - 1))
+            elif old != new:  # only what may change many times a second: Qt fills a cell's editor anew with the rest
+                self.dataChanged.emit(self.index(row, WHAT), self.index(row, WHAT))
+                self.dataChanged.emit(self.index(row, ACTED), self.index(row, ACTED))
 
     def set_selection(self, selection: Selection) -> None:
         """Mark what is about another layer or expert."""
         if selection != self._selection:
             self._selection = selection
-            self._renew()
+            if self.entries:
+                self.dataChanged.emit(self.index(0, LAYERS), self.index(len(self.entries) - 1, LAYERS))
 
     def entry(self, index: Index) -> Entry | None:
         """Return what a row shows."""
@@ -58,10 +64,6 @@ class ListModel(QAbstractTableModel):
     def row_of(self, number: int) -> int | None:
         """Return the row of an override, by its number; None if it is gone."""
         return next((row for row, entry in enumerate(self.entries) if entry.id == number), None)
-
-    def _renew(self) -> None:
-        if self.entries:
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self.entries) - 1, len(COLUMNS) - 1))
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """Return the number of overrides."""

@@ -1,0 +1,126 @@
+"""The overrides of a session: what is told of them, what is ordered, and what is refused before it is sent."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override, OverrideKind
+from moedesk.core.override_file import Kept
+from moedesk.session.jobs import Jobs
+from moedesk.session.override_offers import expert_offers, layer_offers
+from moedesk.session.overriding import Told
+from moedesk.session.session import Session
+from tests.support.memory_store import memory_store
+from tests.support.overridden_live import OverriddenLive
+
+ABLATE = Override(OverrideKind.ABLATE, (1,), (3,))
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    made = Session(memory_store(layers=3, experts=8), Jobs(lambda work: work()))
+    made.live = OverriddenLive(made)
+    yield made
+    made.close()
+
+
+def live(session: Session) -> OverriddenLive:
+    assert isinstance(session.live, OverriddenLive)
+    return session.live
+
+
+def test_what_is_told_is_read(session: Session) -> None:
+    heard: list[str] = []
+    session.changed.connect(heard.append)
+    live(session).set(ABLATE, Override(OverrideKind.TOP_K, value=1.0), acted=7)
+    assert heard == ["overrides"]
+    first, second = session.overriding.entries
+    assert (first.override, first.on, first.acted) == (ABLATE, True, 7)
+    assert [entry.id for entry in session.overriding.at(1)] == [first.id, second.id]
+    assert [entry.id for entry in session.overriding.at(0)] == [second.id]
+    assert [entry.id for entry in session.overriding.at(1, 3)] == [first.id]
+    assert session.overriding.at(1, 4) == ()
+    assert session.overriding.at(None) == ()
+
+
+def test_one_that_is_off_acts_nowhere(session: Session) -> None:
+    session.overriding.add(ABLATE)
+    session.overriding.switch(session.overriding.entries[0].id, False)
+    assert len(session.overriding.entries) == 1
+    assert session.overriding.acting == ()
+    assert session.overriding.at(1, 3) == ()
+
+
+def test_an_entry_that_makes_no_sense_is_left_out_and_said() -> None:
+    value = {"entries": [{"id": 1, "on": True, "acted": 0, "override": {"kind": "bake"}}, {"id": 2}], "note": "first"}
+    told = Told.of(value)
+    assert told.entries == ()
+    assert "first" in told.note
+    assert "bake" in told.note
+
+
+def test_orders_say_all_that_the_models_process_needs(session: Session) -> None:
+    overriding = session.overriding
+    overriding.add(ABLATE)
+    number = overriding.entries[0].id
+    overriding.rename(overriding.entries[0], "idea")
+    overriding.rename(overriding.entries[0], "idea")
+    overriding.change(number, Override(OverrideKind.EXCLUDE, (2,), (5,)))
+    overriding.switch(number, False)
+    overriding.remove(number)
+    overriding.undo()
+    overriding.redo()
+    overriding.clear()
+    orders = [value for _, value in live(session).orders]
+    assert [order["do"] for order in orders] == ["add", "change", "change", "switch", "remove", "undo", "redo", "clear"]
+    assert orders[1] == {"do": "change", "id": number, "override": {**ABLATE.to_json(), "name": "idea"}}
+    assert orders[3] == {"do": "switch", "id": number, "on": False}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Override(OverrideKind.ABLATE, (9,), (3,)),
+        Override(OverrideKind.ABLATE, (1,), (8,)),
+        Override(OverrideKind.TOP_K, value=99.0),
+    ],
+)
+def test_what_does_not_fit_is_never_sent(session: Session, wrong: Override) -> None:
+    for send in (
+        lambda: session.overriding.add(wrong),
+        lambda: session.overriding.change(1, wrong),
+        lambda: session.overriding.add_all([Kept(ABLATE), Kept(wrong)]),
+    ):
+        with pytest.raises(MoedeskError):
+            send()
+    assert live(session).orders == []
+
+
+def test_without_a_model_nothing_is_sent_and_why_is_said(session: Session) -> None:
+    live(session).set(ABLATE)
+    live(session).end("the kernel was killed")
+    assert "killed" in session.overriding.why_not
+    session.overriding.undo()
+    live(session).ended = ""
+    live(session).attach(False)
+    assert "moe.attach()" in session.overriding.why_not
+    assert session.overriding.entries == ()
+    session.live = None
+    assert "moe.attach()" in session.overriding.why_not
+    with pytest.raises(MoedeskError, match="attach"):
+        session.overriding.add(ABLATE)
+
+
+def test_every_offer_fits_its_place(session: Session) -> None:
+    model = session.store.model
+    for layer in model.layers:
+        for expert in (0, layer.experts - 1):
+            for columns in (None, (4, 5)):
+                for offer in (*expert_offers(layer, expert, columns), *layer_offers(layer, columns)):
+                    offer.override.check(model)
+                    assert offer.override.columns == columns
+                    assert offer.title.endswith("…") == bool(offer.question)
+                    if offer.question:
+                        assert offer.lowest <= offer.start <= offer.highest
+                        assert offer.answered(offer.start) == offer.override
