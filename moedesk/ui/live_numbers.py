@@ -4,6 +4,7 @@ from collections import deque
 
 from moedesk.core.live import Counters
 from moedesk.session.session import Session
+from moedesk.session.stop import stop_of
 
 SECONDS = 3.0
 """Over how long a rate is taken."""
@@ -53,6 +54,7 @@ def recording_text(session: Session) -> str:
         state = "no model attached"
     else:
         state = "recording to a scratch capture" if live.recording else "not recording"
+        state = f"stopped at a breakpoint · {state}" if stop_of(live) is not None else state
     unsaved = session.unsaved
     kept = f"{unsaved:,} pass{'' if unsaved == 1 else 'es'} unsaved" if unsaved else "all saved"
     return f"{state} · {kept}" if session.store.n_passes else state

@@ -28,6 +28,7 @@ class Menus:
             self._menu(name)
         for command in commands:
             self._add(command)
+        self.share_keys()
 
     def add_dynamic(self, path: str, fill: Callable[[QMenu], None]) -> None:
         """Add a submenu that is filled whenever it opens."""
@@ -39,9 +40,20 @@ class Menus:
 
         menu.aboutToShow.connect(refill)
 
+    def share_keys(self) -> None:
+        """Give a key that several commands name to the first that can be run now, else to the last; call it when that changes."""
+        owners: dict[str, Command] = {}
+        for command in self._commands:
+            for keys in command.shortcuts:
+                if keys not in owners or not owners[keys].when():
+                    owners[keys] = command
+        for command in self._commands:
+            own = [QKeySequence(keys) for keys in command.shortcuts if owners[keys] is command]
+            if own != self.actions[command.id].shortcuts():
+                self.actions[command.id].setShortcuts(own)
+
     def _add(self, command: Command) -> None:
         action = QAction(command.title, self._window)
-        action.setShortcuts([QKeySequence(keys) for keys in command.shortcuts])
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
         action.setCheckable(command.checked is not None)
         action.triggered.connect(lambda: self._commands.run(command.id))

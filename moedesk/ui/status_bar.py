@@ -142,7 +142,7 @@ class StatusBar(QStatusBar):
     def _changed(self, name: str) -> None:
         if name in (OVERRIDES, "live"):
             self._show_overrides()
-        if name in ("store", "live") and not self._timer.isActive():
+        if name in ("store", "live", "stopped") and not self._timer.isActive():
             self._timer.start()
 
     def _show_overrides(self) -> None:

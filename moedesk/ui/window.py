@@ -20,6 +20,7 @@ from moedesk.session.settings import Settings
 from moedesk.ui import about
 from moedesk.ui.appearance import Appearance
 from moedesk.ui.beside import Beside
+from moedesk.ui.closed import Closed
 from moedesk.ui.command_palette import CommandPalette
 from moedesk.ui.convention_commands import kept_conventions
 from moedesk.ui.delivery import Delivery
@@ -35,6 +36,8 @@ from moedesk.ui.sample import show_specialist
 from moedesk.ui.saving import Saving
 from moedesk.ui.session_bar import SessionBar
 from moedesk.ui.status_bar import StatusBar
+from moedesk.ui.stop_banner import StopBanner
+from moedesk.ui.stops import Stops
 from moedesk.ui.theme import Theme
 from moedesk.ui.ticker import Ticker
 from moedesk.ui.transport import Transport
@@ -42,8 +45,6 @@ from moedesk.ui.welcome import Welcome
 from moedesk.ui.window_commands import window_commands
 from moedesk.ui.window_layout import keep_layout, restore_layout
 from moedesk.ui.workspace import Workspace
-
-UNDO = 20
 
 
 class Window(QMainWindow):
@@ -77,13 +78,14 @@ class Window(QMainWindow):
         self.workspace = Workspace(specs, self, self.ticker)
         self.transport = Transport(self.ticker)
         self.messages = MessageBar()
+        self.stops = Stops(self.files)
+        self.closed = Closed(self.files, self.workspace)
         self.status = StatusBar()
         self.live = LiveSide(self.files, self.ticker, delivery, self.messages, self._reveal)
         self.saving = Saving(self, settings, delivery, self.messages, self.say, self._saved)
         self.commands = Commands()
         self.command_palette = CommandPalette(self, self.commands, lambda: self.files.current, self.go_to)
         self.welcome = Welcome(self.recent, self.files.open, self.commands.run)
-        self._closed: list[tuple[str, str]] = []
         self._sample: Path | None = None
         self._disconnect_title: Callable[[], None] = _nothing
         self._renderer = renderer
@@ -108,7 +110,9 @@ class Window(QMainWindow):
         layout = QVBoxLayout(center)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        for widget in (SessionBar(self.files, self.close_session), self.messages, self._stack, self.transport):
+        self.stop_banner = StopBanner(self.stops)
+        bars = (self.stop_banner, SessionBar(self.files, self.close_session), self.messages)
+        for widget in (*bars, self._stack, self.transport):
             layout.addWidget(widget, 1 if widget is self._stack else 0)
         self.setCentralWidget(center)
         self.setStatusBar(self.status)
@@ -116,6 +120,7 @@ class Window(QMainWindow):
         self.commands.add(*window_commands(self))
         self.menus = Menus(self, self.commands)
         self.menus.add_dynamic("File/Recent files", self._fill_recent)
+        self.stops.changed.connect(self.menus.share_keys)
 
     def _connect(self) -> None:
         files = self.files
@@ -124,7 +129,6 @@ class Window(QMainWindow):
         files.failed.connect(self._failed)
         files.current_changed.connect(self._show_current)
         files.closed.connect(self._closed_session)
-        self.workspace.closed_panel.connect(lambda panel_id: self._remember_closed("panel", panel_id))
         self.appearance.changed.connect(self._recolor)
         self.status.overrides_asked.connect(lambda: self.show_panel(OVERRIDES))
 
@@ -186,18 +190,6 @@ class Window(QMainWindow):
         """Save the current session as a capture."""
         if self.files.current is not None:
             self.saving.save(self.files.current)
-
-    def can_undo_close(self) -> bool:
-        """Whether something was closed that can come back."""
-        return bool(self._closed)
-
-    def undo_close(self) -> None:
-        """Bring back the panel or capture closed last."""
-        kind, name = self._closed.pop()
-        if kind == "panel":
-            self.workspace.show_panel(name)
-        else:
-            self.files.open(Path(name), scratch=kind == "scratch")
 
     def go_to(self, place: Destination) -> None:
         """Select a place and show it: in the panel in front if that can, else in the first that can."""
@@ -376,16 +368,9 @@ class Window(QMainWindow):
         self.workspace.remove_session(session)
         self.transport.forget(session)
         self.live.forget(session)
-        if session.path is not None and session.scratch is None:
-            self._remember_closed("file", str(session.path))
-        elif session.scratch is not None and session.store.n_passes:
-            self._remember_closed("scratch", str(session.scratch))
-
-    def _remember_closed(self, kind: str, name: str) -> None:
-        self._closed = [*self._closed[1 - UNDO :], (kind, name)]
 
     def _recolor(self) -> None:
-        for part in (self.workspace, self.transport, self.messages, self.welcome, self.status):
+        for part in (self.workspace, self.transport, self.messages, self.stop_banner, self.welcome, self.status):
             part.set_theme(self.theme)
 
     def _fill_recent(self, menu: QMenu) -> None:

@@ -9,6 +9,7 @@ from moedesk.ui.appearance import CHOICES
 from moedesk.ui.convention_commands import convention_commands
 from moedesk.ui.label_commands import label_commands
 from moedesk.ui.override_commands import override_commands
+from moedesk.ui.stop_commands import stop_commands
 
 if TYPE_CHECKING:
     from moedesk.session.live import Live
@@ -22,6 +23,7 @@ def window_commands(window: "Window") -> list[Command]:
         label_commands,
         _model,
         override_commands,
+        stop_commands,
         _panels,
         _view,
         convention_commands,
@@ -44,7 +46,7 @@ def _files(window: "Window") -> list[Command]:
         Command("file.save", "Save capture…", window.save_current, is_open, "Ctrl+S", "File", 1),
         Command("file.stop_saving", "Give up saving", window.saving.cancel, lambda: window.saving.busy),
         Command("file.close", "Close capture", window.close_current, is_open, "Ctrl+W", "File", 1),
-        Command("file.reopen", "Undo close", window.undo_close, window.can_undo_close, "Ctrl+Shift+T", "File", 1),
+        Command("file.reopen", "Undo close", window.closed.undo, window.closed.can_undo, "Ctrl+Shift+T", "File", 1),
         Command("file.quit", "Quit", lambda: _quit(window), shortcut="Ctrl+Q", menu="File", group=2),
     ]
 
@@ -164,7 +166,7 @@ def _view(window: "Window") -> list[Command]:
         Command("view.zoom_out", "Zoom out", partial(zoom, -1), shortcut="Ctrl+-", menu="View", group=2),
         Command("view.zoom_reset", "Normal size", partial(zoom, 0), shortcut="Ctrl+0", menu="View", group=2),
         Command(
-            "view.full_screen", "Full screen", window.toggle_full_screen, shortcut="F11", menu="View", group=3,
+            "view.full_screen", "Full screen", window.toggle_full_screen, shortcut="F11  Shift+F11", menu="View", group=3,
             checked=window.isFullScreen,
         ),
     ]  # fmt: skip

@@ -112,7 +112,7 @@ def test_clear_begins_anew_and_can_be_undone(window: Window, run: Run, qtbot: Qt
     run('moe.run("There was", max_new_tokens=2)')
     qtbot.waitUntil(lambda: new.store.n_passes == 2, timeout=TIMEOUT)
     assert "".join(new.store.token_text(new.store.read_tokens()["token_id"])).startswith("There was")
-    window.undo_close()
+    window.closed.undo()
     qtbot.waitUntil(lambda: len(window.files.sessions) == 2, timeout=TIMEOUT)
     assert window.files.current.store.n_passes == 3
     assert window.files.current.unsaved == 3

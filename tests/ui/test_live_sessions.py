@@ -167,7 +167,7 @@ def test_cleared_passes_come_back_with_undo(window: Window, feed: FakeFeed) -> N
     current = window.files.current
     assert current is not None
     feed.run(current, 2)
-    window.undo_close()
+    window.closed.undo()
     feed.wait(lambda: len(window.files.sessions) == 2)
     assert window.files.current.unsaved == 4
 

@@ -1,0 +1,1 @@
+"""The Breakpoints panel: where a live model stops, and where it stands."""
