@@ -171,6 +171,11 @@ class Attachment:
         return self._tracer.hooks
 
     @property
+    def tracer(self) -> Tracer:
+        """What hooks the model, and takes its passes to the sink."""
+        return self._tracer
+
+    @property
     def state(self) -> str:
         """``recording``, ``paused`` or ``detached``; or why nothing more is taken."""
         if not self._attached:

@@ -22,7 +22,7 @@ from moedesk.probe.finding.scout import Scout
 from moedesk.probe.notice import notice
 from moedesk.probe.taking.batch import RecordedPass
 from moedesk.probe.taking.bounds import Bounds
-from moedesk.probe.taking.calls import Call, CallReader, uses_cache
+from moedesk.probe.taking.calls import Call, CallReader, Identities, uses_cache
 from moedesk.probe.taking.compiled import CallsAround, forget_compiled_code, nothing, run_uncompiled
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.courier import Courier
@@ -188,6 +188,21 @@ class Hooks:
     def waiting(self) -> tuple[Candidate, ...]:
         """Candidates that were not called yet."""
         return tuple(scout.candidate for scout in self._scouts)
+
+    @property
+    def caches(self) -> bool:
+        """Whether the model fills a KV cache where a call doesn't say."""
+        return self._caches
+
+    @property
+    def identities(self) -> Identities:
+        """Numbers of the caches that passes used, by which sequences are known again."""
+        return self._reader.identities
+
+    def stood_still(self, nanoseconds: int) -> None:
+        """Leave a time in which the model was stopped out of what the pass under way takes."""
+        if self._running is not None:
+            self._running.started += nanoseconds
 
     def detach(self) -> None:
         """Remove every hook; a pass that is still open (interrupted, or of another thread) ends as failed."""

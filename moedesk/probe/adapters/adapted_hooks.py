@@ -110,12 +110,17 @@ class AdaptedHooks:
             )
 
     def _event(self, routing: Routing, room: Room) -> Event:
-        ids = narrow(routing.ids, self._binding.layer.experts)
         if room is not Room.EVERYTHING:
-            return Event(self._binding, ids)
-        logits = None if routing.logits is None or not self._with_logits else own(routing.logits)
-        bias = None if logits is None or self._binding.bias is None else own(getattr(*self._binding.bias))
-        return Event(self._binding, ids, routing.weights.clone(), logits, bias)
+            return Event(self._binding, narrow(routing.ids, self._binding.layer.experts))
+        return event_of(self._binding, routing, self._with_logits)
+
+
+def event_of(binding: Binding, routing: Routing, with_logits: bool = True) -> Event:
+    """Return copies of a layer's routing, as an adapter read it."""
+    ids = narrow(routing.ids, binding.layer.experts)
+    logits = None if routing.logits is None or not with_logits else own(routing.logits)
+    bias = None if logits is None or binding.bias is None else own(getattr(*binding.bias))
+    return Event(binding, ids, routing.weights.clone(), logits, bias)
 
 
 def narrow(ids: Tensor, experts: int) -> Tensor:

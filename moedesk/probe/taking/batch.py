@@ -109,12 +109,17 @@ class BatchMaker:
         """Return a training step, after its passes; waits for its copies."""
         return recorded.make(self.places, self.outputs)
 
+    def sequences_of(self, calls: Sequence[HostCall]) -> list[np.ndarray]:
+        """Return the sequences of each token of calls of the next pass, without taking note of them."""
+        numbers = self._sequences.copy()
+        return [numbers.number(call).sequences for call in calls]
+
     def make(self, recorded: RecordedPass) -> RouteBatch:
         """Return the batch of a pass; waits for its copies."""
         recorded.transfer.wait()
-        calls = [_arrive(call) for call in recorded.calls]
+        calls = [arrive(call) for call in recorded.calls]
         blocks = self._sound(blocks_of([group for piece in recorded.pieces for group in piece.groups()]))
-        blocks = [_in_their_rows(block, calls) for block in blocks]
+        blocks = [in_their_rows(block, calls) for block in blocks]
         numbered: dict[int, Numbered] = {}
         rows: dict[str, np.ndarray] = {}
         unknown = False
@@ -221,8 +226,8 @@ _EVAL = int(Phase.EVAL)
 _TOKENS_UNKNOWN, _REWOUND = int(PassFlag.TOKENS_UNKNOWN), int(PassFlag.REWOUND)
 
 
-def _in_their_rows(block: Block, calls: Sequence[HostCall]) -> Block:
-    """A block that saw only some rows of its stream, with all of them."""
+def in_their_rows(block: Block, calls: Sequence[HostCall]) -> Block:
+    """Return a block that saw only some rows of its stream with all of them; any other as it is."""
     candidate = block.bindings[0].candidate
     marks = [call.marks for call in calls if call.path == candidate.stack_path and call.marks is not None]
     if candidate.pool is None or not marks:
@@ -231,7 +236,8 @@ def _in_their_rows(block: Block, calls: Sequence[HostCall]) -> Block:
     return block.scattered(rows) if np.count_nonzero(rows) == block.rows < len(rows) else block
 
 
-def _arrive(call: Call) -> HostCall:
+def arrive(call: Call) -> HostCall:
+    """Return a call whose tensors have arrived."""
     past = call.past if isinstance(call.past, int) else int(call.past.max())
     tensors = call.ids, call.positions, call.padding, call.starts
     ids, positions, padding, starts = (None if tensor is None else numpy_of(tensor) for tensor in tensors)

@@ -95,10 +95,16 @@ class Call:
 
 
 class CallReader:
-    """Reads the arguments of the modules of one model that take tokens."""
+    """Reads the arguments of the modules of one model that take tokens.
 
-    def __init__(self) -> None:
-        self.identities = Identities()
+    Parameters
+    ----------
+    identities : Identities, optional
+        Those of another reader of the same model, to give its numbers.
+    """
+
+    def __init__(self, identities: Identities | None = None) -> None:
+        self.identities = identities or Identities()
         self._names: dict[nn.Module, tuple[str, ...]] = {}
 
     def read(

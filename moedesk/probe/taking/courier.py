@@ -8,6 +8,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
@@ -15,6 +17,7 @@ from moedesk.probe.taking.batch import BatchMaker, RecordedPass
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.tap import Piece
+from moedesk.probe.taking.tokens import HostCall
 from moedesk.probe.training.steps import RecordedStep
 
 WAIT_BYTES = 256 << 20
@@ -146,6 +149,23 @@ class Courier:
         append_step = getattr(self._sink, "append_step", None)
         if append_step is not None:
             self._put(_Job(lambda: append_step(self._maker.make_step(recorded))))
+
+    def sequences_of(self, calls: Sequence[HostCall], seconds: float) -> list[np.ndarray] | None:
+        """Return the sequences of calls of the next pass; waits, so many seconds at most, for the passes before it."""
+        if self.failure is not None or os.getpid() != self._process:
+            return None
+        found: list[list[np.ndarray]] = []
+        done = threading.Event()
+
+        def number() -> None:
+            try:
+                found.append(self._maker.sequences_of(calls))
+            finally:
+                done.set()
+
+        self._put(_Job(number))
+        done.wait(seconds)
+        return found[0] if found else None
 
     def close(self, last: Sequence[str] = ()) -> bool:
         """Deliver what is left, then the maker's notes and ``last``, close the sink and end the thread.

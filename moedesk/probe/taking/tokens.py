@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -41,6 +41,12 @@ class Sequences:
         self._by_cache: dict[int, _Known] = {}
         self._by_source: dict[int, _Known] = {}
         self._next = 0
+
+    def copy(self) -> Self:
+        """Return the same, to number on from here for a trial."""
+        other = type(self)()
+        other._by_cache, other._by_source, other._next = dict(self._by_cache), dict(self._by_source), self._next
+        return other
 
     def number(self, call: HostCall) -> "Numbered":
         """Return the sequence of each of the call's tokens.

@@ -1,0 +1,134 @@
+"""A layer that the model is in: its routing on the host, as a capture would have it, and which of its rows a filter keeps."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from moedesk.core.batch import LayerRoutes
+from moedesk.core.columns import RouteFlag
+from moedesk.core.filter import Filter, LayerRows, Match, match
+from moedesk.core.filter.match import Texts
+from moedesk.core.model import LayerInfo
+from moedesk.probe.adapters.adapter import ABSENT, Routing
+from moedesk.probe.breaking.layer_watch import Reached
+from moedesk.probe.breaking.under_way import UnderWay
+from moedesk.probe.taking.batch import in_their_rows
+from moedesk.probe.taking.block import Block
+from moedesk.probe.taking.reduction import reduce
+from moedesk.probe.taking.tokens import unknown_rows
+
+
+@dataclass
+class Arrival:
+    """One call of a layer in the pass under way. Reading it waits for the device.
+
+    Attributes
+    ----------
+    reached : Reached
+    under_way : UnderWay
+    texts : function
+        Gives a text for each token id.
+    """
+
+    reached: Reached
+    under_way: UnderWay
+    texts: Texts
+
+    @property
+    def layer(self) -> LayerInfo:
+        """The layer."""
+        return self.reached.event.binding.layer
+
+    @property
+    def routing(self) -> Routing | None:
+        """What the experts will get; None where that can't be changed."""
+        return self.reached.routing
+
+    @cached_property
+    def _block(self) -> Block:
+        (group,) = reduce([self.reached.event], keep_logits=True)
+        block = Block.of(group)
+        call = self.under_way.call_of(self.reached.event.binding)
+        return block if call is None else in_their_rows(block, [call])
+
+    @cached_property
+    def is_sound(self) -> bool:
+        """Whether its ids are those of experts; a capture leaves the layer out if not."""
+        ids = self._block.ids
+        return not bool(((ids >= self.layer.experts) | (ids < ABSENT)).any())
+
+    @cached_property
+    def routes(self) -> LayerRoutes:
+        """What the layer did with its token rows, as in a capture."""
+        padding = self.tokens["is_padding"]
+        (routes,) = self._block.routes([self.layer.place], self._block.counts(padding))
+        return routes
+
+    @cached_property
+    def logits(self) -> npt.NDArray[np.float32] | None:
+        """(T, E) router logits, if there are any."""
+        return None if self._block.logits is None else self._block.logits[0]
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether its rows are the tokens of the call it is in."""
+        rows = self.under_way.rows(self.reached.event.binding)
+        return rows is not None and len(rows) == self._block.rows
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """(T,) its token rows, dtype ``columns.TOKEN``; nothing is known of rows that are not the tokens of the call."""
+        rows = self.under_way.rows(self.reached.event.binding)
+        if rows is None or not self.has_tokens:
+            rows = unknown_rows(self._block.rows)
+            rows["pass"] = self.under_way.number
+        return rows
+
+    def number_sequences(self) -> None:
+        """Give the token rows the numbers of their sequences."""
+        self.under_way.rows(self.reached.event.binding, numbered=True)
+
+    def match(self, filter: Filter) -> Match:
+        """Return which of its rows, and which of their slots, a filter keeps."""
+        if any(term.key == "sequence" for term in filter.terms):
+            self.number_sequences()
+        routes = self.routes
+        rows = LayerRows(
+            self.layer, _given(routes.flags), routes.experts, routes.weights, routes.entropy, routes.margin
+        )
+        label = self.under_way.label
+        tokens = self.tokens
+
+        def labelled(name: str) -> npt.NDArray[np.bool_]:
+            return np.full(len(tokens), name == label)
+
+        return match(filter, rows, tokens, self.under_way.header, self.texts, labelled)
+
+    def slot(self, row: int, slots: npt.NDArray[np.bool_] | None = None) -> int:
+        """Return the slot of a row with the largest weight, of those in the mask; -1 if it has no expert."""
+        experts, weights = _given(self.routes.experts)[row], _given(self.routes.weights)[row]
+        wanted = (experts >= 0) if slots is None else slots
+        if not wanted.any():
+            return -1
+        return int(np.where(wanted, np.nan_to_num(weights, nan=-np.inf), -np.inf).argmax())
+
+    def is_absent(self, row: int) -> bool:
+        """Whether the layer did not see the row."""
+        return bool(_given(self.routes.flags)[row] & RouteFlag.ABSENT)
+
+    def hidden(self) -> Tensor | None:
+        """Return what the experts (or the layer) were given, (T, H) on its device, if its rows are the tokens."""
+        hidden = self.reached.hidden
+        if hidden is None or hidden.ndim < 2:
+            return None
+        flat = hidden.detach().reshape(-1, hidden.shape[-1])
+        return flat if flat.shape[0] == self._block.rows and torch.is_floating_point(flat) else None
+
+
+def _given(column: npt.NDArray | None) -> npt.NDArray:
+    assert column is not None
+    return column

@@ -1,0 +1,168 @@
+"""The hooks of one layer that may stop the model: they read its routing as the recording does, and may change it."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from moedesk.core.errors import MoedeskError
+from moedesk.probe.adapters.adapted_hooks import AdaptedHooks, event_of
+from moedesk.probe.adapters.adapted_scout import with_logits
+from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.exactness.rerouting import Rerouting, can_reroute
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.lookout import NO_NAMES
+from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.taking.compiled import apart
+from moedesk.probe.taking.cost import Cost
+from moedesk.probe.taking.event import Event
+from moedesk.probe.taking.room import Room
+from moedesk.probe.taking.tap import Current, Tap, own, small_ids
+from moedesk.probe.watched.watched_hooks import WatchedHooks
+
+
+class Reached(NamedTuple):
+    """A call of a layer that the model is in.
+
+    Attributes
+    ----------
+    event : Event
+        Copies of its routing, on the device.
+    routing : Routing or None
+        What the experts will get; None where that can't be changed.
+    hidden : tensor or None
+        What the layer, or its experts, were given, if it is known.
+    """
+
+    event: Event
+    routing: Routing | None = None
+    hidden: Tensor | None = None
+
+
+Arrived = Callable[[Reached], Routing | None]
+"""Takes a call; returns the routing that is used, or None to leave it as it is."""
+
+Refuse = Callable[[Binding, str], None]
+"""Told that a layer can't be read any more, and why."""
+
+
+def watch_layer(binding: Binding, arrived: Arrived, refuse: Refuse) -> "LayerWatch | AdaptedHooks | WatchedHooks":
+    """Hook a layer; the result's ``remove`` takes the hooks off."""
+    if binding.plan is None and can_reroute(binding):
+        return LayerWatch(binding, arrived, refuse)
+    current = Current(settled=False)
+    current.tap = _Each(arrived)
+
+    def refused(line: str) -> None:
+        refuse(binding, line)
+
+    if binding.plan is not None:
+        return WatchedHooks(binding, current, True, Cost(), lambda line: None, refused)
+    return AdaptedHooks(binding, current, True, Cost(), refused)
+
+
+class _Each(Tap):
+    """A tap that passes every event on at once."""
+
+    __slots__ = ("_arrived",)
+
+    def __init__(self, arrived: Arrived) -> None:
+        super().__init__(Room.EVERYTHING, False, lambda tap, piece: None)
+        self._arrived = arrived
+
+    def add(self, event: Event, nbytes: int) -> None:
+        self._arrived(Reached(event))
+
+
+class LayerWatch(Rerouting):
+    """The hooks of one layer whose routing can be changed. They come after those of overrides, and before all that record.
+
+    Parameters
+    ----------
+    binding : Binding
+    arrived : function
+    refuse : function
+    """
+
+    def __init__(self, binding: Binding, arrived: Arrived, refuse: Refuse) -> None:
+        super().__init__(binding, self._reached)
+        self._arrived, self._refuse = arrived, refuse
+        self._logits: Tensor | None = None
+        self._hidden: Tensor | None = None
+        self._handles: list[RemovableHandle] = []
+        beside, adapter = binding.router, binding.adapter
+        if adapter is not None:
+            beside = adapter.module(binding.candidate.block, adapter.logits) if adapter.logits else None
+        if beside is not None:
+            self._handles.append(beside.register_forward_hook(self._after_router))
+        self.__enter__()
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Take the place after overrides and before what records, which may have been put on anew."""
+        for hooks in (self._binding.hooked._forward_pre_hooks, self._binding.hooked._forward_hooks):
+            _arrange(hooks)
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        self.__exit__()
+        for handle in self._handles:
+            handle.remove()
+
+    @apart
+    def _after_router(self, module: Any, args: Any, output: Any) -> None:
+        logits = self._binding.logits(output)
+        self._logits = None if logits is None else own(logits)
+
+    @apart
+    def _before(self, module: Any, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> Any:
+        self._hidden = first_tensor((*args, *kwargs.values()))
+        return super()._before(module, args, kwargs)
+
+    @apart
+    def _after(self, module: Any, args: Any, *rest: Any) -> Any:
+        self._hidden = first_tensor(args)
+        return super()._after(module, args, *rest)
+
+    def _adapted(self, module: Any, args: Any, kwargs: Mapping[str, Any], output: Any) -> Any:
+        try:
+            return super()._adapted(module, args, kwargs, output)
+        except MoedeskError as error:
+            self.remove()
+            self._refuse(self._binding, str(error))
+            return None
+
+    def _reached(self, routing: Routing) -> Routing:
+        logits, self._logits = self._logits, None
+        hidden, self._hidden = self._hidden, None
+        if not routing.ids.numel():
+            return routing
+        binding = self._binding
+        if binding.adapter is not None:
+            event = event_of(binding, with_logits(routing, logits))
+        else:
+            bias = None if binding.bias is None else own(getattr(*binding.bias))
+            weights = own(routing.weights).masked_fill_(routing.ids < 0, 0)
+            event = Event(
+                binding,
+                small_ids(routing.ids, binding.layer.experts),
+                weights,
+                logits,
+                bias,
+            )
+        return self._arrived(Reached(event, routing, hidden)) or routing
+
+
+def _arrange(hooks: "OrderedDict[int, Any]") -> None:
+    """Put overrides first, which also change the routing, then what sees what they made of it, then all others."""
+    ranks = [_rank(hook) for hook in hooks.values()]
+    if ranks != sorted(ranks):
+        for key, _ in sorted(hooks.items(), key=lambda item: _rank(item[1])):
+            hooks.move_to_end(key)
+
+
+def _rank(hook: Any) -> int:
+    owner = getattr(hook, "__self__", None)
+    return 1 if isinstance(owner, LayerWatch) else 0 if isinstance(owner, Rerouting) else 2

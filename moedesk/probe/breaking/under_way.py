@@ -1,0 +1,181 @@
+"""The pass that runs: what it was called with, read on the host while it runs."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moedesk.core.columns import PASS, Phase
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.discovery import find_candidates
+from moedesk.probe.taking.batch import arrive
+from moedesk.probe.taking.bounds import Bounds
+from moedesk.probe.taking.calls import Call, CallReader
+from moedesk.probe.taking.compiled import CallsAround
+from moedesk.probe.taking.cost import Cost
+from moedesk.probe.taking.tap import recomputing
+from moedesk.probe.taking.tokens import HostCall, find_phase, token_kinds, token_rows
+from moedesk.probe.tracer import Tracer
+
+ARRIVAL_SECONDS = 1.0
+"""How long the numbers of sequences are waited for; a sink that hangs may keep them back."""
+
+
+@dataclass
+class _Open:
+    """A call that has begun and not ended."""
+
+    module: nn.Module
+    call: Call
+    ids: Tensor | None
+    rows: np.ndarray | None = None
+    numbered: bool = False
+
+
+class UnderWay:
+    """Follows the passes of an attached model with hooks of its own, which wait for the device.
+
+    Parameters
+    ----------
+    model : Module
+    tracer : Tracer
+        Of its attachment.
+    began : function
+        Called when a pass begins, before anything of it is read.
+    ended : function
+        Called when it is over.
+
+    Attributes
+    ----------
+    number : int
+        Of the pass: how many were delivered since the model was attached.
+    label : str
+        What the user says the pass is.
+    """
+
+    def __init__(
+        self, model: nn.Module, tracer: Tracer, began: Callable[[], None], ended: Callable[[], None]
+    ) -> None:
+        self._model, self._tracer = model, tracer
+        self._began, self._ended = began, ended
+        stacks = {candidate.stack_path: candidate.stream for candidate in find_candidates(model)}
+        self._stacks = stacks
+        self._bounds = Bounds(model, stacks, self._open, self._close, Cost())
+        self._reader = CallReader(tracer.hooks.identities)
+        self._kinds = token_kinds(getattr(model, "config", None))
+        self._calls: list[_Open] = []
+        self._seen: list[Call] = []
+        self._header: np.ndarray | None = None
+        self._training = False
+        self._thread = 0
+        self.number = 0
+        self.label = ""
+
+    def hook(self) -> list[Any]:
+        """Hook the model; return the handles."""
+        handles: Sequence[Any | CallsAround] = self._bounds.hook()
+        return list(handles)
+
+    def forget(self) -> None:
+        """Forget a pass that was left in the middle."""
+        self._calls.clear()
+
+    @property
+    def here(self) -> bool:
+        """Whether a pass runs, in the thread that asks."""
+        return bool(self._calls) and self._thread == threading.get_ident() and not recomputing()
+
+    @property
+    def header(self) -> np.ndarray:
+        """(1,) what is known of the pass by now, dtype ``columns.PASS``."""
+        if self._header is None:
+            self._header = np.zeros(1, PASS)
+            evaluating = self._tracer.hooks.evaluating and not self._training
+            calls = [arrive(call) for call in self._seen]
+            phase = find_phase(calls, self._training, self._tracer.hooks.caches)
+            self._header["id"] = self.number
+            self._header["phase"] = Phase.EVAL if evaluating else phase
+        return self._header
+
+    def call_of(self, binding: Binding) -> HostCall | None:
+        """Return the call that the layer's tokens are of, or None if none is open."""
+        found = self._of(binding)
+        return None if found is None else arrive(found.call)
+
+    def rows(self, binding: Binding, numbered: bool = False) -> np.ndarray | None:
+        """Return the token rows of the stack that the layer is in, dtype ``columns.TOKEN``, or None if none is open.
+
+        Parameters
+        ----------
+        numbered : bool
+            With the numbers of their sequences, as the recording numbers them: waits for the passes before. Else these are -1.
+        """
+        found = self._of(binding)
+        if found is None:
+            return None
+        if found.rows is None:
+            call = arrive(found.call)
+            found.rows = token_rows(call, np.full((call.batch, call.length), -1), self._kinds)
+            found.rows["pass"] = self.number
+        if numbered and not found.numbered:
+            found.numbered = True
+            streams = [call for call in self._seen if call.path in self._stacks or call is found.call]
+            sequences = self._tracer.courier.sequences_of([arrive(call) for call in streams], ARRIVAL_SECONDS)
+            if sequences is not None:
+                of_call = next(numbers for call, numbers in zip(streams, sequences, strict=True) if call is found.call)
+                found.rows["sequence"] = of_call.reshape(-1)
+        return found.rows
+
+    def _of(self, binding: Binding) -> _Open | None:
+        stack = binding.candidate.stack_path
+        for opened in reversed(self._calls):
+            if stack in (opened.call.path, self._bounds.stack_for(opened.call, self._seen)):
+                return opened
+        return None
+
+    def _open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if recomputing() or (self._calls and self._thread != threading.get_ident()):
+            return
+        if any(opened.module is module for opened in self._calls):  # it never left: an interrupt that hooks don't see
+            self._calls.clear()
+        if not self._calls:
+            self._begin()
+        copy = _arrived if self._bounds.tells(path, module) else None
+        call, ids = self._reader.read(path, module, args, kwargs, copy)
+        if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
+            outer = (opened.ids for opened in reversed(self._calls) if opened.ids is not None)
+            ids = next((given for given in outer if tuple(given.shape) == (call.batch, call.length)), None)
+        if ids is not None and copy is not None:
+            call.ids = copy(ids)
+        self._calls.append(_Open(module, call, ids))
+        self._seen.append(call)
+        self._header = None
+
+    def _begin(self) -> None:
+        self._thread = threading.get_ident()
+        self._began()
+        self._seen.clear()
+        self.number, self.label = self._tracer.passes, self._tracer.hooks.label
+        self._training = self._model.training and torch.is_grad_enabled()
+
+    def _close(self, module: nn.Module, output: Any) -> None:
+        if recomputing() or self._thread != threading.get_ident():
+            return
+        call = None
+        while self._calls:
+            opened = self._calls.pop()
+            if opened.module is module:
+                call = opened.call
+                break
+        if call is not None and output is not None and call.path in self._stacks:
+            self._reader.finish(call, output, self._stacks[call.path] == "encoder")
+        if call is not None and not self._calls:
+            self._ended()
+
+
+def _arrived(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
