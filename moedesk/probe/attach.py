@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -133,6 +134,8 @@ class Attachment:
     """
 
     stream: int | None = None
+    let_go: Callable[[], None] | None = None
+    """Called before the model is left as it was, by what else is on it."""
 
     _numbers = 0
 
@@ -239,6 +242,8 @@ class Attachment:
                 return
             self._attached = False
             _running.discard(self)
+        if self.let_go is not None:
+            self.let_go()
         self._end.detach()
         if not self._tracer.stop(self._tracer.left_out()):
             notice(f"{self.name}: detached, but what takes its routing hangs; the last passes were dropped")

@@ -19,6 +19,7 @@ from moedesk.probe.breaking.under_way import UnderWay
 from moedesk.probe.taking.batch import in_their_rows
 from moedesk.probe.taking.block import Block
 from moedesk.probe.taking.reduction import reduce
+from moedesk.probe.taking.tap import own, small_ids
 from moedesk.probe.taking.tokens import unknown_rows
 
 
@@ -37,6 +38,13 @@ class Arrival:
     reached: Reached
     under_way: UnderWay
     texts: Texts
+
+    def changed(self, routing: Routing) -> "Arrival":
+        """Return the same with another routing."""
+        event = self.reached.event._replace(
+            ids=small_ids(routing.ids, self.layer.experts), weights=own(routing.weights)
+        )
+        return Arrival(self.reached._replace(event=event, routing=routing), self.under_way, self.texts)
 
     @property
     def layer(self) -> LayerInfo:

@@ -1,6 +1,5 @@
 """The hooks of one layer that may stop the model: they read its routing as the recording does, and may change it."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -155,7 +154,7 @@ class LayerWatch(Rerouting):
         return self._arrived(Reached(event, routing, hidden)) or routing
 
 
-def _arrange(hooks: "OrderedDict[int, Any]") -> None:
+def _arrange(hooks: Any) -> None:
     """Put overrides first, which also change the routing, then what sees what they made of it, then all others."""
     ranks = [_rank(hook) for hook in hooks.values()]
     if ranks != sorted(ranks):

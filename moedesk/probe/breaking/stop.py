@@ -102,7 +102,7 @@ class Stop:
     def told(self) -> dict[str, Any]:
         """Return what apps are told: JSON, null where a number is unknown."""
         fields = self.fields()
-        told = {"why": self.why, "breakpoint": self.breakpoint, "pass": self.arrival.under_way.number}
+        told: dict[str, Any] = {"why": self.why, "breakpoint": self.breakpoint, "pass": self.arrival.under_way.number}
         told["path"] = self.arrival.layer.path
         told["stream"] = self.arrival.layer.stream
         told["token"] = {name: fields.pop(name) for name in ("sequence", "position", "column", "id", "row")}

@@ -57,9 +57,7 @@ class UnderWay:
         What the user says the pass is.
     """
 
-    def __init__(
-        self, model: nn.Module, tracer: Tracer, began: Callable[[], None], ended: Callable[[], None]
-    ) -> None:
+    def __init__(self, model: nn.Module, tracer: Tracer, began: Callable[[], None], ended: Callable[[], None]) -> None:
         self._model, self._tracer = model, tracer
         self._began, self._ended = began, ended
         stacks = {candidate.stack_path: candidate.stream for candidate in find_candidates(model)}

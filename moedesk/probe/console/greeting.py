@@ -52,6 +52,8 @@ class Console:
         self._matcher = selection_matcher(self.selections)
         self._tasks = Tasks(Turns.of(shell), lambda: self.moe.server)
         self._orders: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self.on_order("breakpoints", lambda value: self.moe.breakpoints.order(value))
+        self.on_order("stopped", lambda value: self.moe.breakpoints.go_on(value))
 
     def open(self) -> list[str]:
         """Put the names in place, and have ``$0`` understood; return a line about each name that is taken."""

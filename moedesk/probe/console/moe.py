@@ -13,6 +13,7 @@ from moedesk.core.verification import Verification
 from moedesk.core.verification_text import verdict_text
 from moedesk.probe.console.connection_file import app_command
 from moedesk.probe.console.loaded import Loaded, load_with_progress
+from moedesk.probe.console.moe_breakpoints import MoeBreakpoints
 from moedesk.probe.console.picture import Picture, load_picture
 from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.console.run import Run, run
@@ -34,7 +35,7 @@ ARRIVAL_SECONDS = 1.0
 START = 'moe.load("sample"), then moe.attach()'
 
 
-class Moe:
+class Moe(MoeBreakpoints):
     """Loads Mixture-of-Experts models, attaches them to the moedesk app, and runs them.
 
     Parameters
@@ -165,6 +166,7 @@ class Moe:
             tally.close()
             raise
         self._tokenizer, self._tally = tokenizer, tally
+        self._attached()
         if self.attachment.model.verification is not None:
             self._verified = weakref.ref(model), self.attachment.model.verification
         elif self.verification is not None:

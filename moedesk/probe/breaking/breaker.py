@@ -1,0 +1,244 @@
+"""What breakpoints put on one attached model, and what happens when a layer is reached."""
+
+import threading
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from moedesk.core.filter.match import Texts
+from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.breaking.arrival import Arrival
+from moedesk.probe.breaking.hold import Going, Hold
+from moedesk.probe.breaking.layer_watch import LayerWatch, Reached, watch_layer
+from moedesk.probe.breaking.placed import PlacedBreakpoint
+from moedesk.probe.breaking.stop import Stop
+from moedesk.probe.breaking.under_way import UnderWay
+from moedesk.probe.exactness.untouched import when_untouched
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.notice import notice
+from moedesk.probe.taking.compiled import forget_compiled_code
+from moedesk.probe.tracer import Tracer
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the model goes on to.
+
+    Attributes
+    ----------
+    going : Going
+    stream : str
+    batch, column : int
+        Which token it is at: place of its sequence in the batch, slot in the sequence.
+    layer : int
+    passes : int
+        Passes begun until then.
+    """
+
+    going: Going
+    stream: str
+    batch: int
+    column: int
+    layer: int
+    passes: int
+
+
+class Breaker:
+    """Hooks of the layers that a breakpoint can match, as long as one is on.
+
+    Parameters
+    ----------
+    model : Module
+    tracer : Tracer
+        Of its attachment.
+    texts : function
+        Gives a text for each token id.
+    points : function
+        Gives the breakpoints that are on; none if they are deactivated.
+    hold : Hold
+    namespace : mapping
+        Where names in conditions are looked up.
+    changed : function
+        Called at the end of a pass, for what was hit in it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tracer: Tracer,
+        texts: Texts,
+        points: Callable[[], Sequence[PlacedBreakpoint]],
+        hold: Hold,
+        namespace: MutableMapping[str, Any],
+        changed: Callable[[], None],
+    ) -> None:
+        self._model, self._tracer, self._texts = model, tracer, texts
+        self._points, self._hold, self._namespace = points, hold, namespace
+        self._changed = changed
+        self._under_way = UnderWay(model, tracer, self._begun, self._ended)
+        self._fitting = threading.RLock()
+        self._bounds: list[Any] = []
+        self._watches: dict[str, Any] = {}
+        self._refused: set[str] = set()
+        self._known = 0
+        self._closed = False
+        self._step: _Step | None = None
+        self._passes = 0
+
+    def fit(self) -> None:
+        """Put hooks on where a breakpoint can match now, and take the others off; from any thread."""
+        when_untouched(self._model, self._fit)
+
+    def close(self) -> None:
+        """Take every hook off."""
+        self._closed = True
+        self.fit()
+
+    def _fit(self) -> None:
+        with self._fitting:
+            points = () if self._closed else tuple(self._points())
+            bindings = self._tracer.bindings
+            self._known = len(bindings)
+            every = self._step is not None and self._step.going is Going.STEP_LAYER and not self._closed
+            wanted = {
+                binding.candidate.path: binding
+                for binding in bindings
+                if binding.candidate.path not in self._refused
+                and (every or any(point.filter.wants_layer(binding.layer) for point in points))
+            }
+            before = set(self._watches), bool(self._bounds)
+            for path in before[0] - set(wanted):
+                self._watches.pop(path).remove()
+            if (points or every) != bool(self._bounds):
+                for handle in self._bounds:
+                    handle.remove()
+                self._bounds = self._under_way.hook() if points or every else []
+                if not self._bounds:
+                    self._under_way.forget()
+            for path, binding in wanted.items():
+                if path not in self._watches:
+                    self._watches[path] = watch_layer(binding, self._arrived, self._refuse)
+            if before != (set(self._watches), bool(self._bounds)):
+                forget_compiled_code()
+
+    def _refuse(self, binding: Binding, line: str) -> None:
+        self._refused.add(binding.candidate.path)
+        self._watches.pop(binding.candidate.path, None)
+        notice(f"{binding.layer.path}: no breakpoint can stop there from here on: {line}")
+
+    def _begun(self) -> None:
+        self._passes += 1
+        if len(self._tracer.bindings) != self._known:
+            self.fit()
+        for watch in self._watches.values():
+            if isinstance(watch, LayerWatch):
+                watch.arrange()
+
+    def _ended(self) -> None:
+        for point in self._points():
+            point.settle()
+        self._changed()
+
+    def _arrived(self, reached: Reached) -> Routing | None:
+        if self._hold.stop is not None or not self._under_way.here:
+            return None
+        arrival = Arrival(reached, self._under_way, self._texts)
+        if not arrival.is_sound:
+            return None
+        found: dict[int, list[tuple[PlacedBreakpoint, npt.NDArray[np.bool_]]]] = {}
+        for point in self._points():
+            if point.filter.wants_layer(arrival.layer):
+                matched = arrival.match(point.filter)
+                assert matched.slots is not None
+                for row in np.flatnonzero(matched.rows).tolist():
+                    found.setdefault(row, []).append((point, matched.slots[row]))
+        stepped = self._stepped_row(arrival)
+        if stepped is not None:
+            found.setdefault(stepped, [])
+        return self._go_through(arrival, found, stepped) if found else None
+
+    def _go_through(
+        self,
+        arrival: Arrival,
+        found: Mapping[int, Sequence[tuple[PlacedBreakpoint, npt.NDArray[np.bool_]]]],
+        stepped: int | None,
+    ) -> Routing | None:
+        """Take note of all matches of a call, and stop where that is wanted."""
+        routing, may_stop = None, True
+        matching = sum(bool(points) for points in found.values())
+        for number, row in enumerate(sorted(found), 1):
+            stopping = self._hit(arrival, row, found[row])
+            step = self._step
+            if not may_stop or (stopping is None and row != stepped):
+                continue
+            if step is not None and step.going is Going.STEP_TOKEN and self._token(arrival, row) == _token_of(step):
+                continue
+            stop = stopping or Stop(arrival, row, arrival.slot(row), "the next layer, by a step")
+            stop.matching, stop.match = max(matching, 1), min(number, max(matching, 1))
+            self._step = None
+            arrival.number_sequences()
+            going, changed, took = self._hold.at(stop)
+            self._tracer.hooks.stood_still(took)
+            if changed is not None:
+                routing = changed
+                arrival = arrival.changed(changed)
+            may_stop = going is Going.STEP_TOKEN
+            if going is not Going.RESUME:
+                batch, column = self._token(arrival, row)
+                self._step = _Step(going, arrival.layer.stream, batch, column, arrival.layer.place, self._passes)
+            self.fit()
+        return routing
+
+    def _hit(
+        self, arrival: Arrival, row: int, points: Sequence[tuple[PlacedBreakpoint, npt.NDArray[np.bool_]]]
+    ) -> Stop | None:
+        """Take note of a match; return the stop, if there is to be one."""
+        found = None
+        for point, slots in points:
+            stop = Stop(arrival, row, arrival.slot(row, slots), point.breakpoint.text, point.id)
+            tensors = partial(self._tensors, arrival, row)
+            if point.hit(stop.fields, tensors, self._namespace) and found is None:
+                stop.hits = point.hits
+                found = stop
+        return found
+
+    def _tensors(self, arrival: Arrival, row: int) -> Mapping[str, Any]:
+        logits = arrival.logits
+        assert arrival.routes.experts is not None
+        assert arrival.routes.weights is not None
+        return {
+            "ids": arrival.routes.experts[row],
+            "weights": arrival.routes.weights[row],
+            "logits": None if logits is None else logits[row],
+        }
+
+    def _token(self, arrival: Arrival, row: int) -> tuple[int, int]:
+        """Which token of which sequence of the batch a row is."""
+        call = self._under_way.call_of(arrival.reached.event.binding)
+        length = call.length if call is not None and arrival.has_tokens and call.length else 1 << 62
+        return row // length, int(arrival.tokens["column"][row])
+
+    def _stepped_row(self, arrival: Arrival) -> int | None:
+        """The row at which a step to the next layer ends here, if it does."""
+        step = self._step
+        if step is None or step.going is not Going.STEP_LAYER or arrival.layer.stream != step.stream:
+            return None
+        if self._passes == step.passes and arrival.layer.place == step.layer:
+            return None
+        call = self._under_way.call_of(arrival.reached.event.binding)
+        if call is None or not arrival.has_tokens:
+            return None
+        batch = min(step.batch, call.batch - 1)
+        place = step.column - int(arrival.tokens["column"][batch * call.length])
+        if self._passes != step.passes or not 0 <= place < call.length:
+            place = call.length - 1
+        return batch * call.length + place
+
+
+def _token_of(step: _Step) -> tuple[int, int]:
+    return step.batch, step.column
