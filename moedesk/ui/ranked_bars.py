@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+from PySide6.QtWidgets import QToolTip, QWidget
 
 from moedesk.ui.bar import Bar
-from moedesk.ui.theme import LIGHT, Theme
+from moedesk.ui.lines import Lines
 
 PAD = 6
 
 
-class RankedBars(QWidget):
+class RankedBars(Lines):
     """Draws ``Bar`` lines; a click, or Enter on the line chosen with the arrow keys, names its key through ``picked``.
 
     Parameters
@@ -24,17 +24,12 @@ class RankedBars(QWidget):
     picked = Signal(object)
 
     def __init__(self, title: str, mono: bool = False, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.theme: Theme = LIGHT
+        super().__init__(title, width=260, least=120, room=5, parent=parent)
         self.bars: tuple[Bar, ...] = ()
         self.mark: float | None = None
         self._mono = mono
         self._current = -1
-        self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName(title)
-        self.setToolTip(" ")  # what it says comes with the tool-tip event
 
     def set_bars(self, bars: Sequence[Bar], mark: float | None = None) -> None:
         """Draw other lines, with a dashed line at ``mark`` (0 to 1), such as what chance gives."""
@@ -44,28 +39,10 @@ class RankedBars(QWidget):
             self.updateGeometry()
         self.update()
 
-    def set_theme(self, theme: Theme) -> None:
-        """Take over new colours."""
-        self.theme = theme
-        self.update()
-
     @property
-    def line_height(self) -> int:
-        """Pixels of a line."""
-        return self.fontMetrics().height() + 5
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Return a line for each bar."""
-        return QSize(260, max(1, len(self.bars)) * self.line_height)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Return a line for each bar."""
-        return QSize(120, self.sizeHint().height())
-
-    def line_at(self, place: QPointF) -> int:
-        """Return the line at a point, or -1."""
-        line = int(place.y() // self.line_height)
-        return line if 0 <= line < len(self.bars) else -1
+    def count(self) -> int:
+        """Number of bars."""
+        return len(self.bars)
 
     def track(self, line: int) -> QRectF:
         """Return the area in which a line's bar grows from left to right."""

@@ -47,8 +47,7 @@ class LoadDrift(Check):
 
     def lacks(self, evidence: Evidence) -> str:
         """Return why nothing can be judged."""
-        known = any(parts_of(evidence, layer, QUARTERS) is not None for layer in evidence.layers)
-        return "" if known else "no layer has enough slots in each quarter of the run"
+        return _lacks_parts(evidence, QUARTERS, "quarter")
 
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such layer."""
@@ -94,8 +93,7 @@ class CollapseTrend(Check):
 
     def lacks(self, evidence: Evidence) -> str:
         """Return why nothing can be judged."""
-        known = any(parts_of(evidence, layer, SIXTHS) is not None for layer in evidence.layers)
-        return "" if known else "no layer has enough slots in each sixth of the run"
+        return _lacks_parts(evidence, SIXTHS, "sixth")
 
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return a finding for each such layer."""
@@ -172,6 +170,12 @@ def parts_of(
         return None
     edges = blocks.edges[cuts].tolist()
     return parts, list(pairwise(edges))
+
+
+def _lacks_parts(evidence: Evidence, parts: int, part: str) -> str:
+    """Why no layer can be judged by its change from one part of the run to the next; empty if one can."""
+    known = any(parts_of(evidence, layer, parts) is not None for layer in evidence.layers)
+    return "" if known else f"no layer has enough slots in each {part} of the run"
 
 
 def _largest(evidence: Evidence, layer: LayerEvidence) -> tuple[LayerEvidence, float, int, tuple[int, int]] | None:

@@ -3,14 +3,12 @@
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QFrame,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QMenu,
     QScrollArea,
-    QTableWidget,
     QTableWidgetItem,
     QToolButton,
     QVBoxLayout,
@@ -23,12 +21,13 @@ from moedesk.panels.audits.model_scores import category_title
 from moedesk.panels.audits.model_targets import Target
 from moedesk.panels.audits.view_list_model import ROLES
 from moedesk.ui.icons import icon
+from moedesk.ui.row_table import RowTable
 from moedesk.ui.theme import LIGHT, Theme
 
 NOTHING_CHOSEN = "Choose a finding to see the numbers behind it and what to do."
 
 
-class EvidenceTable(QTableWidget):
+class EvidenceTable(RowTable):
     """The numbers behind a finding.
 
     Signals
@@ -40,21 +39,14 @@ class EvidenceTable(QTableWidget):
     opened = Signal(object)
 
     def __init__(self) -> None:
-        super().__init__(0, 3)
+        super().__init__("Evidence", 3)
         self._lines: list[Line] = []
-        self.setAccessibleName("Evidence")
         self.setHorizontalHeaderLabels(["Evidence", "Value", "Unit"])
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTabKeyNavigation(False)
-        self.setShowGrid(False)
         self.setWordWrap(True)
-        self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)

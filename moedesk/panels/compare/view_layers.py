@@ -3,29 +3,27 @@
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, Qt, Signal
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
 
 from moedesk.panels.compare.model_layers import COLUMNS, LayerRow, in_order
 from moedesk.ui.icons import icon
+from moedesk.ui.row_table import RowTable
 from moedesk.ui.theme import LIGHT, Theme
 
 _SHARE = Qt.ItemDataRole.UserRole
 
 
-class LayerTable(QTableWidget):
+class LayerTable(RowTable):
     """A row for each layer; ``picked`` names the session's layer that was chosen."""
 
     picked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, len(COLUMNS), parent)
+        super().__init__("What differs at each layer", len(COLUMNS), parent)
         self._rows: tuple[LayerRow, ...] = ()
         self._layer: int | None = None
         self._column, self._falling = 0, False
@@ -36,25 +34,13 @@ class LayerTable(QTableWidget):
         self.horizontalHeader().sectionClicked.connect(self.sort_by)
 
     def _set_up(self) -> None:
-        self.setAccessibleName("What differs at each layer")
-        self.setShowGrid(False)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTabKeyNavigation(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
+        self.set_titles((column.title, f"{column.hint}. Click to sort.") for column in COLUMNS)
         for place, column in enumerate(COLUMNS):
-            item = QTableWidgetItem(column.title)
-            item.setToolTip(f"{column.hint}. Click to sort.")
-            self.setHorizontalHeaderItem(place, item)
             if column.bar:
                 self.setItemDelegateForColumn(place, self._bars)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setSectionsClickable(True)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSortIndicatorShown(True)
         header.setSortIndicator(0, Qt.SortOrder.AscendingOrder)
 

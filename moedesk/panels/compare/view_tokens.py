@@ -2,12 +2,9 @@
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QSplitter,
-    QTableWidget,
     QTableWidgetItem,
     QToolButton,
     QVBoxLayout,
@@ -23,6 +20,7 @@ from moedesk.panels.compare.view_marked_text import MarkedText
 from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.icons import icon
+from moedesk.ui.row_table import RowTable
 from moedesk.ui.theme import LIGHT, Theme
 
 _TITLES = (
@@ -50,7 +48,8 @@ class TokensTab(QWidget):
         self._number = 0
         self.title, self.legend = ElidedLabel(), QLabel()
         self.text = MarkedText()
-        self.table = QTableWidget(0, len(_TITLES))
+        self.table = RowTable("The chosen token in A and B", len(_TITLES))
+        self.table.set_titles(_TITLES)
         self.buttons = {
             name: self._button(hint, step, flips)
             for name, hint, step, flips in (
@@ -60,7 +59,6 @@ class TokensTab(QWidget):
                 ("last", "The next page on which a token flips", 1, True),
             )
         }
-        self._set_up_table()
         self._lay_out()
         self.text.picked.connect(self._pick_token)
         self.table.cellClicked.connect(lambda row, _: self.layer_picked.emit(self._layers[row].mine))
@@ -97,21 +95,6 @@ class TokensTab(QWidget):
         column.addLayout(row)
         column.addWidget(self.legend)
         column.addWidget(self.splitter, 1)
-
-    def _set_up_table(self) -> None:
-        table = self.table
-        table.setAccessibleName("The chosen token in A and B")
-        table.setShowGrid(False)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setTabKeyNavigation(False)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
-        for place, (title, hint) in enumerate(_TITLES):
-            item = QTableWidgetItem(title)
-            item.setToolTip(hint)
-            table.setHorizontalHeaderItem(place, item)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 
     def set_comparison(self, comparison: Comparison | None) -> None:
         """Show another comparison: the page of the selected token, else the first on which a token flips."""

@@ -1,31 +1,26 @@
 """Occurrences of an expert, a line each, its token in the middle."""
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QHelpEvent, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+from PySide6.QtWidgets import QToolTip, QWidget
 
 from moedesk.analysis.expert.contexts import Context
 from moedesk.core.visible import visible_text
 from moedesk.panels.experts.model_tokens import context_hint
-from moedesk.ui.theme import LIGHT, Theme
+from moedesk.ui.lines import Lines
 
 WEIGHT = 46  # room for the weight
 
 
-class ContextLines(QWidget):
+class ContextLines(Lines):
     """Draws contexts with their tokens one below the other; a click names the token row through ``picked``."""
 
     picked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.theme: Theme = LIGHT
+        super().__init__("Contexts", width=420, least=160, room=7, parent=parent)
         self.contexts: tuple[Context, ...] = ()
         self.expert = -1
-        self.setMouseTracking(True)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("Contexts")
-        self.setToolTip(" ")  # what it says comes with the tool-tip event
 
     def set_contexts(self, contexts: tuple[Context, ...], expert: int) -> None:
         """Draw others."""
@@ -35,28 +30,10 @@ class ContextLines(QWidget):
             self.updateGeometry()
         self.update()
 
-    def set_theme(self, theme: Theme) -> None:
-        """Take over new colours."""
-        self.theme = theme
-        self.update()
-
     @property
-    def line_height(self) -> int:
-        """Pixels of a line."""
-        return self.fontMetrics().height() + 7
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Return a line for each context."""
-        return QSize(420, max(1, len(self.contexts)) * self.line_height)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Return a line for each context."""
-        return QSize(160, self.sizeHint().height())
-
-    def line_at(self, place: QPointF) -> int:
-        """Return the line at a point, or -1."""
-        line = int(place.y() // self.line_height)
-        return line if 0 <= line < len(self.contexts) else -1
+    def count(self) -> int:
+        """Number of contexts."""
+        return len(self.contexts)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the lines."""

@@ -3,20 +3,13 @@
 from math import isnan
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QLabel,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QLabel, QTableWidgetItem, QVBoxLayout, QWidget
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.model_numbers import LayerNumbers, PassNumbers, metric_titles, read_numbers
 from moedesk.session.session import Session
 from moedesk.ui.paced_question import PacedQuestion
+from moedesk.ui.row_table import RowTable
 
 
 class NumbersTab(QWidget):
@@ -34,28 +27,13 @@ class NumbersTab(QWidget):
         self.header.setWordWrap(True)
         self.header.setContentsMargins(6, 4, 6, 4)
         self.header.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.table = QTableWidget(0, 6)
-        self._set_up()
+        self.table = RowTable("Load of each layer in this pass", 6)
+        self._name_columns()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.header)
         column.addWidget(self.table, 1)
         self.table.cellClicked.connect(self._pick)
-
-    def _set_up(self) -> None:
-        table = self.table
-        table.setAccessibleName("Load of each layer in this pass")
-        table.setShowGrid(False)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.setTabKeyNavigation(False)
-        table.verticalHeader().hide()
-        table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
-        self._name_columns()
-        table.horizontalHeader().setHighlightSections(False)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 
     def _name_columns(self) -> None:
         titles = [
@@ -64,10 +42,7 @@ class NumbersTab(QWidget):
             ("Used", "Experts that got at least one slot, of all experts"),
             *metric_titles(self._conventions),
         ]
-        for place, (title, hint) in enumerate(titles):
-            item = QTableWidgetItem(title)
-            item.setToolTip(hint)
-            self.table.setHorizontalHeaderItem(place, item)
+        self.table.set_titles(titles)
 
     def refresh(self, number: int | None, newest: bool = False) -> None:
         """Show another pass; ``newest``: soon there will be a newer one."""

@@ -3,17 +3,7 @@
 from math import isnan
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QComboBox,
-    QHBoxLayout,
-    QHeaderView,
-    QLabel,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QTableWidgetItem, QVBoxLayout, QWidget
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.model_training import QUANTITIES, Training, read_training
@@ -21,6 +11,7 @@ from moedesk.panels.network.view_norms import NormPicture
 from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.paced_question import PacedQuestion
+from moedesk.ui.row_table import RowTable
 from moedesk.ui.theme import Theme
 
 NO_STEPS = (
@@ -54,7 +45,7 @@ class TrainingTab(QWidget):
         self.caption = ElidedLabel()
         self.picture = NormPicture()
         self.readout = ElidedLabel()
-        self.table = QTableWidget(0, 1 + len(QUANTITIES))
+        self.table = RowTable("Norms of each expert in this step", 1 + len(QUANTITIES))
         self._set_up()
         self.choice.currentIndexChanged.connect(self._ask)
         self.picture.hovered.connect(self._hover)
@@ -62,23 +53,8 @@ class TrainingTab(QWidget):
         self.table.cellClicked.connect(self._pick_row)
 
     def _set_up(self) -> None:
-        table = self.table
-        table.setAccessibleName("Norms of each expert in this step")
-        table.setShowGrid(False)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.setTabKeyNavigation(False)
-        table.verticalHeader().hide()
-        table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
         titles = [("Expert", "Its number"), *((quantity.title, quantity.convention) for quantity in QUANTITIES)]
-        for place, (title, hint) in enumerate(titles):
-            item = QTableWidgetItem(title)
-            item.setToolTip(hint)
-            table.setHorizontalHeaderItem(place, item)
-        table.horizontalHeader().setHighlightSections(False)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.set_titles(titles)
         line = QHBoxLayout()
         line.setContentsMargins(6, 0, 6, 0)
         line.addWidget(self.choice)
@@ -93,7 +69,7 @@ class TrainingTab(QWidget):
         norms.addLayout(line)
         norms.addWidget(self.picture, 1)
         norms.addLayout(footer)
-        norms.addWidget(table, 1)
+        norms.addWidget(self.table, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.header)
