@@ -14,14 +14,18 @@ from moedesk.ui.panel import Shell
 
 PANEL = "breakpoints"
 """Id of the panel that lists them."""
+KINDS = (Kind.EXPERT, Kind.LAYER, Kind.TOKEN, Kind.MODULE)
 _MARGIN = 0.01
 
 
 def add_break_actions(menu: QMenu, selection: Selection, session: Session, shell: Shell) -> None:
-    """Add "Break" for what is pointed at; nothing where no model runs, or what is pointed at is over."""
-    if not breakpoints.can_break(session.live):
+    """Add "Break" for an expert, a layer or a token; nothing where no model runs, or for a pass, which is over.
+
+    The layer that the selection leaves open is taken from the session's current one.
+    """
+    if not breakpoints.can_break(session.live) or selection.kind not in KINDS:
         return
-    actions = _actions(selection, session, shell, menu.parentWidget())
+    actions = _actions(selection.with_context(session.selection), session, shell, menu.parentWidget())
     if not actions:
         return
     below = menu.addMenu("Break")

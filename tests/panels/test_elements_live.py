@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QRect
+from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QImage, QRegion
 from pytestqt.qtbot import QtBot
 
@@ -154,3 +154,25 @@ def test_loads_drawn_alone_look_like_those_drawn_with_the_tree(stage: LiveStage,
         len({with_tree.pixel(x, y) for x in range(column.width()) for y in range(column.height())}) > 2
     )  # there is text
     assert alone == with_tree
+
+
+def test_what_breakpoints_name_is_marked(stage: LiveStage) -> None:
+    model = stage.panel.outline.model
+    outline = model.outline
+    assert outline is not None
+
+    def marked() -> dict[str, str]:
+        nodes = ((node, badge) for node in outline.order for badge in model.badges(node) if badge.role == "breakpoint")
+        return {outline.path(node): badge.text for node, badge in nodes}
+
+    assert marked() == {}
+    entries = [{"id": 1, "text": "layer:1 expert:2 margin<0.1"}, {"id": 2, "text": "layer:0", "on": False}]
+    stage.live.tell("breakpoints", {"active": True, "entries": entries})
+    layer, expert = outline.layer_node(1), outline.expert_node(1, 2)
+    assert marked() == {outline.path(layer): "● breakpoint", outline.path(expert): "● breakpoint"}
+    assert "breakpoint" in model.index_of(expert).data(Qt.ItemDataRole.AccessibleTextRole)
+    assert "stops here: layer:1 expert:2 margin<0.1" in model.index_of(layer).data(Qt.ItemDataRole.ToolTipRole)
+    stage.live.tell("breakpoints", {"active": False, "entries": entries})
+    assert set(marked().values()) == {"○ breakpoint"}, "deactivated, and not said by the colour alone"
+    stage.live.attach(False)
+    assert marked() == {}

@@ -322,3 +322,20 @@ def test_ctrl_l_clears(stage: LiveStage) -> None:
     stage.panel.activateWindow()
     stage.qtbot.keyClick(stage.panel.passes, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
     assert stage.live.cleared == 1
+
+
+def test_a_filter_becomes_a_breakpoint(stage: LiveStage) -> None:
+    button = stage.panel.breaking
+    assert not button.isVisible()
+    stage.session.set_filter(parse("layer:1 expert:2"))
+    assert button.isVisible()
+    button.click()
+    assert [(topic, value["do"], value["text"]) for topic, value in stage.live.orders] == [
+        ("breakpoints", "add", "layer:1 expert:2")
+    ]
+    stage.session.set_filter(parse("layer:1 is:failed"))
+    button.click()
+    assert len(stage.live.orders) == 1
+    assert stage.shell.said[-1].startswith("No breakpoint set: is:failed can't break")
+    stage.live.attach(False)
+    assert not button.isVisible()

@@ -26,6 +26,7 @@ from moedesk.panels.audits.view_list import FindingsList
 from moedesk.panels.audits.view_scores import ScoresView
 from moedesk.session.jobs import Ticket
 from moedesk.session.session import Session
+from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.panel import Panel, Shell
@@ -267,6 +268,7 @@ class AuditsPanel(Panel):
         menu.addAction("Copy the audit as JSON", lambda: self.copy("json"))
         selection = selection_of(entry.place, entry.finding.expert)
         add_override_actions(menu, selection, self.session, self.shell)
+        add_break_actions(menu, selection, self.session, self.shell)
         add_reveal_actions(menu, selection, self.session, self.shell, SPEC.id)
 
     # Out of the panel

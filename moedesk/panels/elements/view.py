@@ -10,12 +10,15 @@ from moedesk.core.model import ModelInfo
 from moedesk.core.selection import NOTHING, Kind, Selection
 from moedesk.panels.elements.model_expert import expert_view
 from moedesk.panels.elements.model_load import Scope
+from moedesk.panels.elements.model_marks import breakpoint_marks
 from moedesk.panels.elements.model_search import SearchIndex, search_index
 from moedesk.panels.elements.model_tree import NO_NODE, outline
 from moedesk.panels.elements.spec import SPEC
 from moedesk.panels.elements.view_details import NOTHING_CHOSEN, DetailsView
 from moedesk.panels.elements.view_outline import OutlineView
+from moedesk.session import breakpoints
 from moedesk.session.session import Session
+from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.panel import Panel, Shell
@@ -82,6 +85,8 @@ class ElementsPanel(Panel):
             self._ask_loads()
         if "selection" in changed:
             self._follow_selection()
+        if changed & {breakpoints.TOPIC, "live"}:
+            self._mark()
         self.details.load.set_conventions(self.session.conventions)
         if "labels" in changed:
             self._asked = None
@@ -152,6 +157,7 @@ class ElementsPanel(Panel):
     def _show_tree(self, index: SearchIndex) -> None:
         self._index, self._asked = index, None
         self.outline.set_index(index)
+        self._mark()
         self._follow_selection()
         self._ask_expert()
 
@@ -165,6 +171,12 @@ class ElementsPanel(Panel):
         if self.details.shows_load:
             known = self.details.layer < len(self._loads)
             self.details.set_load(self._loads[self.details.layer] if known else None)
+
+    def _mark(self) -> None:
+        """Show what breakpoints name."""
+        if self._index is not None:
+            shown = breakpoints.breakpoints_of(self.session.live)
+            self.outline.set_marks(breakpoints.TOPIC, breakpoint_marks(self._index.outline, shown))
 
     def _follow_selection(self) -> None:
         """Show what is selected; a pass or a token without a layer is not in the tree, so that the node before it stays."""
@@ -192,4 +204,5 @@ class ElementsPanel(Panel):
     def _add_reveals(self, menu: QMenu, node: int) -> None:
         if self._index is not None:
             add_override_actions(menu, self._index.outline.selection(node), self.session, self.shell)
+            add_break_actions(menu, self._index.outline.selection(node), self.session, self.shell)
             add_reveal_actions(menu, self._index.outline.selection(node), self.session, self.shell, SPEC.id)

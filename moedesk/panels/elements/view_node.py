@@ -12,6 +12,7 @@ _GAP = 6
 _PADDING = 5
 _ROLES = {"moe": "accent", "router": "warning", "expert": "success", "shared": "muted", "detail": "muted"}
 _ROLES |= {"verified": "success", "failed": "error", "unchecked": "muted"}
+_ROLES |= {"breakpoint": "error"}
 
 
 class NodeDelegate(QStyledItemDelegate):
@@ -41,10 +42,10 @@ class NodeDelegate(QStyledItemDelegate):
         ink = self.theme.color("selection_text" if selected else "text")
         faint = ink if selected else self.theme.color("muted")
         font = QFont(option.font)
-        if outline.badges(node) or outline.kind(node) == "expert":
+        badges = model.badges(node)
+        if badges or outline.kind(node) == "expert":
             font.setBold(True)
         area = _draw_text(painter, area, outline.name(node), font, ink)
-        badges = outline.badges(node)
         # The badges say what a node is: the class makes way for them.
         reserved = sum(_badge_width(badge, option.font) + _GAP for badge in badges)
         room = QRectF(area.left(), area.top(), max(0.0, area.width() - reserved), area.height())

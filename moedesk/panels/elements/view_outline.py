@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QHeaderView, QMenu, QToolButton, QTre
 
 from moedesk.analysis.load import LayerLoad
 from moedesk.panels.elements.model_facts import as_python
+from moedesk.panels.elements.model_marks import Marks
 from moedesk.panels.elements.model_search import SearchIndex
 from moedesk.panels.elements.model_tree import NO_NODE, ROOT, Outline
 from moedesk.panels.elements.view_breadcrumbs import Breadcrumbs
@@ -106,6 +107,11 @@ class OutlineView(QWidget):
         """Fill the Load column."""
         self.model.set_loads(loads)
         self.tree.update_loads()
+
+    def set_marks(self, kind: str, marks: Marks) -> None:
+        """Show the badges of a kind that come and go."""
+        if self.model.set_marks(kind, marks):
+            self.tree.viewport().update()
 
     def show_node(self, node: int) -> None:
         """Expand to a node and make it current, without announcing it; -1 for none."""

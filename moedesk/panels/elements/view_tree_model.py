@@ -7,7 +7,8 @@ from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistent
 from moedesk.analysis.load import LayerLoad
 from moedesk.panels.elements.model_facts import parameters, short_count
 from moedesk.panels.elements.model_load import ratio_text
-from moedesk.panels.elements.model_tree import NO_NODE, ROOT, Outline
+from moedesk.panels.elements.model_marks import Marks
+from moedesk.panels.elements.model_tree import NO_NODE, ROOT, Badge, Outline
 
 NAME, PARAMETERS, LOAD, DTYPE, DEVICE = range(5)
 HEADERS = ("Module", "Parameters", "Load", "Type", "Device")
@@ -29,16 +30,28 @@ class TreeModel(QAbstractItemModel):
         super().__init__(parent)
         self.outline: Outline | None = None
         self._loads: list[LayerLoad] = []
+        self._marks: dict[str, Marks] = {}
 
     def set_outline(self, outline: Outline) -> None:
         """Show another tree."""
         self.beginResetModel()
-        self.outline = outline
+        self.outline, self._marks = outline, {}
         self.endResetModel()
 
     def set_loads(self, loads: list[LayerLoad]) -> None:
         """Take over the load of every layer; the view repaints what it shows of it."""
         self._loads = loads
+
+    def set_marks(self, kind: str, marks: Marks) -> bool:
+        """Take over the badges of a kind that come and go; return whether they are others than before."""
+        changed = marks != self._marks.get(kind, {})
+        self._marks[kind] = marks
+        return changed
+
+    def badges(self, node: int) -> tuple[Badge, ...]:
+        """Return the words beside a node: what it is, then those that come and go."""
+        assert self.outline is not None
+        return sum((marks.get(node, ()) for marks in self._marks.values()), self.outline.badges(node))
 
     def load_text(self, node: int) -> str:
         """Return the load of an expert's node ÷ uniform share, as a text; empty for other nodes, and while it isn't known."""
@@ -101,7 +114,7 @@ class TreeModel(QAbstractItemModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(index.column())
         if role == Qt.ItemDataRole.AccessibleTextRole and index.column() == NAME:
-            words = [badge.text for badge in self.outline.badges(node)]
+            words = [badge.text for badge in self.badges(node)]
             return " ".join([self.outline.name(node), self.outline.class_name(node), *words])
         return node if role == NODE_ROLE else None
 
@@ -125,7 +138,7 @@ class TreeModel(QAbstractItemModel):
         if column == PARAMETERS:
             return f"{parameters(self.outline, node):,} parameters"
         if column == NAME:
-            hints = [f"{badge.text}: {badge.hint}" for badge in self.outline.badges(node) if badge.hint]
+            hints = [f"{badge.text}: {badge.hint}" for badge in self.badges(node) if badge.hint]
             return "\n".join([self.outline.path(node) or "the model itself", *hints])
         load, expert = self._load(node), self.outline.expert[node]
         if column == LOAD and load is not None and expert >= 0:

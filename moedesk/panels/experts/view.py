@@ -21,6 +21,7 @@ from moedesk.panels.experts.view_share import ShareCard
 from moedesk.panels.experts.view_survey import SurveyCards
 from moedesk.panels.experts.view_tokens import TokenCards
 from moedesk.session.session import Session
+from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.cards import Card, CardColumns
 from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.paced_question import PacedQuestion
@@ -162,6 +163,7 @@ class ExpertsPanel(Panel):
             path = self.session.path or self.session.store.name
             menu.addAction("Copy as Python", lambda: self._copy(card, copied[card]().python(path), "Python"))
         add_override_actions(menu, self.choice.selection, self.session, self.shell)
+        add_break_actions(menu, self.choice.selection, self.session, self.shell)
         add_reveal_actions(menu, self.choice.selection, self.session, self.shell, SPEC.id)
 
     def _copy(self, card: Card, text: str, form: str) -> None:

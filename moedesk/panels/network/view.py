@@ -7,6 +7,7 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QLabel, QMenu, QSplitter, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
 from moedesk.core.selection import Kind, Selection
+from moedesk.panels.network.breaking import BreakOnFilter
 from moedesk.panels.network.copying import add_copy_actions, copy_text, subject_of
 from moedesk.panels.network.labelling import add_label_actions
 from moedesk.panels.network.spec import SPEC
@@ -15,6 +16,7 @@ from moedesk.panels.network.view_overview import Overview
 from moedesk.panels.network.view_passes import PassesView
 from moedesk.panels.network.view_search import Search
 from moedesk.session.session import Session
+from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.filter_bar import FilterBar
 from moedesk.ui.live_bar import LiveBar
 from moedesk.ui.override_menu import add_override_actions
@@ -60,6 +62,7 @@ class NetworkPanel(Panel):
         self.details = Details(session, shell)
         self.search = Search(session, self.filter_bar, self)
         self.empty = QLabel()
+        self.breaking = BreakOnFilter(session, shell)
         self._lay_out()
         self.filter_bar.filter_changed.connect(session.set_filter)
         self.search.found.connect(self._show_found)
@@ -112,6 +115,7 @@ class NetworkPanel(Panel):
         self.fold.setToolTip("Show or hide the details (Ctrl+B)")
         self.fold.setAccessibleName("Details")
         self.fold.clicked.connect(self.toggle_details)
+        self.filter_bar.add_widget(self.breaking)
         self.filter_bar.add_widget(self.fold)
         for keys, action in (("Ctrl+B", self.toggle_details), ("Ctrl+L", self.live_bar.clear)):
             shortcut = QShortcut(QKeySequence(keys), self)
@@ -130,6 +134,7 @@ class NetworkPanel(Panel):
         if self._pages.currentWidget() is not self.content:
             self._pages.setCurrentWidget(self.content)
             changed = EVERYTHING
+        self.breaking.refresh()
         self.search.refresh(changed)
         self.overview.refresh(changed)
         self.passes.refresh(changed)
@@ -192,6 +197,7 @@ class NetworkPanel(Panel):
         menu.addSeparator()
         add_copy_actions(menu, session, self.shell, subject_of(session, selection, self.details.tokens.layer))
         add_override_actions(menu, selection, session, self.shell)
+        add_break_actions(menu, selection, session, self.shell)
         add_reveal_actions(menu, selection, session, self.shell, SPEC.id)
 
     def _filter_by(self, selection: Selection) -> None:
@@ -208,6 +214,7 @@ class NetworkPanel(Panel):
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
         self.live_bar.set_theme(theme)
+        self.breaking.set_theme(theme)
         self.filter_bar.set_theme(theme)
         self.overview.set_theme(theme)
         self.details.set_theme(theme)

@@ -17,6 +17,7 @@ from moedesk.panels.waterfall.feed import Feed
 from moedesk.panels.waterfall.spec import SPEC
 from moedesk.panels.waterfall.view_controls import Controls
 from moedesk.session.session import Session
+from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.curves import CurvePoint, CurvesView
 from moedesk.ui.curves_plot import Curve
 from moedesk.ui.elided_label import ElidedLabel
@@ -284,6 +285,7 @@ class WaterfallPanel(Panel):
         menu.addAction(f"Show only layer {layer}", lambda: self.waterfall.show_layer(layer))
         menu.addAction("Show all layers and passes", self._show_all)
         add_override_actions(menu, selection, self.session, self.shell)
+        add_break_actions(menu, selection, self.session, self.shell)
         add_reveal_actions(menu, selection, self.session, self.shell, SPEC.id)
         if selection.pass_id is not None:
             add_reveal_actions(menu, Selection(Kind.PASS, pass_id=selection.pass_id), self.session, self.shell, SPEC.id)
