@@ -13,6 +13,7 @@ from moedesk.core.model import ModelInfo
 from moedesk.core.verification import Verification
 from moedesk.probe.exactness.untouched import under_test
 from moedesk.probe.exactness.verify import tested
+from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import LayerChoice, choose, find_candidates
 from moedesk.probe.hooks import Hooks, Wanted
 from moedesk.probe.labelling import Labelling
@@ -177,6 +178,11 @@ class Attachment:
     def tracer(self) -> Tracer:
         """What hooks the model, and takes its passes to the sink."""
         return self._tracer
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """The MoE layers that ran, in the order of their places."""
+        return self._tracer.bindings
 
     @property
     def state(self) -> str:

@@ -27,6 +27,7 @@ from moedesk.probe.taking.compiled import CallsAround, forget_compiled_code, not
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.courier import Courier
 from moedesk.probe.taking.layer_hooks import LayerHooks
+from moedesk.probe.taking.overridden import listen
 from moedesk.probe.taking.parallel import rank
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.sampling import EVERY_ROW, Sampling
@@ -139,6 +140,7 @@ class Hooks:
         self._recording = True
         self._running: _Running | None = None
         self._current = Current(settled=not midway)
+        listen(self._current)
         self._changing = threading.Lock()
         self._detached = False
         self.refused = 0
@@ -277,8 +279,9 @@ class Hooks:
         tap = Tap(min(self._courier.room, Room(1 + everything)), self._wanted.logits, self._pass_on)
         training = self._model.training and torch.is_grad_enabled()
         recorded = RecordedPass(
-            time.time_ns(), tap.transfer, tap.pieces, full=everything, training=training, caches=self._caches
-        )
+            time.time_ns(), tap.transfer, tap.pieces, full=everything, training=training, caches=self._caches,
+            overridden=tap.overridden,
+        )  # fmt: skip
         with self._changing:  # another thread may switch recording off
             if not self._recording:
                 return None

@@ -16,10 +16,10 @@ from moedesk.core.verification import CheckName, Verdict, Verification
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.adapters.registry import declared, forget
 from moedesk.probe.exactness.kept import Kept
-from moedesk.probe.exactness.rerouting import Rerouting
 from moedesk.probe.exactness.single_expert import expert_runner
 from moedesk.probe.exactness.verify import verify
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.overriding.rerouting import Rerouting
 from tests.support import hand_written
 from tests.support.capacity import MOELayer, SwitchBlock, TopKGate
 from tests.support.families import FAMILIES, build

@@ -14,6 +14,7 @@ from moedesk.core.verification_text import verdict_text
 from moedesk.probe.console.connection_file import app_command
 from moedesk.probe.console.loaded import Loaded, load_with_progress
 from moedesk.probe.console.moe_breakpoints import MoeBreakpoints
+from moedesk.probe.console.moe_overrides import OverrideCalls
 from moedesk.probe.console.picture import Picture, load_picture
 from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.console.run import Run, run
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from moedesk.probe.attach import Attachment
     from moedesk.probe.finding.discovery import LayerChoice
     from moedesk.probe.labelling import Labelling
+    from moedesk.probe.overriding.overrides import Overrides
 
 ARRIVAL_SECONDS = 1.0
 """How long ``run`` waits for the counts of its last passes; they come from another thread."""
@@ -35,7 +37,7 @@ ARRIVAL_SECONDS = 1.0
 START = 'moe.load("sample"), then moe.attach()'
 
 
-class Moe(MoeBreakpoints):
+class Moe(MoeBreakpoints, OverrideCalls):
     """Loads Mixture-of-Experts models, attaches them to the moedesk app, and runs them.
 
     Parameters
@@ -370,6 +372,14 @@ class Moe(MoeBreakpoints):
         if tokenizer is None and chosen is loaded.model:
             tokenizer = loaded.tokenizer
         return chosen, tokenizer
+
+    def _overrides_of(self, model: "nn.Module | None") -> "Overrides":
+        from moedesk.probe.overriding.registry import overrides_of
+
+        chosen = self.model if model is None else model
+        if chosen is None:
+            raise MoedeskError(f"no model to override; type {START}")
+        return overrides_of(chosen)
 
     @property
     def _counters(self) -> Counters:

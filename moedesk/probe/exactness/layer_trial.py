@@ -22,11 +22,11 @@ from moedesk.probe.exactness.replay import (
     tolerance_of,
     without_others,
 )
-from moedesk.probe.exactness.rerouting import Change, Rerouting, rewritten, without
 from moedesk.probe.exactness.switch_off import Expected, RunLayer, check_switched_off, chosen_experts
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor, is_shared
 from moedesk.probe.finding.routing import ExpertsCall, read_routing
+from moedesk.probe.overriding.rerouting import Change, Rerouting, rewritten, without
 
 
 class LayerTrial:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.exactness.replay import Replay
-from moedesk.probe.exactness.rerouting import Rerouting, can_reroute, switch_off
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.overriding.rerouting import Rerouting, can_reroute, switch_off
 from moedesk.probe.training.gradients import expert_modules
 from moedesk.probe.watched.watch import experts_of
 

@@ -123,6 +123,12 @@ class _Kept:
     def lift(self) -> None:
         """Put copies without moedesk's hooks in the place of the hooks; handles go on working on what was there."""
         self._module.training = False
+        forward: Any = self._attributes.get("forward")
+        while _is_ours(forward):  # an override's
+            del vars(self._module)["forward"]
+            forward = forward.replaced
+            if forward is not None:
+                vars(self._module)["forward"] = forward
         for name, hooks in self._hooks.items():
             vars(self._module)[name] = OrderedDict(
                 (key, value) for key, value in hooks.items() if not _is_ours(self._registered(key))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import nn
 
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, TokenKind
@@ -11,6 +12,7 @@ from moedesk.core.training import TrainingStep
 from moedesk.probe.adapters.adapter import ABSENT
 from moedesk.probe.taking.block import Block, blocks_of, numpy_of
 from moedesk.probe.taking.calls import Call
+from moedesk.probe.taking.overridden import Changed, Marks
 from moedesk.probe.taking.tap import Piece, Transfer
 from moedesk.probe.taking.tokens import (
     STREAM_KINDS,
@@ -53,6 +55,8 @@ class RecordedPass:
         What the user says it is.
     outputs : sequence of OutputNorms
         Norms of what the experts put out, if they are wanted.
+    overridden : mapping
+        What overrides changed, call by call, by the experts of the layer.
     """
 
     t0_ns: int
@@ -71,6 +75,7 @@ class RecordedPass:
     rank: int = 0
     label: str = ""
     outputs: Sequence[OutputNorms] = ()
+    overridden: Mapping[nn.Module, Sequence[Changed]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -119,6 +124,9 @@ class BatchMaker:
         recorded.transfer.wait()
         calls = [arrive(call) for call in recorded.calls]
         blocks = self._sound(blocks_of([group for piece in recorded.pieces for group in piece.groups()]))
+        marks = {experts: Marks(changed) for experts, changed in recorded.overridden.items()}
+        for block in blocks if marks else ():
+            block.drop(marks)
         blocks = [in_their_rows(block, calls) for block in blocks]
         numbered: dict[int, Numbered] = {}
         rows: dict[str, np.ndarray] = {}
@@ -129,7 +137,9 @@ class BatchMaker:
             seen = [block.rows for block in members for _ in block.bindings]
             rows[stream] = self._stream_rows(stream, [call for call in calls if call.path in stacks], seen, numbered)
             unknown |= bool((rows[stream]["token_id"] == -1).any())
-        routes = [routes for block in blocks for routes in self._routes(block, rows[block.stream], recorded.full)]
+        routes = [
+            routes for block in blocks for routes in self._routes(block, rows[block.stream], recorded.full, marks)
+        ]
         self._add_outputs(recorded.outputs, rows, routes)
         header = self._header(recorded, calls, rows, unknown, any(call.rewound for call in numbered.values()))
         if not recorded.full:
@@ -178,7 +188,9 @@ class BatchMaker:
             return np.concatenate(parts)
         return unknown_rows(max(set(seen), key=seen.count), STREAM_KINDS.get(stream, TokenKind.TEXT))
 
-    def _routes(self, block: Block, tokens: np.ndarray, full: bool) -> Iterator[LayerRoutes]:
+    def _routes(
+        self, block: Block, tokens: np.ndarray, full: bool, marks: Mapping[nn.Module, Marks]
+    ) -> Iterator[LayerRoutes]:
         places = [self.places[binding.candidate.path] for binding in block.bindings]
         matched = block.rows == len(tokens)
         counts = block.counts(tokens["is_padding"] if matched else None)
@@ -190,7 +202,18 @@ class BatchMaker:
                 self.notes[text] = None
         if not full or not matched:
             return (LayerRoutes(place, counts[i]) for i, place in enumerate(places))
-        return block.routes(places, counts)
+        routes = block.routes(places, counts)
+        return self._marked(block, list(routes), marks) if marks else routes
+
+    def _marked(
+        self, block: Block, routes: Sequence[LayerRoutes], marks: Mapping[nn.Module, Marks]
+    ) -> Iterator[LayerRoutes]:
+        """The routes with the rows flagged that overrides changed."""
+        for binding, layer in zip(block.bindings, routes, strict=True):
+            changed = marks.get(binding.candidate.experts)
+            if changed is not None and layer.flags is not None and not changed.mark(layer.flags):
+                self.notes[f"{binding.layer.path}: which rows an override changed is not known in some passes"] = None
+            yield layer
 
     def _header(
         self,

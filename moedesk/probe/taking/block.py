@@ -1,17 +1,18 @@
 """Groups of layers, arrived on the host: counts and flags of all their layers at once. NumPy only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+from torch import Tensor, nn
 
 from moedesk.core.batch import LayerRoutes
 from moedesk.core.columns import RouteFlag
 from moedesk.probe.adapters.adapter import ABSENT
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.taking.overridden import Marks
 from moedesk.probe.taking.reduction import LayerGroup
 
 
@@ -99,6 +100,14 @@ class Block:
                 for c in columns
             ),
         )
+
+    def drop(self, marks: Mapping[nn.Module, Marks]) -> None:
+        """Take the experts out of slots that an override dropped; in place."""
+        for i, binding in enumerate(self.bindings):
+            changed = marks.get(binding.candidate.experts)
+            if changed is not None:
+                weights, margin = (None if column is None else column[i] for column in (self.weights, self.margin))
+                changed.drop(self.ids[i], weights, margin)
 
     def scattered(self, rows: npt.NDArray[np.bool_]) -> "Block":
         """Return the same for as many rows as ``rows`` has, of which the layers saw those where it is true."""

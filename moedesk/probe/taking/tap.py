@@ -1,9 +1,10 @@
 """What hooks take from the device: small copies, sent to the host without making the device wait."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moedesk.core.columns import expert_dtype
 from moedesk.probe.taking.event import Event, Stack
@@ -116,10 +117,13 @@ class Tap:
         Takes what need not be copied at once; None in a long pass.
     spoiled : list of Source
         Layers whose tensors changed while they were held: the pass can't be used.
+    overridden : dict
+        What overrides changed, ``overridden.Changed``, call by call, by the experts of the layer.
     """
 
     __slots__ = (
-        "_events", "_keep_logits", "_nbytes", "_passed_on", "held", "logits", "pieces", "room", "seen", "spoiled", "transfer",
+        "_events", "_keep_logits", "_nbytes", "_passed_on", "held", "logits", "overridden", "pieces", "room", "seen", "spoiled",
+        "transfer",
     )  # fmt: skip
 
     def __init__(self, room: Room, keep_logits: bool, passed_on: Callable[["Tap", Piece], None]) -> None:
@@ -130,6 +134,7 @@ class Tap:
         self.logits: dict[str, HeldLogits] = {}
         self.held: list[Hold] | None = None
         self.spoiled: list[Source] = []
+        self.overridden: dict[nn.Module, list[Any]] = {}
         self._keep_logits = keep_logits
         self._passed_on = passed_on
         self._events: list[Event | Stack] = []
@@ -194,6 +199,10 @@ class Tap:
         self._settle()
         if self._events:
             self.flush()
+        for calls in self.overridden.values():
+            calls[:] = [
+                call._make(None if part is None else self.transfer.take(part) for part in call) for call in calls
+            ]
         self.transfer.send()
 
 
@@ -209,7 +218,7 @@ class Current:
         Calls of MoE layers outside any pass.
     """
 
-    __slots__ = ("outside", "settled", "tap")
+    __slots__ = ("__weakref__", "outside", "settled", "tap")
 
     def __init__(self, settled: bool) -> None:
         self.tap: Tap | None = None

@@ -1,0 +1,89 @@
+"""One override at work on one layer: on which rows, and how many it changed."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.overriding.changes import Rows
+from moedesk.probe.overriding.context import Context
+from moedesk.probe.taking.tap import recomputing
+
+ON_SCORE = frozenset(
+    {OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIAS, OverrideKind.TEMPERATURE, OverrideKind.TOP_K}
+)
+"""Kinds that act on the score, whatever else they are; a replay of ids alone does too."""
+
+
+def on_score(override: Override) -> bool:
+    """Return whether an override acts on the score, and through the model's own selection; else on what that gives."""
+    return override.kind in ON_SCORE or (override.kind is OverrideKind.REPLAY and not override.weights)
+
+
+class Tally:
+    """Counts rows on their device; only who reads it waits."""
+
+    def __init__(self) -> None:
+        self._sums: dict[torch.device, Tensor] = {}
+
+    def add(self, rows: Tensor) -> None:
+        """Add how many of (N,) bools are true."""
+        total = self._sums.get(rows.device)
+        if total is None:
+            self._sums[rows.device] = rows.sum()
+        else:
+            total.add_(rows.sum())
+
+    def read(self) -> int:
+        """Return the sum so far; waits for the device."""
+        return sum(int(total) for total in self._sums.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Act:
+    """An override at work.
+
+    Attributes
+    ----------
+    override : Override
+    binding : Binding
+    context : Context or None
+        Needed where it is limited to columns or phases.
+    tally : Tally
+    notes : list of str
+        Takes why it did not act, once.
+    """
+
+    override: Override
+    binding: Binding
+    context: Context | None = None
+    tally: Tally = field(default_factory=Tally)
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def rows(self, count: int, device: torch.device) -> Rows | bool:
+        """Return which of a call's rows it acts on: False for none, None for all."""
+        columns, phases = self.override.columns, self.override.phases
+        if columns is None and not phases:
+            return None
+        assert self.context is not None
+        if phases and (self.context.last is None or self.context.last.phase not in phases):
+            return False
+        if columns is None:
+            return None
+        if self.context.last is None:  # switched on in the middle of a pass
+            return False
+        found = self.context.call(self.binding, count)
+        if found is None:
+            self.notes[
+                f"{self.override.title}: it doesn't act on {self.binding.layer.path}, whose rows are not the tokens of the pass"
+            ] = None
+            return False
+        slots = found.columns(device)
+        return (slots >= columns[0]) & (slots < columns[1])
+
+    def count(self, changed: Tensor, rows: Rows) -> None:
+        """Count rows that were changed, of those that it acts on."""
+        if not recomputing():
+            self.tally.add(changed if rows is None else changed & rows)

@@ -1,0 +1,171 @@
+"""Which tokens the rows of a pass are, and what the pass is for: for overrides that act on some tokens or phases only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.taking.bounds import Bounds
+from moedesk.probe.taking.calls import Call, CallReader, uses_cache
+from moedesk.probe.taking.cost import Cost
+from moedesk.probe.taking.tap import recomputing
+from moedesk.probe.taking.tokens import HostCall, find_phase
+
+_KEPT = 8
+"""Calls of a stack that are remembered for what gradient checkpointing computes again."""
+
+
+class Pass:
+    """One pass under way, as its modules were called.
+
+    Attributes
+    ----------
+    number : int
+        Grows from one pass to the next.
+    calls : list of Call
+        Outermost first.
+    """
+
+    def __init__(self, number: int, training: bool, caches: bool) -> None:
+        self.number = number
+        self.calls: list[Call] = []
+        self._training, self._caches = training, caches
+        self._phase: str | None = None
+
+    @property
+    def phase(self) -> str:
+        """``Phase.label``. Waits for the device where a cache counts its tokens there."""
+        if self._phase is None:
+            training = self._training
+            self._phase = find_phase(
+                [] if training else [_on_host(c) for c in self.calls], training, self._caches
+            ).label
+        return self._phase
+
+
+class Context:
+    """Hooks that follow the passes of a model.
+
+    Parameters
+    ----------
+    model : Module
+    bindings : sequence of Binding
+        The layers whose rows will be asked for.
+
+    Attributes
+    ----------
+    last : Pass or None
+        The pass under way, or the last one.
+    """
+
+    def __init__(self, model: nn.Module, bindings: Sequence[Binding]) -> None:
+        self._model = model
+        self._reader = CallReader()
+        self._caches = uses_cache(model)
+        self._stacks = {binding.candidate.stack_path: binding.layer.stream for binding in bindings}
+        self._open: list[nn.Module] = []
+        self._recent: dict[str, list[StackCall]] = {}
+        self.last: Pass | None = None
+        self._handles = Bounds(model, self._stacks, self._opened, self._closed, Cost()).hook()
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _opened(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if recomputing():
+            return
+        if module in self._open:  # it never left: an interrupt
+            self._open.clear()
+        if not self._open or self.last is None:
+            training = self._model.training and torch.is_grad_enabled()
+            self.last = Pass(0 if self.last is None else self.last.number + 1, training, self._caches)
+        self._open.append(module)
+        call, ids = self._reader.read(path, module, args, kwargs, _as_it_is)
+        if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
+            outer = [c.ids for c in reversed(self.last.calls) if c.ids is not None]
+            ids = next((given for given in outer if tuple(given.shape) == (call.batch, call.length)), None)
+        call.ids = ids
+        self.last.calls.append(call)
+        if path in self._stacks:
+            recent = self._recent.setdefault(path, [])
+            recent.append(StackCall(call, self.last))
+            del recent[:-_KEPT]
+
+    def _closed(self, module: nn.Module, output: Any) -> None:
+        if not recomputing() and module in self._open:
+            del self._open[self._open.index(module) :]
+
+    def call(self, binding: Binding, rows: int) -> "StackCall | None":
+        """Return the call of its stack that a layer is in; None if the layer's rows are not its tokens."""
+        if binding.candidate.pool is not None:
+            return None
+        recent = self._recent.get(binding.candidate.stack_path, [])
+        # What is computed again was called before, maybe not in the last pass.
+        candidates = reversed(recent) if recomputing() else recent[-1:]
+        return next((found for found in candidates if found.call.batch * found.call.length == rows), None)
+
+
+class StackCall:
+    """One call of a stack of layers.
+
+    Attributes
+    ----------
+    call : Call
+    of : Pass
+    """
+
+    def __init__(self, call: Call, of: Pass) -> None:
+        self.call, self.of = call, of
+        self._columns: Tensor | None = None
+
+    def columns(self, device: torch.device) -> Tensor:
+        """Return (batch · length,) slots in the sequence of its rows."""
+        if self._columns is None:
+            self._columns = columns_of(self.call, device)
+        return self._columns.to(device)
+
+
+@torch.no_grad()
+def columns_of(call: Call, device: torch.device) -> Tensor:
+    """Return (batch · length,) slots in the sequence: cached tokens + place in the pass; of a packed row, the positions.
+
+    The same as ``tokens.token_rows`` counts them, without waiting for the device.
+    """
+    past = call.past.to(device).max() if isinstance(call.past, Tensor) else call.past
+    columns = (past + torch.arange(call.length, device=device)).expand(call.batch, -1)
+    positions = call.positions
+    if positions is None or call.length < 2:
+        return columns.reshape(-1)
+    positions = positions.to(device)
+    if call.starts is not None and call.batch == 1:
+        starts = call.starts.to(device).reshape(-1)
+        packed = ((starts > 0) & (starts < call.length)).any()
+    elif call.axes == 1 and isinstance(call.past, int) and call.past == 0:
+        begins = positions[:, 1:] == 0
+        if call.padding is not None:
+            padding = call.padding.to(device)
+            begins = begins & ~(padding[:, 1:] | padding[:, :-1])
+        packed = begins.any()
+    else:
+        return columns.reshape(-1)
+    return torch.where(packed, positions.expand(call.batch, -1), columns).reshape(-1)
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor.detach()
+
+
+def _on_host(call: Call) -> HostCall:
+    past = call.past if isinstance(call.past, int) else int(call.past.max())
+    paged = call.paged or call.starts is not None
+    starts, positions = (
+        None if tensor is None or not paged else tensor.cpu().numpy() for tensor in (call.starts, call.positions)
+    )
+    return HostCall(
+        call.path, call.batch, call.length, past, None, positions, None, starts, call.axes,
+        call.cache, call.source, call.output, call.caching, call.labelled,
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""Everything that acts on one layer: put on its modules, and taken off again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.lookout import NO_NAMES
+from moedesk.probe.finding.routing import read_routing
+from moedesk.probe.overriding.act import Act, on_score
+from moedesk.probe.overriding.changes import Rows, changed_routing
+from moedesk.probe.overriding.forward_around import ForwardAround
+from moedesk.probe.overriding.rerouting import rewritten
+from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.way import Way
+from moedesk.probe.taking.overridden import Changed, say
+
+
+class LayerOverride:
+    """What acts on one layer, until it is removed.
+
+    Overrides of the score run the layer's selection twice, without and with them: that is how it is known which rows they
+    change. Those of the routing act on what the selection gave.
+
+    Parameters
+    ----------
+    binding : Binding
+    way : Way or None
+        Needed where an act is on the score.
+    acts : sequence of Act
+        In the order in which they act.
+    """
+
+    def __init__(self, binding: Binding, way: Way | None, acts: Sequence[Act]) -> None:
+        self._binding, self._way = binding, way
+        self._scoring = [act for act in acts if on_score(act.override)]
+        self._routing = [act for act in acts if not on_score(act.override)]
+        self._pending: Tensor | None = None
+        self._arounds: list[ForwardAround] = []
+        self._handles: list[RemovableHandle] = []
+
+    def put_on(self) -> None:
+        """Hook the layer's modules."""
+        if self._scoring:
+            assert self._way is not None
+            self._arounds.append(ForwardAround(self._way.module, self._select))
+        adapter, hooked = self._binding.adapter, self._binding.hooked
+        if not self._routing:
+            return
+        if adapter is None or adapter.when == "before":
+            self._handles.append(hooked.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
+        else:
+            self._arounds.append(ForwardAround(hooked, self._reroute))
+
+    def take_off(self) -> None:
+        """Leave the modules as they were."""
+        for around in reversed(self._arounds):
+            around.remove()
+        for handle in self._handles:
+            handle.remove()
+        self._arounds.clear()
+        self._handles.clear()
+
+    # the score
+
+    def _select(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        way = self._way
+        assert way is not None
+        with torch.no_grad():
+            plain = inner(*args, **kwargs)
+        ids, weights = self._read(way, args, kwargs, plain)
+        edits = []
+        for act in self._scoring:
+            rows = act.rows(len(ids), ids.device)
+            if rows is not False:
+                edits.append((act, ScoreEdit(act.override, rows if isinstance(rows, Tensor) else None)))
+        if not edits:
+            return inner(*args, **kwargs)
+        with Reselection(way, [edit for _, edit in edits]) as selection:
+            output = inner(*args, **kwargs)
+        if not selection.reached:
+            self._miss([act for act, _ in edits])
+            return inner(*args, **kwargs)
+        new_ids, new_weights = self._read(way, args, kwargs, output)
+        changed = (new_ids != ids).any(-1) | (new_weights != weights).any(-1)
+        for act, edit in edits:
+            act.count(changed, edit.rows)
+        if self._routing:
+            self._pending = changed
+        else:
+            say(self._binding.candidate.experts, Changed(changed))
+        return output
+
+    def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> tuple[Tensor, Tensor]:
+        """Ids (or masks) and weights in an output of what selects, a row a token."""
+        if way.places is None:
+            adapter = self._binding.adapter
+            assert adapter is not None
+            routing = adapter.routing(way.module, args, kwargs, output)
+            assert routing is not None
+            return routing.ids, routing.weights
+        choice, weights = (output[place].detach() for place in way.places)
+        rows = weights.numel() // weights.shape[-1]
+        return choice.reshape(rows, -1), weights.reshape(rows, -1)
+
+    def _miss(self, acts: Sequence[Act]) -> None:
+        for act in acts:
+            act.notes[
+                f"{act.override.title}: it doesn't act on {self._binding.layer.path} in some calls, which select in another way"
+            ] = None
+
+    # the routing
+
+    def _before(self, module: Any, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> Any:
+        adapter = self._binding.adapter
+        if adapter is not None:
+            routing = adapter.routing(module, args, kwargs, None)
+            changed = None if routing is None else self._change(routing)
+            assert adapter.write is not None
+            return None if changed is None or changed is routing else adapter.write(module, args, kwargs, None, changed)
+        call = read_routing(args, kwargs)
+        return None if call is None else rewritten(args, kwargs, call, self._change)
+
+    def _reroute(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output = inner(*args, **kwargs)
+        adapter, module = self._binding.adapter, self._binding.hooked
+        assert adapter is not None
+        assert adapter.write is not None
+        routing = adapter.routing(module, args, kwargs, output)
+        if routing is None:
+            return output
+        changed = self._change(routing)
+        return output if changed is routing else adapter.write(module, args, kwargs, output, changed)
+
+    def _change(self, routing: Routing) -> Routing:
+        """The routing with all that acts on it; tells which rows differ."""
+        given, count = routing, len(routing.ids)
+        acted = False
+        for act in self._routing:
+            rows: Rows | bool = act.rows(count, routing.ids.device)
+            if rows is False:
+                continue
+            acted = True
+            mask = rows if isinstance(rows, Tensor) else None
+            new = changed_routing(act.override, routing, mask, self._binding.layer.experts)
+            act.count(differing(routing, new), mask)
+            routing = new
+        pending, self._pending = self._pending, None
+        if acted or pending is not None:
+            rows = differing(given, routing)
+            dropped = (routing.ids < 0) & (given.ids >= 0)
+            say(self._binding.candidate.experts, Changed(rows if pending is None else rows | pending, dropped))
+        return routing
+
+
+@torch.no_grad()
+def differing(one: Routing, other: Routing) -> Tensor:
+    """Return (N,) which rows have other ids or weights."""
+    changed = torch.zeros(len(one.ids), dtype=torch.bool, device=one.ids.device)
+    if one.ids is not other.ids:
+        changed |= (one.ids != other.ids).any(-1)
+    if one.weights is not other.weights:
+        changed |= (one.weights != other.weights).any(-1)
+    return changed

@@ -1,0 +1,148 @@
+"""The layers of one model as overrides name them: those that an attachment found, or those that a small run shows."""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.model import ModelInfo
+from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.describe import describe_model
+from moedesk.probe.overriding.act import on_score
+from moedesk.probe.overriding.rerouting import can_reroute
+from moedesk.probe.overriding.study import Study
+from moedesk.probe.overriding.way import Way
+
+
+class Layers:
+    """What overrides need to know of a model's layers; found out when it is first asked for.
+
+    Parameters
+    ----------
+    model : Module
+    known : function
+        Gives the bindings that hooks on the model found already, in the order of their places; empty if they found none.
+    inputs : mapping, optional
+        Arguments of the model's forward that reach its layers, where a few token ids won't do.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        known: Callable[[], Sequence[Binding]] = tuple,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._model, self._known, self._inputs = weakref.ref(model), known, inputs
+        self._study: Study | None = None
+        self._info: ModelInfo | None = None
+        self._bindings: tuple[Binding, ...] = ()
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        model = self._model()
+        if model is None:
+            raise MoedeskError("the model of these overrides is gone")
+        return model
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """Of all layers, by place."""
+        known = tuple(self._known())
+        if len(known) > len(self._bindings):
+            self._bindings, self._info = known, None
+        if not self._bindings:
+            self._bindings = self.study.bindings
+        return self._bindings
+
+    @property
+    def study(self) -> Study:
+        """What a small run showed of the layers' selection."""
+        if self._study is None:
+            self._study = Study(self.module, self._inputs)
+        return self._study
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model and its layers."""
+        bindings = self.bindings
+        if self._info is None:
+            self._info = describe_model(self.module, [binding.layer for binding in bindings], None)
+        return self._info
+
+    def way(self, place: int) -> Way:
+        """Return how the layer at a place selects.
+
+        Raises
+        ------
+        MoedeskError
+            If that is not known, or can't be changed.
+        """
+        path = self.bindings[place].candidate.path
+        for binding in self.study.bindings:
+            if binding.candidate.path == path:
+                way = self.study.ways.get(binding.layer.place)
+                if way is not None:
+                    return way
+                raise MoedeskError(self.study.unknown[binding.layer.place])
+        raise MoedeskError("a small batch of token ids doesn't reach it")
+
+    def check(self, override: Override) -> None:
+        """Check that an override makes sense for the model and can be done.
+
+        Raises
+        ------
+        MoedeskError
+            In one line.
+        """
+        info = self.info
+        override.check(info)
+        for binding in self.bindings:
+            if override.acts_on(binding.layer.place):
+                try:
+                    self._check_layer(override, binding)
+                except MoedeskError as error:
+                    layer = binding.layer
+                    raise MoedeskError(
+                        f"{override.kind} can't act on layer {layer.place} ({layer.path}): {error}"
+                    ) from None
+
+    def _check_layer(self, override: Override, binding: Binding) -> None:
+        kind, layer = override.kind, binding.layer
+        if override.columns and binding.candidate.pool is not None:
+            raise MoedeskError("its experts see some rows of a pass only; leave columns= out")
+        if not on_score(override):
+            if layer.selection in ("soft", "expert choice") and kind is not OverrideKind.ABLATE:
+                raise MoedeskError(f"its selection is {layer.selection!r}")
+            if not can_reroute(binding):
+                raise MoedeskError(f"{layer.adapter!r} says no way to change its routing")
+            return
+        way = self.way(layer.place)
+        if kind in (OverrideKind.FORCE, OverrideKind.REPLAY) and not way.deciding:
+            raise MoedeskError(_NO_RANKING)
+        if layer.selection == "hash" and kind in (OverrideKind.EXCLUDE, OverrideKind.TOP_K):
+            raise MoedeskError("a table of token ids says its experts, whatever the score")
+        self._check_groups(override, binding)
+
+    def _check_groups(self, override: Override, binding: Binding) -> None:
+        """Of experts in groups, enough must be left to choose from, and forced ones have to fit."""
+        rule, layer = binding.rule, binding.layer
+        if rule is None or not rule.groups:
+            return
+        size = layer.experts // rule.groups
+        groups = {expert // size for expert in override.experts}
+        if override.kind is OverrideKind.FORCE and len(groups) > rule.kept:
+            raise MoedeskError(
+                f"experts of {len(groups)} groups can't be forced, it keeps {rule.kept} of {rule.groups} groups"
+            )
+        if override.kind is OverrideKind.EXCLUDE:
+            left = [size - sum(e // size == group for e in override.experts) for group in range(rule.groups)]
+            enough = sorted(number for number in left if number >= (2 if rule.pair else 1))
+            if len(enough) < rule.kept or sum(enough[: rule.kept]) < layer.top_k:
+                raise MoedeskError(f"too few experts would be left in {rule.kept} of its {rule.groups} groups")
+
+
+_NO_RANKING = "its experts are not the best of one ranking"

@@ -1,0 +1,276 @@
+"""The list of overrides of one model: added, switched, changed, undone, kept in files; hooks only while something is on."""
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from moedesk.core import override_file
+from moedesk.core.errors import MoedeskError
+from moedesk.core.model import ModelInfo
+from moedesk.core.override import Override
+from moedesk.core.override_file import Kept
+from moedesk.probe.exactness.untouched import when_untouched
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.overriding.act import Act, Tally, on_score
+from moedesk.probe.overriding.context import Context
+from moedesk.probe.overriding.layer_override import LayerOverride
+from moedesk.probe.overriding.layers import Layers
+
+LONGEST_PAST = 200
+"""Steps that can be undone."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One override in a list.
+
+    Attributes
+    ----------
+    id : int
+        Its number in the list, never used again.
+    override : Override
+    on : bool
+    """
+
+    id: int
+    override: Override
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a change of the list was, and the list before it (or, undone, after it)."""
+
+    title: str
+    entries: tuple[Entry, ...]
+
+
+class Overrides:
+    """The overrides of one model.
+
+    With none on, nothing is on the model: it runs as it did before, bit for bit.
+
+    Parameters
+    ----------
+    model : Module
+    layers : Layers
+        What is known of its layers, or finds it out.
+
+    Attributes
+    ----------
+    notes : mapping
+        What an override could not do while it was on, a line each.
+    changed : list of function
+        Called after every change of the list.
+    """
+
+    def __init__(self, model: nn.Module, layers: Layers) -> None:
+        self._module = weakref.ref(model)
+        self.layers = layers
+        self.entries: tuple[Entry, ...] = ()
+        self.notes: dict[str, None] = {}
+        self.changed: list[Callable[[], None]] = []
+        self._past: list[_Step] = []
+        self._future: list[_Step] = []
+        self._tallies: dict[int, Tally] = {}
+        self._next = 1
+        self._on: list[LayerOverride] = []
+        self._context: Context | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        model = self._module()
+        if model is None:
+            raise MoedeskError("the model of these overrides is gone")
+        return model
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model as overrides name its layers."""
+        return self.layers.info
+
+    @property
+    def undoable(self) -> str:
+        """What ``undo`` would take back, empty for nothing."""
+        return self._past[-1].title if self._past else ""
+
+    @property
+    def redoable(self) -> str:
+        """What ``redo`` would do again, empty for nothing."""
+        return self._future[-1].title if self._future else ""
+
+    def acted(self, entry: Entry) -> int:
+        """Return how many rows an override changed so far; waits for the device."""
+        tally = self._tallies.get(entry.id)
+        return 0 if tally is None else tally.read()
+
+    def entry(self, number: int) -> Entry:
+        """Return an entry by its id.
+
+        Raises
+        ------
+        MoedeskError
+            If there is none.
+        """
+        for entry in self.entries:
+            if entry.id == number:
+                return entry
+        raise MoedeskError(f"no override {number}; there are {', '.join(str(e.id) for e in self.entries) or 'none'}")
+
+    def add(self, override: Override, on: bool = True) -> Entry:
+        """Add an override, which acts from the next call of its layers on.
+
+        Raises
+        ------
+        MoedeskError
+            If it makes no sense for this model, or its layers can't be overridden so; nothing is then changed.
+        """
+        with self._lock:
+            self.layers.check(override)
+            entry = Entry(self._next, override, on)
+            self._set((*self.entries, entry), f"add: {override.title}")
+            self._next += 1
+            return entry
+
+    def change(self, number: int, override: Override) -> None:
+        """Put another override in the place of one."""
+        with self._lock:
+            self.entry(number)
+            self.layers.check(override)
+            self._tallies.pop(number, None)
+            new = tuple(replace(e, override=override) if e.id == number else e for e in self.entries)
+            self._set(new, f"change: {override.title}")
+
+    def switch(self, number: int, on: bool) -> None:
+        """Switch an override on or off."""
+        with self._lock:
+            entry = self.entry(number)
+            new = tuple(replace(e, on=on) if e.id == number else e for e in self.entries)
+            self._set(new, f"switch {'on' if on else 'off'}: {entry.override.title}")
+
+    def remove(self, number: int) -> None:
+        """Take an override out of the list."""
+        with self._lock:
+            entry = self.entry(number)
+            self._set(tuple(e for e in self.entries if e.id != number), f"remove: {entry.override.title}")
+
+    def clear(self) -> None:
+        """Remove all; can be undone."""
+        with self._lock:
+            if self.entries:
+                self._set((), f"remove all {len(self.entries)}")
+
+    def undo(self) -> str:
+        """Take the last change of the list back; return what it was."""
+        return self._step(self._past, self._future, "nothing to undo")
+
+    def redo(self) -> str:
+        """Do again what was undone last; return what it is."""
+        return self._step(self._future, self._past, "nothing to redo")
+
+    def save(self, path: str | Path) -> None:
+        """Write the list to a JSON file."""
+        override_file.save(Path(path), [Kept(entry.override, entry.on) for entry in self.entries], self.info.name)
+
+    def load(self, path: str | Path) -> None:
+        """Add the overrides of a file to the list; all or none."""
+        kept = override_file.load(Path(path))
+        with self._lock:
+            for number, one in enumerate(kept, 1):
+                try:
+                    self.layers.check(one.override)
+                except MoedeskError as error:
+                    raise MoedeskError(f"{path}: override {number}: {error}") from None
+            new = [Entry(self._next + place, one.override, one.on) for place, one in enumerate(kept)]
+            self._set((*self.entries, *new), f"load {Path(path).name}")
+            self._next += len(new)
+
+    def close(self) -> None:
+        """Take everything off the model and forget the list."""
+        with self._lock:
+            when_untouched(self.module, lambda: self._put_on(()))
+            self.entries, self._past, self._future = (), [], []
+
+    def told(self) -> dict[str, Any]:
+        """Return the list as it is told to apps."""
+        return {
+            "entries": [
+                {"id": entry.id, "on": entry.on, "acted": self.acted(entry), "override": entry.override.to_json()}
+                for entry in self.entries
+            ],
+            "undo": self.undoable,
+            "redo": self.redoable,
+            "note": " · ".join(self.notes),
+        }
+
+    def _step(self, steps: list[_Step], others: list[_Step], nothing: str) -> str:
+        with self._lock:
+            if not steps:
+                raise MoedeskError(nothing)
+            step = steps[-1]
+            before = self.entries
+            self._apply(step.entries)
+            steps.pop()
+            others.append(_Step(step.title, before))
+            self._say()
+            return step.title
+
+    def _set(self, entries: tuple[Entry, ...], title: str) -> None:
+        before = self.entries
+        self._apply(entries)
+        self._past = [*self._past[-LONGEST_PAST:], _Step(title, before)]
+        self._future.clear()
+        self._say()
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        """Let these act, or, if that fails, those before."""
+        before = self.entries
+        self.entries = entries
+        try:
+            when_untouched(self.module, lambda: self._put_on(self.entries))
+        except BaseException:
+            self.entries = before
+            self._put_on(before)
+            raise
+
+    def _say(self) -> None:
+        for function in tuple(self.changed):
+            function()
+
+    def _put_on(self, entries: Sequence[Entry]) -> None:
+        """Take off what acts, and put these on."""
+        for one in self._on:
+            one.take_off()
+        self._on = []
+        if self._context is not None:
+            self._context.remove()
+            self._context = None
+        acting = [entry for entry in entries if entry.on]
+        if not acting:
+            return
+        bindings = self.layers.bindings
+        if any(entry.override.columns or entry.override.phases for entry in acting):
+            self._context = Context(self.module, bindings)
+        try:
+            for binding in bindings:
+                place = binding.layer.place
+                acts = [self._act(entry, binding) for entry in acting if entry.override.acts_on(place)]
+                if acts:
+                    needed = any(on_score(act.override) for act in acts)
+                    layer = LayerOverride(binding, self.layers.way(place) if needed else None, acts)
+                    self._on.append(layer)
+                    layer.put_on()
+        except BaseException:
+            self._put_on(())
+            raise
+
+    def _act(self, entry: Entry, binding: Binding) -> Act:
+        tally = self._tallies.setdefault(entry.id, Tally())
+        return Act(entry.override, binding, self._context, tally, self.notes)

@@ -1,0 +1,194 @@
+"""Rewrites the score of a layer inside its own selection: everything behind the score is the model's own code."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.overriding.changes import Rows
+from moedesk.probe.overriding.operations import Ranking, is_wide, name_of
+from moedesk.probe.overriding.way import Way
+
+INFINITE = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreEdit:
+    """An override that acts on the score, in one call.
+
+    Attributes
+    ----------
+    override : Override
+    rows : (N,) bool tensor or None
+    ids : (N, k) int64 tensor or None
+        Of a replay: what each row is to choose, -1 in rows that choose for themselves.
+    """
+
+    override: Override
+    rows: Rows = None
+    ids: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Reselection(TorchFunctionMode):
+    """While entered around a call of ``way.module``, the edits act.
+
+    Attributes
+    ----------
+    way : Way
+    edits : sequence of ScoreEdit
+        In the order in which they act.
+    reached : bool
+        Whether the logits came by, and all rankings that decide.
+    """
+
+    way: Way
+    edits: Sequence[ScoreEdit]
+    _counted: dict[object, int] = field(default_factory=dict)
+    _decided: int = 0
+    _rows: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._excluding = [edit for edit in self.edits if edit.override.kind is OverrideKind.EXCLUDE]
+        self._forcing = [edit for edit in self.edits if edit.override.kind is OverrideKind.FORCE]
+        self._replaying = [edit for edit in self.edits if edit.ids is not None]
+
+    @property
+    def reached(self) -> bool:
+        """Whether the edits could act."""
+        choosing = bool(self._forcing or self._replaying)
+        return self._rows > 0 and (not choosing or self._decided == len(self.way.deciding))
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name, way = name_of(func), self.way
+        if not self._rows:
+            output = func(*args, **kwargs)
+            if name != way.operation or not is_wide(name, output, way.experts) or output.shape[-1] != way.width:
+                return output
+            if self._next(name) != way.nth:
+                return output
+            self._rows = output.numel() // way.width
+            return self._edited(output)
+        ranking = Ranking.of(name, args, kwargs, way.experts)
+        if ranking is None:
+            return func(*args, **kwargs)
+        if ranking.grouped:
+            return func(self._grouped(args[0]), *args[1:], **kwargs)
+        deciding = self._next(ranking) in way.deciding
+        self._decided += deciding
+        scores = args[0]
+        given = self._without_excluded(scores)
+        if not deciding or not (self._forcing or self._replaying):
+            return func(given, *args[1:], **kwargs)
+        return self._chosen(func, name, scores, given, args[1:], kwargs)
+
+    def _next(self, key: object) -> int:
+        number = self._counted.get(key, 0)
+        self._counted[key] = number + 1
+        return number
+
+    def _edited(self, logits: Tensor) -> Tensor:
+        """The logits with all that acts on them."""
+        for edit in self.edits:
+            kind, value = edit.override.kind, edit.override.value
+            if kind is OverrideKind.TEMPERATURE:
+                assert value is not None
+                routed = torch.arange(self.way.width, device=logits.device) < self.way.experts
+                new = (
+                    logits / value
+                    if self.way.width == self.way.experts
+                    else torch.where(routed, logits / value, logits)
+                )
+            elif kind is OverrideKind.BIAS:
+                assert value is not None
+                new = torch.where(self._columns(edit, logits), logits + value, logits)
+            elif kind is OverrideKind.EXCLUDE:
+                new = logits.masked_fill(self._columns(edit, logits), -INFINITE)
+            else:
+                continue
+            logits = new if edit.rows is None else torch.where(self._like(edit.rows, logits), new, logits)
+        return logits
+
+    def _columns(self, edit: ScoreEdit, like: Tensor) -> Tensor:
+        """(W,) which columns of ``like`` an edit is about."""
+        numbers = torch.arange(like.shape[-1], device=like.device)
+        hit = numbers == edit.override.experts[0]
+        for expert in edit.override.experts[1:]:
+            hit = hit | (numbers == expert)
+        return hit
+
+    def _like(self, rows: Tensor, scores: Tensor) -> Tensor:
+        """Rows as a mask that broadcasts to (…, E) scores."""
+        return rows.view(*scores.shape[:-1], 1)
+
+    def _without_excluded(self, scores: Tensor) -> Tensor:
+        """(…, E) scores with which no excluded expert can win."""
+        for edit in self._excluding:
+            columns = self._columns(edit, scores)
+            mask = columns if edit.rows is None else columns & self._like(edit.rows, scores)
+            scores = scores.masked_fill(mask, -INFINITE)
+        return scores
+
+    def _forced(self, scores: Tensor) -> Tensor:
+        """(…, E) scores with which forced experts win."""
+        for edit in self._forcing:
+            columns = self._columns(edit, scores)
+            mask = columns if edit.rows is None else columns & self._like(edit.rows, scores)
+            scores = scores.masked_fill(mask, INFINITE)
+        for edit in self._replaying:
+            assert edit.ids is not None
+            mask = torch.zeros(self._rows, self.way.experts + 1, dtype=torch.bool, device=scores.device)
+            last = torch.where(edit.ids < 0, self.way.experts, edit.ids)
+            mask = mask.scatter_(1, last, True)[:, :-1]
+            scores = scores.masked_fill(mask.view(scores.shape), INFINITE)
+        return scores
+
+    def _grouped(self, scores: Tensor) -> Tensor:
+        """(…, G, E/G) scores by which groups are ranked: a forced expert's group wins, an excluded expert adds nothing."""
+        flat = scores.flatten(-2)
+        if not self.way.shares:
+            flat = self._without_excluded(flat)
+        return self._forced(flat).view(scores.shape)
+
+    def _chosen(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        scores: Tensor,
+        given: Tensor,
+        more: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """What a ranking gives with forced experts in it: their values are the scores that the model gave them."""
+        output = func(self._forced(given), *more, **kwargs)
+        if name in ("argmax", "argsort"):
+            return output
+        indices = output[1]
+        if indices.ndim < scores.ndim:  # max without keepdim
+            return type(output)((scores.gather(-1, indices.unsqueeze(-1)).squeeze(-1), indices))
+        values = scores.gather(-1, indices)
+        order = values.argsort(dim=-1, descending=True, stable=True)
+        if name == "topk" and kwargs.get("sorted", True):
+            values, indices = values.gather(-1, order), indices.gather(-1, order)
+        if self._replaying and name == "topk":
+            values, indices = self._in_slots(scores, values, indices)
+        return type(output)((values, indices))
+
+    def _in_slots(self, scores: Tensor, values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and indices with the replayed ids in the slots that they had."""
+        for edit in self._replaying:
+            ids = edit.ids
+            assert ids is not None
+            ids = ids.view(indices.shape).to(indices)
+            whole = (ids >= 0).all(-1, keepdim=True)
+            indices = torch.where(whole, ids, indices)
+            values = torch.where(whole, scores.gather(-1, ids.clamp(min=0)), values)
+        return values, indices

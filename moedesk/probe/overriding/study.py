@@ -1,0 +1,227 @@
+"""Runs a model once on a small batch to find its MoE layers and how each of them selects. The model is left as it was."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.exactness.bits import first_difference
+from moedesk.probe.exactness.kept import Kept
+from moedesk.probe.exactness.sample_input import sample_input
+from moedesk.probe.exactness.untouched import Untouched
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.discovery import find_candidates
+from moedesk.probe.finding.ranking import Rule
+from moedesk.probe.finding.routing import read_routing
+from moedesk.probe.hooks import Wanted
+from moedesk.probe.overriding.forward_around import ForwardAround
+from moedesk.probe.overriding.operations import OperationLog
+from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.way import SelectionCall, Way, find_way
+from moedesk.probe.tracer import Tracer
+
+
+class Study:
+    """What is known of a model's layers, for overrides.
+
+    Parameters
+    ----------
+    model : Module
+    inputs : mapping, optional
+        Arguments of its forward that reach the layers; a small batch of token ids if left out.
+
+    Attributes
+    ----------
+    bindings : tuple of Binding
+        The layers that ran, in the order of their places.
+    ways : mapping of int to Way
+        By place.
+    unknown : mapping of int to str
+        Why a layer's selection can't be changed, by place.
+
+    Raises
+    ------
+    MoedeskError
+        If the model can't be run so.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Mapping[str, Any] | None = None) -> None:
+        self._inputs = dict(inputs) if inputs is not None else sample_input(model)[0]
+        self.ways: dict[int, Way] = {}
+        self.unknown: dict[int, str] = {}
+        with Untouched(model) as untouched:
+            self.bindings = self._bind(model, untouched)
+            calls = self._watch(untouched)
+            for binding in self.bindings:
+                try:
+                    self.ways[binding.layer.place] = self._try(binding, calls.get(binding.layer.place))
+                except MoedeskError as error:
+                    self.unknown[binding.layer.place] = str(error)
+
+    def _bind(self, model: nn.Module, untouched: Untouched) -> tuple[Binding, ...]:
+        candidates = find_candidates(model)
+        tracer = Tracer(model, candidates, candidates, None, Wanted(), Kept())
+        try:
+            untouched.run(self._inputs)
+        except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise MoedeskError(f"{type(model).__name__} can't run a small batch of token ids ({reason})") from error
+        finally:
+            tracer.stop()
+        return tracer.bindings
+
+    def _watch(self, untouched: Untouched) -> dict[int, SelectionCall]:
+        """The first call of each layer's selection, with what the experts got."""
+        watched = [_Watched(binding, module) for binding in self.bindings if (module := self._selects(binding))]
+        try:
+            for one in watched:
+                one.attach()
+            untouched.run(self._inputs)
+        finally:
+            for one in watched:
+                one.detach()
+        return {one.binding.layer.place: one.seen for one in watched if one.seen is not None}
+
+    def _selects(self, binding: Binding) -> nn.Module | None:
+        """The module whose forward goes from token rows to the choice."""
+        if binding.plan is not None:
+            return None
+        if binding.adapter is not None:
+            path, block = binding.adapter.router, binding.candidate.block
+            return binding.adapter.module(block, path) if path else None
+        return binding.router
+
+    def _try(self, binding: Binding, seen: SelectionCall | None) -> Way:
+        layer = binding.layer
+        if layer.selection not in ("token choice", "hash"):
+            raise MoedeskError(f"its selection is {layer.selection!r}, which has no score of a token's own to change")
+        module = self._selects(binding)
+        if seen is None or module is None:
+            raise MoedeskError("its selection is no module's own, so it is not known where its score can be changed")
+        ids, _, logits = routing_of(binding, module, seen)
+        way = find_way(binding, module, seen, ids, logits)
+        self._check(binding, way, seen, ids, logits)
+        return way
+
+    def _check(self, binding: Binding, way: Way, seen: SelectionCall, ids: Tensor, logits: Tensor) -> None:
+        """Try the way: what moedesk reads as logits follows it, and so does the choice."""
+
+        def again(*edits: ScoreEdit) -> tuple[Tensor, Tensor, Tensor, OperationLog]:
+            log = OperationLog(way.experts)
+            with log, Reselection(way, edits):
+                output = way.module.forward(*seen.args, **seen.kwargs)
+            call = SelectionCall(log, seen.args, seen.kwargs, output, seen.choice, seen.weights)
+            return *read_again(binding, way, call), log
+
+        same_ids, _, same_logits, _ = again()
+        if first_difference((ids, logits), (same_ids, same_logits)):
+            raise MoedeskError("its router gives another choice the second time on the same input")
+        if binding.layer.selection == "hash":
+            return
+        best = int(ids[ids >= 0].mode().values)
+        new_ids, _, _, _ = again(ScoreEdit(Override(OverrideKind.EXCLUDE, experts=(best,))))
+        if bool((new_ids == best).any()):
+            raise MoedeskError("its choice doesn't follow its logits")
+        pushed = ScoreEdit(Override(OverrideKind.BIAS, experts=(best,), value=0.75))
+        _, _, new_logits, log = again(pushed)
+        self._check_rule(binding.rule, binding, logits, new_logits, best, log)
+
+    def _check_rule(
+        self, rule: Rule | None, binding: Binding, logits: Tensor, new: Tensor, expert: int, log: OperationLog
+    ) -> None:
+        """The ranking sees the score that the rule makes of the changed logits."""
+        if rule is None:
+            return
+        expected = logits.float().clone()
+        if binding.probabilities:
+            expected = expected.clamp(min=torch.finfo(torch.float32).tiny).log()
+        expected[:, expert] += 0.75
+        bias = None if binding.bias is None else getattr(*binding.bias).detach().float().flatten()
+        scores = rule.scores(expected, bias)
+        tolerance = max(1e-5, 4 * torch.finfo(logits.dtype).eps)
+        for ranked in log.ranked:
+            given = ranked.given.float()
+            if ranked.ranking.grouped or given.numel() != scores.numel():
+                continue
+            if torch.allclose(given.reshape(scores.shape), scores, rtol=tolerance, atol=tolerance):
+                return
+        raise MoedeskError(f"what its router ranks doesn't follow its logits as {rule.label!r} does")
+
+
+class _Watched:
+    """One layer, until its first call is seen."""
+
+    def __init__(self, binding: Binding, module: nn.Module) -> None:
+        self.binding, self._module = binding, module
+        self.seen: SelectionCall | None = None
+        self._made: tuple[OperationLog, tuple[Any, ...], Mapping[str, Any], Any] | None = None
+
+    def attach(self) -> None:
+        self._around = ForwardAround(self._module, self._select)
+        self._handle = self.binding.candidate.experts.register_forward_pre_hook(self._experts, with_kwargs=True)
+
+    def detach(self) -> None:
+        self._around.remove()
+        self._handle.remove()
+        if self.seen is None and self._made is not None and self.binding.adapter is not None:
+            nothing = torch.empty(0)
+            self.seen = SelectionCall(*self._made, nothing, nothing)
+
+    def _select(self, inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._made is not None:
+            return inner(*args, **kwargs)
+        log = OperationLog(self.binding.layer.experts)
+        with log:
+            output = inner(*args, **kwargs)
+        self._made = log, args, kwargs, output
+        return output
+
+    def _experts(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        routing = read_routing(args, kwargs)
+        if self.seen is None and self._made is not None and routing is not None and self.binding.adapter is None:
+            self.seen = SelectionCall(*self._made, routing.choice, routing.weights)
+
+
+def routing_of(binding: Binding, module: nn.Module, call: SelectionCall) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (N, k) ids, weights and (N, E) logits of a first call.
+
+    Raises
+    ------
+    MoedeskError
+        If they can't be read.
+    """
+    if binding.adapter is not None:
+        if binding.hooked is not module:
+            raise MoedeskError("its adapter doesn't read its router")
+        routing = binding.adapter.routing(module, call.args, call.kwargs, call.output)
+        if routing is None or routing.logits is None:
+            raise MoedeskError("its adapter reads no logits")
+        return routing.ids.long(), routing.weights, routing.logits
+    logits = binding.logits(call.output)
+    if logits is None:
+        raise MoedeskError("its router returns no logits")
+    return ids_of(call.choice), call.weights.detach().reshape(len(logits), -1), logits[:, : binding.layer.experts]
+
+
+def read_again(binding: Binding, way: Way, call: SelectionCall) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of a further call of the same module."""
+    if way.places is None:
+        return routing_of(binding, way.module, call)
+    choice, weights = (call.output[place] for place in way.places)
+    fresh = SelectionCall(call.log, call.args, call.kwargs, call.output, _shaped(choice, call.choice), weights)
+    return routing_of(binding, way.module, fresh)
+
+
+def _shaped(choice: Tensor, like: Tensor) -> Tensor:
+    return choice.reshape(-1, *like.shape[1:])
+
+
+def ids_of(choice: Tensor) -> Tensor:
+    """Return (N, k) int64 ids of a choice: ids, or a mask in which a dropped slot is empty."""
+    if choice.ndim < 3:
+        return choice.detach().long()
+    taken = choice.detach() != 0
+    return torch.where(taken.any(-1), taken.to(torch.int8).argmax(-1), -1)

@@ -1,0 +1,165 @@
+"""Overrides on a model: what acts, where, what it leaves alone, and what a capture says of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from moedesk.core.columns import RouteFlag
+from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.overriding.overrides import Overrides
+from moedesk.probe.overriding.registry import overrides_of
+from tests.support.console import own_moe
+from tests.support.families import build, some_ids
+from tests.support.gathered import gather
+
+ABLATE = OverrideKind.ABLATE
+
+
+@pytest.fixture(scope="module")
+def olmoe() -> nn.Module:
+    return build("olmoe")
+
+
+@pytest.fixture
+def overrides(olmoe: nn.Module) -> Iterator[Overrides]:
+    found = overrides_of(olmoe)
+    yield found
+    found.close()
+    assert pristine(olmoe)
+
+
+def pristine(model: nn.Module) -> bool:
+    return not any(
+        module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) for module in model.modules()
+    )
+
+
+@torch.no_grad()
+def logits(model: Any, ids: torch.Tensor | None = None) -> torch.Tensor:
+    return model(some_ids() if ids is None else ids).logits
+
+
+def test_with_none_on_nothing_is_on_the_model(olmoe: nn.Module, overrides: Overrides) -> None:
+    plain = logits(olmoe)
+    entry = overrides.add(Override(ABLATE, (0,), (3,)))
+    assert not pristine(olmoe)
+    assert not torch.equal(logits(olmoe), plain)
+    overrides.switch(entry.id, False)
+    assert pristine(olmoe)
+    assert torch.equal(logits(olmoe), plain)
+
+
+def test_excluding_is_a_router_without_the_expert(olmoe: Any, overrides: Overrides) -> None:
+    """By hand: a logit of -inf, through softmax and top-k written out here."""
+    gate = olmoe.model.layers[1].mlp.gate
+    inputs: list[torch.Tensor] = []
+    handle = gate.register_forward_pre_hook(lambda module, args: inputs.append(args[0].clone()))
+    recording, gathered = gather(olmoe, logits=True)
+    overrides.add(Override(OverrideKind.EXCLUDE, (1,), (2, 5)))
+    with recording:
+        logits(olmoe)
+    handle.remove()
+    scores = inputs[-1].reshape(-1, 32) @ gate.weight.T
+    scores[:, [2, 5]] = -torch.inf
+    weights, ids = scores.softmax(-1).topk(2)
+    routes = gathered.routes(1)
+    np.testing.assert_array_equal(routes.experts, ids)
+    np.testing.assert_allclose(routes.weights, weights.detach(), rtol=1e-5)
+    plain = (inputs[-1].reshape(-1, 32) @ gate.weight.T).softmax(-1).topk(2)
+    differ = (plain.indices != ids).any(-1) | ~torch.isclose(plain.values, weights).all(-1)
+    np.testing.assert_array_equal((routes.flags & RouteFlag.OVERRIDDEN) != 0, differ)
+    assert not gathered.routes(0).flags.any()
+
+
+def test_ablating_changes_exactly_the_tokens_that_chose_it(olmoe: Any, overrides: Overrides) -> None:
+    recording, plain = gather(olmoe)
+    kept: list[torch.Tensor] = []
+    handle = olmoe.model.layers[0].mlp.register_forward_hook(lambda module, args, output: kept.append(output.clone()))
+    with recording:
+        logits(olmoe)
+    expert = int(np.bincount(plain.routes(0).experts.ravel()).argmax())
+    entry = overrides.add(Override(ABLATE, (0,), (expert,)))
+    recording, gathered = gather(olmoe)
+    with recording:
+        logits(olmoe)
+    handle.remove()
+    chose = (plain.routes(0).experts == expert).any(1)
+    assert 0 < chose.sum() < len(chose)
+    np.testing.assert_array_equal((kept[0] != kept[1]).any(-1).reshape(-1), chose)
+    routes = gathered.routes(0)
+    np.testing.assert_array_equal(routes.experts, plain.routes(0).experts)
+    np.testing.assert_array_equal((routes.flags & RouteFlag.OVERRIDDEN) != 0, chose)
+    assert (routes.weights[routes.experts == expert] == 0).all()
+    assert overrides.acted(entry) == chose.sum()
+
+
+def test_only_some_columns_and_phases(olmoe: Any, overrides: Overrides) -> None:
+    overrides.add(Override(OverrideKind.TEMPERATURE, (0,), value=3.0, columns=(2, 10), phases=("decode",)))
+    recording, gathered = gather(olmoe)
+    with recording, torch.no_grad():
+        first = olmoe(some_ids(2, 9), use_cache=True)
+        for _ in range(2):
+            olmoe(some_ids(2, 1), past_key_values=first.past_key_values, use_cache=True)
+    flags = [(gathered.routes(0, turn).flags & RouteFlag.OVERRIDDEN) != 0 for turn in range(3)]
+    assert not flags[0].any()  # prefill
+    assert flags[1].all()  # column 9
+    assert not flags[2].any()  # column 10
+
+
+def test_undo_redo_and_a_mistake_change_nothing_else(olmoe: Any, overrides: Overrides) -> None:
+    plain = logits(olmoe)
+    first = overrides.add(Override(ABLATE, (), (3,)))
+    with pytest.raises(MoedeskError, match="no expert 8"):
+        overrides.add(Override(ABLATE, (), (8,)))
+    changed = logits(olmoe)
+    overrides.add(Override(ABLATE, (), (1,)))
+    overrides.undo()
+    assert torch.equal(logits(olmoe), changed)
+    overrides.undo()
+    assert pristine(olmoe)
+    assert torch.equal(logits(olmoe), plain)
+    overrides.redo()
+    assert torch.equal(logits(olmoe), changed)
+    assert [entry.id for entry in overrides.entries] == [first.id]
+    with pytest.raises(MoedeskError, match="no override 77"):
+        overrides.remove(77)
+
+
+def test_a_file_brings_the_list_back(olmoe: Any, overrides: Overrides, tmp_path: Any) -> None:
+    overrides.add(Override(ABLATE, (1,), (3,), name="quiet"))
+    overrides.add(Override(OverrideKind.BIAS, (), (2,), 1.5), on=False)
+    changed = logits(olmoe)
+    overrides.save(tmp_path / "list.json")
+    kept = [(entry.override, entry.on) for entry in overrides.entries]
+    overrides.clear()
+    overrides.load(tmp_path / "list.json")
+    assert [(entry.override, entry.on) for entry in overrides.entries] == kept
+    assert torch.equal(logits(olmoe), changed)
+
+
+def test_moe_overrides_what_is_loaded_given_and_attached(olmoe: Any, overrides: Overrides) -> None:
+    with own_moe() as moe:
+        with pytest.raises(MoedeskError, match="no model to override"):
+            moe.ablate(0, 3)
+        plain = logits(olmoe)
+        with moe.ablate(0, [3, 5], model=olmoe, name="two") as handle:
+            changed = logits(olmoe)
+        assert repr(handle) == "ablate experts 3, 5 in layer 0; moe.undo() takes it back"
+        assert not torch.equal(changed, plain)
+        assert torch.equal(logits(olmoe), plain)
+        moe.attach(olmoe)
+        handle = moe.exclude("model.layers.1.mlp", 2)
+        assert handle.override.layers == (1,)
+        assert not torch.equal(logits(olmoe), plain)
+        assert handle.acted > 0
+        moe.undo()
+        assert torch.equal(logits(olmoe), plain)
+        with pytest.raises(MoedeskError, match="no MoE layer 9"):
+            moe.exclude(9, 2)
+        with pytest.raises(MoedeskError, match=r"no colums=; an override takes columns="):
+            moe.exclude(1, 2, colums=(3, 4))
