@@ -10,10 +10,10 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapters.adapted_hooks import AdaptedHooks, event_of
 from moedesk.probe.adapters.adapted_scout import with_logits
 from moedesk.probe.adapters.adapter import Routing
-from moedesk.probe.exactness.rerouting import Rerouting, can_reroute
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.overriding.rerouting import Rerouting, can_reroute
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.event import Event
