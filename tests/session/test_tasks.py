@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from moedesk.session.conversation import Outcome
-from moedesk.session.feed import Feed
-from moedesk.session.kernel import Kernel, KernelState
+from moedesk.session.kernel import KernelState
+from moedesk.session.kernels import Kernels
 from moedesk.session.scratch import Scratch
 from tests.support.kernels import PATIENCE, Line, own_ipython  # noqa: F401
 
@@ -69,13 +69,15 @@ class App:
     def __init__(self, folder: Path) -> None:
         self._news = threading.Condition()
         self.scratch = Scratch(folder)
-        self.feed = Feed(self.scratch, self.deliver, lambda: None, lambda *_: None, lambda *_: None)
-        self.kernel = Kernel(self.deliver, lambda _: self.feed)
-        self.feed.use(self.kernel)
+        self.kernels = Kernels(self.scratch, self.deliver, lambda: None, lambda *_: None, lambda *_: None)
+        self.kernel = self.kernels.start()
+        self.feed = self.kernels._feeds[self.kernel]
         self.outcomes: dict[str, Outcome] = {}
         self.progress: dict[str, list[tuple[float, str]]] = {}
-        self.kernel.start()
-        self.wait(lambda: self.kernel.client is not None)
+        self.set_up()
+
+    def set_up(self) -> None:
+        self.wait(lambda: self.kernel.client is not None and self.kernel.state is KernelState.READY)
         self.run(SETUP)
 
     def deliver(self, work: Callable[[], None]) -> None:
@@ -117,8 +119,9 @@ class App:
         return self.outcomes[key]
 
     def close(self) -> None:
-        self.kernel.close()
-        assert self.kernel.join(PATIENCE)
+        self.kernels.shut_down()
+        for stream in self.feed.streams:
+            stream.close()
         self.scratch.close(discard=True)
 
 
@@ -234,6 +237,20 @@ def test_a_task_of_an_app_that_left_is_interrupted(app: App) -> None:
     app.ask("a", "add", {"a": 1})
     other.close()
     assert app.outcome("a").ok
+
+
+def test_a_kernel_that_is_restarted_while_a_task_runs_answers_for_it(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    try:
+        app.feed.conversation.order("overrides", {"do": "look"})
+        app.wait(lambda: app.feed.conversation.told)
+        app.ask("a", "wait")
+        app.wait(lambda: app.progress["a"])
+        app.kernel.restart()
+        assert app.outcome("a") == Outcome(False, "The kernel was restarted")
+        assert app.feed.conversation.told == {}
+    finally:
+        app.close()
 
 
 def test_a_kernel_that_is_killed_while_a_task_runs_answers_for_it(app: App) -> None:
