@@ -1,17 +1,21 @@
 """What the console is told of the last selections: their places and their data, small enough to send at each click."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from moedesk.analysis.passage import token_passage
 from moedesk.core.errors import MoedeskError
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 
 MOST_LAYERS = 256
 """Layers of which a token's routing is sent."""
+PASSAGE_ROWS = 1 << 17
+"""Rows before a token in which those that it saw are looked for."""
 
 
 def selected_data(store: Store, history: Sequence[Selection]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -25,11 +29,12 @@ def selected_data(store: Store, history: Sequence[Selection]) -> tuple[dict[str,
     Returns
     -------
     fields : dict
-        ``history``: a dict for each selection, its set fields and ``path`` of its layer, ``text`` of its token, numbers of its
-        pass.
+        ``history``: a dict for each selection, its set fields and ``path`` of its layer, ``text`` and ``next_id`` of its token,
+        numbers of its pass.
     arrays : dict
         ``N.counts`` (E,) of an expert or a layer over the capture; ``N.experts``, ``N.weights`` (L, k), ``N.entropy``,
-        ``N.margin`` (L,) of a token at the layers of its stream, with ``N.layers`` (L,) their places.
+        ``N.margin`` (L,) of a token at the layers of its stream, with ``N.layers`` (L,) their places; ``N.ids`` (n,) of the
+        tokens that it saw, itself the last.
     """
     described: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
@@ -55,6 +60,10 @@ def _describe(store: Store, selection: Selection) -> tuple[dict[str, Any], dict[
     if selection.kind is Kind.TOKEN and selection.token is not None:
         fields |= _token(store, selection)
         columns |= _routes(store, selection)
+        with suppress(MoedeskError):  # rows before it were left out: what needs them says so
+            passage = token_passage(store, selection.token, selection.stream, far=PASSAGE_ROWS)
+            columns["ids"] = passage.ids
+            fields["next_id"] = passage.next_id
     if selection.pass_id is not None and selection.kind is Kind.PASS:
         header = store.read_passes(selection.pass_id, selection.pass_id + 1)[0]
         fields["header"] = {name: int(header[name]) for name in header.dtype.names or ()}
@@ -65,7 +74,7 @@ def _token(store: Store, selection: Selection) -> dict[str, Any]:
     assert selection.token is not None
     row = store.read_tokens(selection.token, selection.token + 1, selection.stream)[0]
     text = store.token_text([int(row["token_id"])])[0]
-    names = ("sequence", "position", "token_id")
+    names = ("sequence", "position", "column", "token_id")
     return {"text": text, **{name: int(row[name]) for name in names}, "pass_id": int(row["pass"])}
 
 

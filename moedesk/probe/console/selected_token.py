@@ -19,6 +19,16 @@ class SelectedToken(Selected):
         return str(self.fields.get("text", ""))
 
     @property
+    def ids(self) -> Array | None:
+        """(n,) ids of the tokens that it saw, itself the last; None if some of them were not recorded."""
+        return self.arrays.get("ids")
+
+    @property
+    def next_id(self) -> int | None:
+        """Id of the token that came next; None if none did."""
+        return self.fields.get("next_id")
+
+    @property
     def layers(self) -> Array | None:
         """(L,) places of the layers of its stream; rows of the arrays below."""
         return self.arrays.get("layers")

@@ -1,0 +1,102 @@
+"""The tokens that a captured token saw: its sequence up to it, put together from the passes that ran it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moedesk.core.errors import MoedeskError
+from moedesk.core.store import Store
+
+BLOCK = 1 << 14
+"""Token rows read at a time."""
+FAR = 1 << 22
+"""Rows before the token in which those that it saw are looked for."""
+NEXT = 1 << 17
+"""Rows after it in which the next one is."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPassage:
+    """A captured token with those before it in its sequence, padding left out.
+
+    Attributes
+    ----------
+    token : () structured, dtype ``columns.TOKEN``
+    row : int
+        Of the token.
+    stream : str
+    text : str
+        Of the token.
+    ids : (n,) int64
+        Token ids; the last one is the token's.
+    next_id : int or None
+        The token that came next; None if none did.
+    """
+
+    token: np.void
+    row: int
+    stream: str
+    text: str
+    ids: npt.NDArray[np.int64]
+    next_id: int | None
+
+
+def token_passage(store: Store, row: int, stream: str | None = None, far: int = FAR) -> TokenPassage:
+    """Put the passage of a token row together.
+
+    Of a slot of the sequence that was run more than once (a draft that was rejected, a cache taken back), what ran last before
+    the token counts: that is what its pass saw.
+
+    Parameters
+    ----------
+    store : Store
+    row : int
+    stream : str or None
+        The main one if left out.
+    far : int
+        Rows before the token in which those that it saw are looked for.
+
+    Raises
+    ------
+    MoedeskError
+        If tokens before it were not recorded, or what they were is unknown.
+    """
+    name = stream or next(iter(store.model.streams), "main")
+    token = store.read_tokens(row, row + 1, name)[0]
+    if token["sequence"] < 0 or token["column"] < 0:
+        raise MoedeskError("where this token is in its sequence is not known, so the tokens before it aren't either")
+    columns = int(token["column"]) + 1
+    ids, known = np.full(columns, -1, np.int64), np.zeros(columns, bool)
+    padding = np.zeros(columns, bool)
+    last = row + 1
+    while last > max(row - far, 0) and not known.all():
+        first = max(last - BLOCK, 0)
+        block = store.read_tokens(first, last, name)
+        mine = block[(block["sequence"] == token["sequence"]) & (block["column"] < columns)]
+        mine = mine[~known[mine["column"]]]
+        ids[mine["column"]] = mine["token_id"]  # of a slot that is there twice, the later row
+        padding[mine["column"]] = mine["is_padding"]
+        known[mine["column"]] = True
+        last = first
+    if not known.all():
+        missing = int((~known).sum())
+        raise MoedeskError(
+            f"{missing:,} of the {columns - 1:,} tokens before this one were not recorded, so the model can't be run on them"
+        )
+    ids = ids[~padding]
+    if (ids < 0).any():
+        raise MoedeskError("the ids of some tokens up to this one are unknown (inputs_embeds, images, packed rows)")
+    text = store.token_text([token["token_id"]])[0]
+    return TokenPassage(token, row, name, text, ids, _next(store, row, name, token))
+
+
+def _next(store: Store, row: int, stream: str, token: np.void) -> int | None:
+    end = min(store.n_tokens(stream), row + 1 + NEXT)
+    for first in range(row + 1, end, BLOCK):
+        block = store.read_tokens(first, min(first + BLOCK, end), stream)
+        found = block[(block["sequence"] == token["sequence"]) & (block["column"] == token["column"] + 1)]
+        found = found[found["token_id"] >= 0]
+        if len(found):
+            return int(found["token_id"][-1])
+    return None

@@ -1,0 +1,97 @@
+"""Passages against the texts that were recorded, and against a plain walk over the rows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from moedesk.analysis import passage as module
+from moedesk.analysis.passage import token_passage
+from moedesk.capture.open import open_capture
+from moedesk.core.errors import MoedeskError
+from moedesk.core.resources import resource
+from moedesk.core.store import Store
+from tests.support.memory_store import MemoryStore, memory_store
+
+
+def walked(store: Store, row: int) -> tuple[list[int], int | None]:
+    """The ids that a row's pass saw, found row by row; the next one."""
+    tokens = store.read_tokens()
+    token = tokens[row]
+    seen: dict[int, tuple[int, bool]] = {}
+    for other in tokens[: row + 1]:
+        if other["sequence"] == token["sequence"] and other["column"] <= token["column"]:
+            seen[int(other["column"])] = int(other["token_id"]), bool(other["is_padding"])
+    after = [
+        int(other["token_id"])
+        for other in tokens[row + 1 :]
+        if other["sequence"] == token["sequence"] and other["column"] == token["column"] + 1
+    ]
+    return [seen[column][0] for column in sorted(seen) if not seen[column][1]], after[-1] if after else None
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """A prompt of four with two of padding, one of six, then three decode steps of both; a few rows at a time."""
+    monkeypatch.setattr(module, "BLOCK", 3)
+    made = memory_store()
+    rows = [(0, 0, column, column < 2) for column in range(4)] + [(0, 1, column, False) for column in range(6)]
+    for step in range(3):
+        rows += [(step + 1, 0, 4 + step, False), (step + 1, 1, 6 + step, False)]
+    tokens = made.streams["main"]
+    made.streams["main"] = tokens = np.zeros(len(rows), tokens.dtype)
+    for row, (number, sequence, column, padding) in enumerate(rows):
+        tokens[row] = (number, sequence, column, column, 100 + row, padding, 0)
+    return made
+
+
+def test_every_row_sees_what_ran_before_it(store: MemoryStore) -> None:
+    for row in range(2, len(store.read_tokens())):
+        found = token_passage(store, row)
+        assert (found.ids.tolist(), found.next_id) == walked(store, row)
+        assert found.ids[-1] == found.token["token_id"]
+    assert token_passage(store, 10).ids.tolist() == [102, 103, 110]
+    assert token_passage(store, 3).next_id == 110
+
+
+def test_a_draft_that_was_rejected_is_not_seen_by_what_came_after(store: MemoryStore) -> None:
+    tokens = store.streams["main"]
+    tokens[12]["column"] = 4  # sequence 0 took its cache back, and ran slot 4 again
+    tokens[14]["column"] = 5
+    for row in (10, 12, 14):
+        assert (token_passage(store, row).ids.tolist(), token_passage(store, row).next_id) == walked(store, row)
+    assert token_passage(store, 14).ids.tolist() == [102, 103, 112, 114]
+
+
+def test_tokens_that_are_not_there(store: MemoryStore) -> None:
+    tokens = store.streams["main"]
+    tokens[5]["sequence"] = 7
+    with pytest.raises(MoedeskError, match="1 of the 5 tokens before this one were not recorded"):
+        token_passage(store, 9)
+    with pytest.raises(MoedeskError, match="were not recorded"):
+        token_passage(store, 13, far=2)
+    tokens[3]["token_id"] = -1
+    with pytest.raises(MoedeskError, match="unknown"):
+        token_passage(store, 10)
+    tokens[10]["sequence"] = -1
+    with pytest.raises(MoedeskError, match="not known"):
+        token_passage(store, 10)
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[Store]:
+    with open_capture(resource("sample", "tinymoe.h5")) as store:
+        yield store
+
+
+def test_the_sample_capture(sample: Store) -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, min(sample.n_tokens(), 3000), 5).tolist()
+    for row in rows:
+        if sample.read_tokens(row, row + 1)[0]["is_padding"]:
+            continue
+        found = token_passage(sample, row)
+        assert found.text == sample.token_text([found.ids[-1]])[0]
+        tokens = sample.read_tokens(0, row + 1)
+        mine = tokens[(tokens["sequence"] == found.token["sequence"]) & ~tokens["is_padding"]]
+        assert found.ids.tolist() == mine["token_id"].tolist()
