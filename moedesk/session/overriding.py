@@ -109,6 +109,30 @@ class Overriding:
         return () if layer is None else tuple(entry for entry in self.entries if entry.touches(layer, expert))
 
     @property
+    def places(self) -> frozenset[tuple[int, int | None]]:
+        """The layers on which overrides act, with None, and the experts that these are about, with their layer."""
+        layers = range(len(self._session.store.model.layers))
+        found: set[tuple[int, int | None]] = set()
+        for entry in self.acting:
+            for layer in entry.override.layers or layers:
+                found.add((layer, None))
+                found.update((layer, expert) for expert in entry.override.experts)
+        return frozenset(found)
+
+    def said_of(self, first: tuple[int, int], last: tuple[int, int]) -> str:
+        """Return what overrides the experts from one (layer, expert) to another, in one line; empty if nothing does."""
+        titles = [
+            entry.override.title
+            for entry in self.acting
+            for layer in range(first[0], last[0] + 1)
+            if entry.override.acts_on(layer)
+            and (
+                not entry.override.experts or any(first <= (layer, expert) <= last for expert in entry.override.experts)
+            )
+        ]
+        return f"overridden: {'; '.join(dict.fromkeys(titles))}" if titles else ""
+
+    @property
     def why_not(self) -> str:
         """Why nothing can be overridden now and what to do, in one line; empty if it can."""
         live = self._session.live

@@ -13,6 +13,7 @@ from moedesk.ui.heatmap_brush import Brush
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.label_bands import HEIGHT as BAND
 from moedesk.ui.label_bands import LabelBands
+from moedesk.ui.override_marks import Places, draw_diamonds, layer_text
 from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.theme import LIGHT, Theme
 
@@ -38,6 +39,7 @@ class LayerAxis(pg.GraphicsWidget):
         self.rows = HeatmapRows()
         self.theme: Theme = LIGHT
         self.marked: tuple[int, int | None] | None = None
+        self.overridden: Places = frozenset()
         self.setFixedWidth(LEFT_WIDTH)
         self.setFlag(self.GraphicsItemFlag.ItemClipsToShape)
         self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again
@@ -75,9 +77,12 @@ class LayerAxis(pg.GraphicsWidget):
                 middle = min(max((high + low) / 2, line / 2), self.size().height() - line / 2)
                 free = taken is None or abs(middle - taken) >= line or scale * (stop - start) > 3 * line
                 if free and middle - lowest >= line:
-                    self._text(painter, 4, middle, f"L{layer}", "text", line)
+                    self._text(painter, 4, middle, layer_text(layer, self.overridden), "text", line)
                     lowest = middle
             self._experts(painter, layer, top, scale, (high, low), line)
+        draw_diamonds(
+            painter, self.theme, self.overridden, self.rows, lambda row: (row - top) * scale, self.size().width()
+        )
         self._mark(painter, top, scale, line)
 
     def _experts(

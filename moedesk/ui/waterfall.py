@@ -13,6 +13,7 @@ from moedesk.analysis.waterfall import Frame, offsets_of
 from moedesk.core.model import ModelInfo
 from moedesk.ui.heatmap_brush import extended
 from moedesk.ui.heatmap_rows import HeatmapRows
+from moedesk.ui.override_marks import Places
 from moedesk.ui.theme import Theme
 from moedesk.ui.waterfall_axes import PassStrip, RowAxis
 from moedesk.ui.waterfall_raster import RasterCanvas
@@ -163,6 +164,12 @@ class WaterfallView(QWidget):
             self.row_axis.update()
         if before != (self.scene.marked, self.scene.marked_pass):
             self._redraw()
+
+    def set_overridden(self, places: Places) -> None:
+        """Mark layers and experts on which overrides act."""
+        if places != self.scene.overridden:
+            self.scene.overridden = places
+            self.row_axis.update()
 
     def set_brush(self, window: tuple[int, int] | None) -> None:
         """Show the brushed passes, the rest dimmed."""

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QWidget
 
 from moedesk.ui.heatmap_axes import tick_step
 from moedesk.ui.heatmap_brush import Brush
+from moedesk.ui.override_marks import draw_diamonds, layer_text
 from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.waterfall_scene import Scene
 
@@ -33,6 +34,8 @@ class RowAxis(QWidget):
         if self._scene.rows.layers:
             taken = self._mark_at()
             self._layers(painter, taken)
+            scene = self._scene
+            draw_diamonds(painter, scene.theme, scene.overridden, scene.rows, self._y, LEFT_WIDTH)
             self._mark(painter, taken)
         painter.end()
 
@@ -51,7 +54,7 @@ class RowAxis(QWidget):
                 painter.drawLine(QPointF(6, low), QPointF(LEFT_WIDTH, low))
             middle = min(max((high + low) / 2, line / 2), self.height() - line / 2)
             if middle - lowest >= line + 1 and (taken is None or abs(middle - taken) >= line or low - high > 3 * line):
-                self._text(painter, 4, middle, f"L{layer}", "text")
+                self._text(painter, 4, middle, layer_text(layer, self._scene.overridden), "text")
                 lowest = middle
             taken_until = max(taken_until, self._experts(painter, layer, (high, low), taken))
 

@@ -47,6 +47,9 @@ class FakeLive:
         self.follow = on
         self._session.changed.emit("live")
 
+    def told(self, topic: str) -> dict[str, object]:
+        return {}
+
     def close(self) -> None:
         """Nothing runs here."""
 

@@ -1,9 +1,10 @@
-"""Words beside nodes that come and go while a model is live: what a breakpoint names."""
+"""Words beside nodes that come and go while a model is live: what a breakpoint names, what an override acts on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from moedesk.panels.elements.model_tree import NO_NODE, Badge, Outline
 from moedesk.session.breakpoints import BreakpointList, named_by
+from moedesk.session.overriding import Entry
 
 Marks = Mapping[int, tuple[Badge, ...]]
 """Badges by node."""
@@ -24,3 +25,15 @@ def breakpoint_marks(outline: Outline, breakpoints: BreakpointList) -> Marks:
         for node, texts in found.items()
         if node != NO_NODE
     }
+
+
+def override_marks(outline: Outline, acting: Sequence[Entry]) -> Marks:
+    """Return a badge for each layer on which an override acts, and each expert that it is about; its hint says what it does."""
+    titles: dict[int, list[str]] = {}
+    for entry in acting:
+        layers = [info.place for info in outline.model.layers if entry.override.acts_on(info.place)]
+        nodes = {outline.layer_node(layer) for layer in layers}
+        nodes |= {outline.expert_node(layer, expert) for layer in layers for expert in entry.override.experts}
+        for node in nodes - {NO_NODE}:
+            titles.setdefault(node, []).append(entry.override.title)
+    return {node: (Badge("overridden", "overridden", "; ".join(said)),) for node, said in titles.items()}

@@ -21,8 +21,8 @@ class Badge:
     ----------
     text : str
     role : str
-        ``moe``, ``router``, ``expert``, ``shared``, ``detail``, ``verified``, ``failed``, ``unchecked`` or ``breakpoint``;
-        chooses the colour, the text says it all.
+        ``moe``, ``router``, ``expert``, ``shared``, ``detail``, ``verified``, ``failed``, ``unchecked``, ``breakpoint`` or
+        ``overridden``; chooses the colour, the text says it all.
     hint : str
         What it means, where a word won't do.
     """

@@ -10,13 +10,13 @@ from moedesk.core.model import ModelInfo
 from moedesk.core.selection import NOTHING, Kind, Selection
 from moedesk.panels.elements.model_expert import expert_view
 from moedesk.panels.elements.model_load import Scope
-from moedesk.panels.elements.model_marks import breakpoint_marks
+from moedesk.panels.elements.model_marks import breakpoint_marks, override_marks
 from moedesk.panels.elements.model_search import SearchIndex, search_index
 from moedesk.panels.elements.model_tree import NO_NODE, outline
 from moedesk.panels.elements.spec import SPEC
 from moedesk.panels.elements.view_details import NOTHING_CHOSEN, DetailsView
 from moedesk.panels.elements.view_outline import OutlineView
-from moedesk.session import breakpoints
+from moedesk.session import breakpoints, overriding
 from moedesk.session.session import Session
 from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.override_menu import add_override_actions
@@ -85,7 +85,7 @@ class ElementsPanel(Panel):
             self._ask_loads()
         if "selection" in changed:
             self._follow_selection()
-        if changed & {breakpoints.TOPIC, "live"}:
+        if changed & {breakpoints.TOPIC, overriding.TOPIC, "live"}:
             self._mark()
         self.details.load.set_conventions(self.session.conventions)
         if "labels" in changed:
@@ -173,8 +173,10 @@ class ElementsPanel(Panel):
             self.details.set_load(self._loads[self.details.layer] if known else None)
 
     def _mark(self) -> None:
-        """Show what breakpoints name."""
+        """Show what breakpoints name, and what overrides act on."""
         if self._index is not None:
+            acting = self.session.overriding.acting
+            self.outline.set_marks(overriding.TOPIC, override_marks(self._index.outline, acting))
             shown = breakpoints.breakpoints_of(self.session.live)
             self.outline.set_marks(breakpoints.TOPIC, breakpoint_marks(self._index.outline, shown))
 

@@ -12,7 +12,7 @@ _GAP = 6
 _PADDING = 5
 _ROLES = {"moe": "accent", "router": "warning", "expert": "success", "shared": "muted", "detail": "muted"}
 _ROLES |= {"verified": "success", "failed": "error", "unchecked": "muted"}
-_ROLES |= {"breakpoint": "error"}
+_ROLES |= {"breakpoint": "error", "overridden": "warning"}
 
 
 class NodeDelegate(QStyledItemDelegate):

@@ -49,9 +49,9 @@ class TreeModel(QAbstractItemModel):
         return changed
 
     def badges(self, node: int) -> tuple[Badge, ...]:
-        """Return the words beside a node: what it is, then those that come and go."""
+        """Return the words beside a node: those that come and go, then what it is, which makes way where there is no room."""
         assert self.outline is not None
-        return sum((marks.get(node, ()) for marks in self._marks.values()), self.outline.badges(node))
+        return (*(badge for marks in self._marks.values() for badge in marks.get(node, ())), *self.outline.badges(node))
 
     def load_text(self, node: int) -> str:
         """Return the load of an expert's node ÷ uniform share, as a text; empty for other nodes, and while it isn't known."""

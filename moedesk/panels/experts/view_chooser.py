@@ -34,6 +34,8 @@ class Chooser(QWidget):
         self.field.setFixedWidth(90)
         self.path = ElidedLabel()
         self.scope = ElidedLabel()
+        self.overridden = QLabel("⚠ overridden")
+        self.overridden.hide()
         self.buttons: dict[str, QToolButton] = {}
         row = QHBoxLayout(self)
         row.setContentsMargins(8, 4, 8, 4)
@@ -48,6 +50,7 @@ class Chooser(QWidget):
             self.buttons[name] = button
             row.addWidget(button)
         row.addSpacing(6)
+        row.addWidget(self.overridden)
         row.addWidget(self.path, 3)
         row.addWidget(self.scope, 2)
         self.field.returnPressed.connect(self._typed)
@@ -66,8 +69,14 @@ class Chooser(QWidget):
         self.buttons["up"].setEnabled(layer > 0)
         self.buttons["down"].setEnabled(layer < len(model.layers) - 1)
 
+    def set_overridden(self, text: str) -> None:
+        """Say what overrides act on the expert; nothing if none does."""
+        self.overridden.setToolTip(text)
+        self.overridden.setVisible(bool(text))
+
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
+        self.overridden.setStyleSheet(f"color: {theme.warning};")
         for name, button in self.buttons.items():
             button.setIcon(icon(name, theme))
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from moedesk.analysis.search import matching_tokens
 from moedesk.analysis.tokens import LayerTokens, layer_tokens
+from moedesk.core.columns import RouteFlag
 from moedesk.core.filter import Filter
 from moedesk.core.store import Store
 from moedesk.core.visible import visible_text
@@ -76,6 +77,11 @@ class TokenPage:
 
     def __len__(self) -> int:
         return len(self.order)
+
+    @property
+    def overridden(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether an override changed experts or weights of a place."""
+        return (self.tokens.flags & RouteFlag.OVERRIDDEN) != 0
 
     @property
     def left_out(self) -> str:
@@ -185,6 +191,8 @@ def token_hint(page: TokenPage, place: int) -> list[str]:
     for rank, slot in enumerate(tokens.slots(place), 1):
         what = "dropped (capacity)" if slot.expert < 0 else f"expert {slot.expert}   weight {slot.weight:.4f}"
         lines.append(f"{rank}. {what}   (slot {slot.slot})")
+    if page.overridden[place]:
+        lines.append("overridden: an override changed its experts or weights here")
     lines.append(f"entropy {number(tokens.entropy[place])} nats · margin {number(tokens.margin[place])}")
     return lines
 

@@ -19,6 +19,7 @@ from moedesk.panels.network.model_overview import (
 )
 from moedesk.panels.network.model_search import Found
 from moedesk.session.jobs import Ticket
+from moedesk.session.overriding import TOPIC
 from moedesk.session.session import Session
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.heatmap import HeatmapExtent, HeatmapView
@@ -114,6 +115,8 @@ class Overview(QWidget):
         if changed & {"store", "selection"}:
             selected = session.selection
             self.heatmap.set_marks(selected.layer, selected.expert, selected.pass_id)
+        if changed & {"store", "live", TOPIC}:
+            self.heatmap.set_overridden(session.overriding.places)
         if changed & {"store", "window"}:
             self.heatmap.set_brush(session.window)
             if self.brush_button.isHidden() != (session.window is None):
@@ -190,6 +193,7 @@ class Overview(QWidget):
         elif cell != self._hovered:
             self._hovered = cell
             text = cell_text(cell, self._session.store.model, self.labels)
+            text = " · ".join(filter(None, (text, self._session.overriding.said_of(cell.first, cell.last))))
             self.readout.setText(text)
             store, found = self._session.store, self._found
             self._session.jobs.latest(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QPoint, QRectF, QSizeF, Qt, Signal
+from PySide6.QtCore import QPoint, QPointF, QRectF, QSizeF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFontMetricsF,
@@ -12,6 +12,7 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
+    QPolygonF,
     QResizeEvent,
 )
 from PySide6.QtWidgets import QAbstractScrollArea, QToolTip, QWidget
@@ -22,6 +23,7 @@ from moedesk.ui.theme import FIRST_LEVEL, LIGHT, Theme
 from moedesk.ui.token_layout import Fragment, TokenLayout
 
 MARGIN = 6
+CORNER = 4  # of the mark of what an override changed
 DIMMED = 60  # alpha of what does not match the filter
 
 
@@ -191,14 +193,16 @@ class TokenText(QAbstractScrollArea):
         down = MARGIN - self.verticalScrollBar().value()
         places = [part.place for part in parts]
         padding, shown = tokens.tokens["is_padding"][places].tolist(), matched[places].tolist()
-        routed = [False] * len(places)
+        changed, routed = self._page.overridden[places].tolist(), [False] * len(places)
         if self._expert is not None:
             routed = (matched[places] & (tokens.experts[places] == self._expert).any(axis=1)).tolist()
         keys = self._keys(places, limits)
         tall = int(height) - 2
         muted = self._theme.color("muted")
         selected = None if self._selected is None else self._selected - tokens.first
-        for part, padded, match, key, ours in zip(parts, padding, shown, keys, routed, strict=True):
+        for part, padded, match, key, ours, overridden in zip(
+            parts, padding, shown, keys, routed, changed, strict=True
+        ):
             x, y = int(MARGIN + part.column * width), int(down + part.line * height)
             wide = int(MARGIN + (part.column + max(part.width, 1)) * width) - x
             color, ink = (None, muted) if padded or key is None else self._colors(key)
@@ -213,6 +217,12 @@ class TokenText(QAbstractScrollArea):
             painter.drawStaticText(x, y + lift, texts.get(part.text)[0])
             if ours:
                 painter.fillRect(x + 1, y + tall - 3, wide - 3, 3, ink)
+            if overridden:
+                right = x + wide - 1
+                corner = (QPointF(right - CORNER, y), QPointF(right, y), QPointF(right, y + CORNER))
+                painter.setBrush(ink)
+                painter.drawPolygon(QPolygonF(corner))
+                painter.setBrush(Qt.BrushStyle.NoBrush)
             if selected == part.place:
                 box = QRectF(x, y, wide, tall)
                 painter.setPen(QPen(self._theme.color("surface"), 3))

@@ -248,6 +248,9 @@ class TokensTab(QWidget):
             parts.append(f"Colour: {UNITS[by]}, dark {low:.0f} to bright {high:.3g}; no colour: none or unknown.")
         if expert is not None:
             parts.append(f"Underlined: routed to expert {expert}.")
+        overridden = int(page.overridden.sum())
+        if overridden:
+            parts.append(f"◥ {overridden:,} overridden here (is:overridden).")
         if self._session.filter:
             parts.append(f"{int(page.matched.sum()):,} match the filter; the others are pale.")
         hidden = 0 if self.padding_box.isChecked() else int(page.tokens.tokens["is_padding"].sum())

@@ -16,6 +16,7 @@ from moedesk.panels.waterfall import model as texts
 from moedesk.panels.waterfall.feed import Feed
 from moedesk.panels.waterfall.spec import SPEC
 from moedesk.panels.waterfall.view_controls import Controls
+from moedesk.session.overriding import TOPIC
 from moedesk.session.session import Session
 from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.curves import CurvePoint, CurvesView
@@ -127,6 +128,8 @@ class WaterfallPanel(Panel):
         if changed & {"store", "selection"}:
             selected = session.selection
             self.waterfall.set_marks(selected.layer, selected.expert, selected.pass_id)
+        if changed & {"store", "live", TOPIC}:
+            self.waterfall.set_overridden(session.overriding.places)
         if changed & {"store", "window"}:
             self.waterfall.set_brush(session.window)
         if changed & {"store", "cursor"}:
@@ -227,6 +230,7 @@ class WaterfallPanel(Panel):
         elif cell != self._hovered:
             self._hovered = cell
             text = texts.cell_text(cell, self.session.store.model, self._shown_measure)
+            text = " · ".join(filter(None, (text, self.session.overriding.said_of(cell.first, cell.last))))
             self.readout.setText(text)
             store = self.session.store
             self.session.jobs.latest(
