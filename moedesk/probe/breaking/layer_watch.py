@@ -13,6 +13,7 @@ from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.overriding.layer_override import LayerOverride
 from moedesk.probe.overriding.rerouting import Rerouting, can_reroute
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
@@ -164,4 +165,4 @@ def _arrange(hooks: Any) -> None:
 
 def _rank(hook: Any) -> int:
     owner = getattr(hook, "__self__", None)
-    return 1 if isinstance(owner, LayerWatch) else 0 if isinstance(owner, Rerouting) else 2
+    return 1 if isinstance(owner, LayerWatch) else 0 if isinstance(owner, Rerouting | LayerOverride) else 2
