@@ -89,10 +89,14 @@ def tolerance_of(dtype: torch.dtype, top_k: int, longest: int) -> float:
     longest : int
         Terms in the longest matrix product.
     """
-    accumulated = min(torch.finfo(torch.float32).eps, torch.finfo(dtype).eps)
+    return (top_k + 2) * torch.finfo(dtype).eps + 2 * sqrt(longest) * accumulated_eps(dtype)
+
+
+def accumulated_eps(dtype: torch.dtype) -> float:
+    """Return the machine epsilon of what products of a dtype are summed in, see ``tolerance_of``."""
     if dtype == torch.float32 and _rounds_products():
-        accumulated = 2.0**-10
-    return (top_k + 2) * torch.finfo(dtype).eps + 2 * sqrt(longest) * accumulated
+        return 2.0**-10
+    return min(torch.finfo(torch.float32).eps, torch.finfo(dtype).eps)
 
 
 def longest_product(modules: Iterable[nn.Module]) -> int:

@@ -113,10 +113,16 @@ class Rule:
             scores = scores + bias
         if not self.groups:
             return scores
+        return scores.masked_fill(~self.candidates(scores), self.masked)
+
+    def candidates(self, scores: Tensor) -> Tensor:
+        """Return (…, E) which experts are in the groups that are kept, by their scores before the other groups are masked."""
+        if not self.groups:
+            return torch.ones_like(scores, dtype=torch.bool)
         grouped = scores.unflatten(-1, (self.groups, -1))
         best = grouped.topk(2, dim=-1).values.sum(-1) if self.pair else grouped.amax(-1)
         kept = torch.zeros_like(best, dtype=torch.bool).scatter(-1, best.topk(self.kept, dim=-1).indices, True)
-        return grouped.masked_fill(~kept.unsqueeze(-1), self.masked).flatten(-2)
+        return kept.unsqueeze(-1).expand_as(grouped).flatten(-2)
 
 
 def entropies(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,244 @@
+"""A tensor split over the parts of the residual stream, along a path that is linear once norms are taken for given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moedesk.probe.exactness.replay import accumulated_eps
+from moedesk.probe.explaining.stream_path import CURVES, NORMS, Followed, StreamPath
+from moedesk.probe.explaining.tape import Numbered, tensors_in
+
+
+@dataclass(frozen=True)
+class Split:
+    """What some elements of a tensor are made of.
+
+    Attributes
+    ----------
+    explained : (X,) float64
+        The elements, as the model computed them.
+    contributions : (C, X) float64
+        Of each leaf of the path.
+    biases : (X,) float64
+        Of all that is added and made of parameters alone.
+    rough, gross : (X,) float64
+        What roundings are measured by, see ``tolerance``: √Σᵢ(Σ_c |term|)² and Σᵢ Σ_c |term|, of the terms that an element i of
+        component c adds.
+    dtype : torch.dtype
+        The coarsest of the parts.
+    terms : int
+        Elements of a part.
+    """
+
+    explained: np.ndarray
+    contributions: np.ndarray
+    biases: np.ndarray
+    rough: np.ndarray
+    gross: np.ndarray
+    dtype: torch.dtype
+    terms: int
+
+    @property
+    def tolerance(self) -> np.ndarray:
+        """(X,) the most of a remainder that rounding explains.
+
+        ``4·ε·√(C + 8)·rough + 2·√n·ε_acc·gross + ε·|explained|``. Each of C additions to the stream, and up to eight operations
+        of norm and router and their gradients, rounds every element by ε/2 of its partial sum at most, which is not above
+        Σ_c |term|; independent roundings add up like the root of their squares, and 4 such are not exceeded but once in many
+        thousands. The second term is that of the router's product over n elements, see ``replay.tolerance_of``; the third
+        rounds its result.
+        """
+        eps = torch.finfo(self.dtype).eps
+        accumulated = accumulated_eps(self.dtype)
+        roundings = 4 * eps * sqrt(len(self.contributions) + 8) * self.rough
+        return roundings + 2 * sqrt(self.terms) * accumulated * self.gross + eps * np.abs(self.explained)
+
+
+class Reached(Exception):  # noqa: N818 - no error: the rest of the forward isn't needed
+    """The tensor is there."""
+
+
+class PathRun(Numbered):
+    """Carries a forward out with a graph along a path only, cut at its leaves, norms taken for given. Values stay the same.
+
+    Parameters
+    ----------
+    path : StreamPath
+
+    Attributes
+    ----------
+    end : Tensor or None
+        The tensor at the end of the path; the forward is left there by ``Reached``.
+    leaves : dict of int to Tensor
+        The leaves that ran, by their place in the path.
+    constants : list of Tensor
+        Biases.
+    """
+
+    def __init__(self, path: StreamPath) -> None:
+        super().__init__()
+        self._path = path
+        self._leaves: dict[int, list[tuple[int, int]]] = {}
+        for place, leaf in enumerate(path.leaves):
+            self._leaves.setdefault(leaf.node.number, []).append((leaf.node.place, place))
+        self.end: Tensor | None = None
+        self.leaves: dict[int, Tensor] = {}
+        self.constants: list[Tensor] = []
+
+    def operation(
+        self, number: int, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Carry an operation out: with a graph if it is on the path."""
+        followed = self._path.operations.get(number)
+        if followed is None:
+            output = func(*args, **kwargs)
+            return self._cut(output, self._leaves[number]) if number in self._leaves else output
+        with torch.enable_grad():
+            args, kwargs = self._prepared(followed, args, kwargs)
+            output = _linear(name, func, args, kwargs)
+        if number == self._path.end.number:
+            self.end = list(tensors_in(output))[self._path.end.place]
+            raise Reached
+        return output
+
+    def _cut(self, output: Any, wanted: list[tuple[int, int]]) -> Any:
+        """The output with leaves in place of the tensors that are some."""
+        tensors = list(tensors_in(output))
+        for place, leaf in wanted:
+            value = tensors[place].detach().clone().requires_grad_()
+            self.leaves[leaf] = value
+            with torch.enable_grad():
+                output = _replaced(output, tensors[place], value.view_as(value))
+        return output
+
+    def _prepared(
+        self, followed: Followed, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments: biases as leaves, and what isn't followed without a graph."""
+        for place, tensor in enumerate(tensors_in((args, kwargs))):
+            if place in followed.constants:
+                bias = tensor.detach().clone().requires_grad_()
+                self.constants.append(bias)
+                args, kwargs = _replaced((args, kwargs), tensor, bias)
+            elif place not in followed.arguments and tensor.requires_grad:
+                args, kwargs = _replaced((args, kwargs), tensor, tensor.detach())
+        return args, kwargs
+
+
+def split(run: PathRun, path: StreamPath, elements: Sequence[int]) -> Split:
+    """Return what elements of the last row of a run's end are made of.
+
+    Parameters
+    ----------
+    run : PathRun
+        Left at its end.
+    path : StreamPath
+    elements : (X,) sequence of int
+        Places along the last axis.
+    """
+    end = run.end
+    assert end is not None
+    leaves = [run.leaves[place] for place in range(len(path.leaves))]
+    columns = [_column(end, element, leaves, run.constants) for element in elements]
+    row = end.detach().reshape(-1, end.shape[-1])[-1].cpu().double().numpy()
+    return Split(
+        explained=row[list(elements)],
+        contributions=np.array([column.contributions for column in columns]).reshape(-1, len(leaves)).T,
+        biases=np.array([column.biases for column in columns]),
+        rough=np.array([column.rough for column in columns]),
+        gross=np.array([column.gross for column in columns]),
+        dtype=max((leaf.dtype for leaf in leaves), key=lambda dtype: torch.finfo(dtype).eps),
+        terms=max(leaf.shape[-1] for leaf in leaves),
+    )
+
+
+@dataclass(frozen=True)
+class _Column:
+    contributions: list[float]
+    biases: float
+    rough: float
+    gross: float
+
+
+def _column(end: Tensor, element: int, leaves: Sequence[Tensor], constants: Sequence[Tensor]) -> _Column:
+    """One element of the last row: gradient × value of each leaf."""
+    wanted = torch.zeros_like(end)
+    wanted.reshape(-1, end.shape[-1])[-1, element] = 1
+    inputs = [*leaves, *constants]
+    slopes = torch.autograd.grad(end, inputs, wanted, retain_graph=True, allow_unused=True)
+    products = [
+        torch.zeros(1, dtype=torch.float64) if slope is None else (slope.double() * leaf.detach().double()).cpu()
+        for slope, leaf in zip(slopes, inputs, strict=True)
+    ]
+    contributions = [float(product.sum()) for product in products]
+    sizes: dict[torch.Size, Tensor] = {}
+    for product in products[: len(leaves)]:
+        sizes[product.shape] = sizes.get(product.shape, torch.zeros(())) + product.abs()
+    return _Column(
+        contributions[: len(leaves)],
+        sum(contributions[len(leaves) :]),
+        sqrt(sum(float(size.square().sum()) for size in sizes.values())),
+        sum(float(size.sum()) for size in sizes.values()),
+    )
+
+
+def _replaced(value: Any, old: Tensor, new: Tensor) -> Any:
+    """Arguments or an output with one tensor in place of another."""
+    if value is old:
+        return new
+    if isinstance(value, dict):
+        return {name: _replaced(item, old, new) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        items = [_replaced(item, old, new) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def _linear(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What an operation returns, with the graph of what it is once norms and factors are taken for given."""
+    if name in CURVES:
+        with torch.no_grad():
+            value = func(*args, **kwargs)
+            factor = torch.where(args[0] == 0, 0, value / args[0])
+        return _with_graph(value, args[0] * factor)
+    if name in NORMS:
+        with torch.no_grad():
+            value = func(*args, **kwargs)
+        return _with_graph(value, _NORMS[name](*args, **kwargs))
+    return func(*args, **kwargs)
+
+
+def _with_graph(value: Tensor, graph: Tensor) -> Tensor:
+    """The value, bit by bit, with the gradient of another."""
+    return value + (graph - graph.detach()).to(value.dtype)
+
+
+def _rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    axes = tuple(range(-len(shape), 0))
+    wide = x.detach().float()
+    scale = torch.rsqrt(wide.square().mean(axes, keepdim=True) + (torch.finfo(x.dtype).eps if eps is None else eps))
+    normed = x * scale.to(x.dtype)
+    return normed if weight is None else normed * weight.detach()
+
+
+def _layer_norm(
+    x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    axes = tuple(range(-len(shape), 0))
+    wide = x.detach().float()
+    scale = torch.rsqrt(wide.var(axes, correction=0, keepdim=True) + eps)
+    normed = (x - x.mean(axes, keepdim=True)) * scale.to(x.dtype)
+    normed = normed if weight is None else normed * weight.detach()
+    return normed if bias is None else normed + bias
+
+
+def _normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None) -> Tensor:
+    return x / x.detach().norm(p, dim, keepdim=True).clamp_min(eps)
+
+
+_NORMS: dict[str, Callable[..., Tensor]] = {"rms_norm": _rms_norm, "layer_norm": _layer_norm, "normalize": _normalize}
