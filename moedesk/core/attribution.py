@@ -8,6 +8,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.why_text import why_table
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -88,7 +90,7 @@ class Component:
     block: int = -1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Why:
     """Why a token went to its experts at one layer: what the router ranked, and what its logits are made of.
 
@@ -172,7 +174,13 @@ class Why:
     @property
     def title(self) -> str:
         """What it is, in one line."""
-        return f"why {self.token.text!r} at layer {self.layer}"
+        return f"why {self.token.text or self.token.token_id!r} at layer {self.layer}"
+
+    def __repr__(self) -> str:
+        return why_table(self).text
+
+    def _repr_html_(self) -> str:
+        return why_table(self).html
 
 
 @dataclass(frozen=True, eq=False)

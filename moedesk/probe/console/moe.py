@@ -15,6 +15,7 @@ from moedesk.probe.console.connection_file import app_command
 from moedesk.probe.console.loaded import Loaded, load_with_progress
 from moedesk.probe.console.moe_breakpoints import MoeBreakpoints
 from moedesk.probe.console.moe_overrides import OverrideCalls
+from moedesk.probe.console.moe_why import MoeWhy
 from moedesk.probe.console.picture import Picture, load_picture
 from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.console.run import Run, run
@@ -37,7 +38,7 @@ ARRIVAL_SECONDS = 1.0
 START = 'moe.load("sample"), then moe.attach()'
 
 
-class Moe(MoeBreakpoints, OverrideCalls):
+class Moe(MoeBreakpoints, OverrideCalls, MoeWhy):
     """Loads Mixture-of-Experts models, attaches them to the moedesk app, and runs them.
 
     Parameters

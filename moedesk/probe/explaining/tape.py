@@ -1,4 +1,4 @@
-"""What a forward calculates, operation by operation, and in which modules: what the residual stream is a sum of follows from it."""
+"""What a forward calculates, operation by operation, and in which modules: it shows what the residual stream is a sum of."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,7 +159,7 @@ _NO_OPERATIONS = {
     "__len__",
     "tolist",
 }
-_VIEWS = {Tensor.T.__get__: "T", Tensor.mT.__get__: "mT"}  # type: ignore[attr-defined]
+_VIEWS: dict[Any, str] = {Tensor.T.__get__: "T", Tensor.mT.__get__: "mT"}  # type: ignore[attr-defined]
 
 
 def _size(tensor: Tensor) -> int:
@@ -168,7 +168,7 @@ def _size(tensor: Tensor) -> int:
 
 def operation_name(func: Callable[..., Any]) -> str:
     """Return the name of an operation, ``add`` for all the ways to write it."""
-    name: str = _VIEWS.get(func) or getattr(func, "__name__", "")
+    name = _VIEWS.get(func) or str(getattr(func, "__name__", ""))
     if name.startswith("__") and name not in ("__getitem__", "__setitem__", "__get__", "__set__", "__len__"):
         name = name.strip("_")
         name = name[1:] if name[0] in "ri" and name[1:] in _ARITHMETIC else name

@@ -1,0 +1,66 @@
+"""The part of ``moe`` that says why a token went to its experts."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from moedesk.core.errors import MoedeskError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from moedesk.core.attribution import Why
+
+
+class MoeWhy:
+    """What ``moe`` has to explain a choice; docs/attribution.md is its page."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def model(self) -> "nn.Module | None":
+            """The model."""
+
+        @property
+        def tokenizer(self) -> Any:
+            """Of the model, or None."""
+
+    def why(
+        self, token: Any, layer: int | str, index: int = -1, *, experts: int | Sequence[int] | None = None
+    ) -> "Why":
+        """Say why a token went to its experts at one layer: what was ranked, and what the logits are made of.
+
+        The router's dot product is split over what was added to the residual stream before it: embedding, attentions, MLPs,
+        MoE blocks. Runs the model again on the sequence, unrecorded.
+
+        Parameters
+        ----------
+        token : a token selected in the app, str, or sequence of token ids
+            ``$0``; or a text, or token ids, of which ``index`` is meant.
+        layer : int or str
+            Place or path of an MoE layer.
+        index : int
+            Which token of a text or of ids; negative counts from the end.
+        experts : int or sequence of int, optional
+            More experts whose logits to split, where there are over 64.
+
+        Returns
+        -------
+        Why
+            ``logits``, ``ranked``, ``margin``, ``runner_up``, ``components``, ``contributions``, ``remainder``, …; a table.
+
+        Examples
+        --------
+        >>> moe.why($0, 3)
+        >>> moe.why("def add(a, b):", layer=3, index=-2)
+        """
+        from moedesk.probe.explaining.why import why
+
+        model = self.model
+        if model is None:
+            raise MoedeskError('no model to explain; type moe.load("sample"), then moe.attach()')
+        return why(model, self._passage(token, index), layer, experts)
+
+    def _passage(self, token: Any, index: int) -> Any:
+        from moedesk.probe.console.passages import passage_of
+
+        return passage_of(token, index, self.tokenizer)
