@@ -15,7 +15,8 @@ FIRST = {
     "view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "transpose", "permute", "movedim", "swapaxes", "T", "mT",
     "t", "expand", "expand_as", "view_as", "broadcast_to", "contiguous", "to", "float", "double", "half", "bfloat16", "type",
     "type_as", "clone", "dropout", "__getitem__", "narrow", "select", "index_select", "chunk", "split", "tensor_split", "unbind",
-    "repeat", "repeat_interleave", "neg", "masked_fill", "roll", "pad", "copy", "cuda", "cpu",
+    "repeat", "repeat_interleave", "neg", "masked_fill", "roll", "pad", "copy", "cuda", "cpu", "cumsum",
+    "flip", "diff",
 }  # fmt: skip
 """Linear in their first argument."""
 NORMS = {"layer_norm", "rms_norm", "normalize"}

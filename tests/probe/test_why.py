@@ -1,0 +1,268 @@
+"""Why this expert: against models whose answer is known, and against runs with one part of the stream taken away."""
+
+from contextlib import ExitStack
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from moedesk.core.errors import MoedeskError
+from moedesk.probe.explaining.passage import Passage, passage_of_ids
+from moedesk.probe.explaining.why import why
+from tests.support.families import FAMILIES
+
+IDS = [11, 57, 23, 80, 5, 42, 9, 71]
+
+
+def passage(index: int = -1) -> Passage:
+    return passage_of_ids(IDS, index)
+
+
+@cache
+def model_of(name: str) -> nn.Module:
+    return FAMILIES[name].build()
+
+
+class Norm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(0.5, 1.5, width))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+class Experts(nn.Module):
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.stacked = nn.Parameter(torch.randn(count, width, width) / width)
+
+    def forward(self, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        return torch.einsum("nk,nkdh,nd->nh", top_k_weights, self.stacked[top_k_index], hidden)
+
+
+class Block(nn.Module):
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, count)
+        self.experts = Experts(count, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        weights, ids = self.gate(rows).softmax(-1).topk(2)
+        return self.experts(rows, ids, weights).view_as(hidden)
+
+
+class Layer(nn.Module):
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.input_norm, self.post_norm = Norm(width), Norm(width)
+        self.mixing_attention = nn.Linear(width, width)
+        self.block = Block(count, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        steps = torch.arange(1, hidden.shape[1] + 1).view(1, -1, 1)
+        hidden = hidden + 0.5 * self.mixing_attention(self.input_norm(hidden)).cumsum(1) / steps
+        return hidden + self.block(self.post_norm(hidden))
+
+
+class Toy(nn.Module):
+    """Its residual stream is known: what is multiplied after the mixing is half of it, and spread over the tokens before."""
+
+    def __init__(self, count: int = 6, width: int = 16, layers: int = 2) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(100, width)
+        self.layers = nn.ModuleList(Layer(count, width) for _ in range(layers))
+        self.head = nn.Linear(width, 100)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        hidden = self.embed(input_ids)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return self.head(hidden)
+
+
+@pytest.fixture(scope="module")
+def toy() -> Toy:
+    torch.manual_seed(0)
+    return Toy().double().eval()
+
+
+def outputs_of(model: nn.Module, *paths: str) -> dict[str, Any]:
+    """What some modules return for the passage."""
+    kept: dict[str, Any] = {}
+    handles = [
+        model.get_submodule(path).register_forward_hook(
+            lambda module, args, output, path=path: kept.__setitem__(path, output)
+        )
+        for path in paths
+    ]
+    with torch.no_grad():
+        model(torch.tensor([IDS]))
+    for handle in handles:
+        handle.remove()
+    return kept
+
+
+def test_contributions_are_those_worked_out_by_hand(toy: Toy) -> None:
+    found = why(toy, passage(), 1)
+    parts = ["embed", "layers.0.mixing_attention", "layers.0.block", "layers.1.mixing_attention"]
+    embedding, first, block, second = outputs_of(toy, *parts).values()
+    terms = [embedding[0, -1], 0.5 * first[0].mean(0), block[0, -1], 0.5 * second[0].mean(0)]
+    last = toy.layers[1]
+    stream = sum(terms)
+    slope = last.block.gate.weight * last.post_norm.weight / (stream.square().mean() + 1e-6).sqrt()
+    expected = torch.stack([slope @ term for term in terms] + [last.block.gate.bias]).detach().numpy()
+    assert [component.name for component in found.components] == [
+        "embedding", "attention 0", "MoE 0", "attention 1", "bias",
+    ]  # fmt: skip
+    np.testing.assert_allclose(found.contributions, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.logits, expected.sum(0), rtol=0, atol=1e-6)  # captured as float32
+    assert found.complete
+    assert found.tolerance.max() < 1e-11
+
+
+def test_ranking_is_that_of_the_model(toy: Toy) -> None:
+    found = why(toy, passage(), 0)
+    (logits,) = outputs_of(toy, "layers.0.block.gate").values()
+    shares = logits[-1].softmax(-1).numpy()
+    order = np.argsort(-shares)
+    np.testing.assert_array_equal(found.chosen, order[:2])
+    np.testing.assert_allclose(found.weights, shares[order[:2]], rtol=1e-6)
+    np.testing.assert_allclose(found.ranked, shares, rtol=1e-6)
+    assert found.runner_up == order[2]
+    assert found.margin == pytest.approx(shares[order[1]] - shares[order[2]], rel=1e-5)
+    assert found.kept.all()
+    assert not found.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "norm", "gate", "parts"),
+    [
+        ("mixtral", 1, "model.layers.1.post_attention_layernorm", "model.layers.1.mlp.gate", {
+            "embedding": "model.embed_tokens", "attention 0": "model.layers.0.self_attn", "MoE 0": "model.layers.0.mlp",
+            "attention 1": "model.layers.1.self_attn",
+        }),
+        ("granitemoeshared", 1, "model.layers.1.post_attention_layernorm", "model.layers.1.block_sparse_moe.router", {
+            "embedding": "model.embed_tokens", "attention 0": "model.layers.0.self_attn",
+            "MoE 0": "model.layers.0.block_sparse_moe", "shared experts 0": "model.layers.0.shared_mlp",
+            "attention 1": "model.layers.1.self_attn",
+        }),
+        ("cohere2_moe", 1, "model.layers.1.input_layernorm", "model.layers.1.mlp.gate", {
+            "embedding": "model.embed_tokens", "attention 0": "model.layers.0.self_attn", "MoE 0": "model.layers.0.mlp",
+        }),
+    ],
+)  # fmt: skip
+def test_a_part_taken_away_changes_the_logit_by_its_contribution(
+    name: str, layer: int, norm: str, gate: str, parts: dict[str, str]
+) -> None:
+    """All other parts as they were, the norm at the scale that it had: what is left is what the part brought."""
+    model = model_of(name)
+    found = why(model, passage(), layer)
+    assert [component.name for component in found.components] == list(parts)
+    kept = outputs_of(model, *parts.values())
+    for row, path in enumerate(parts.values()):
+        without = {**kept, path: _zero(kept[path])}
+        np.testing.assert_allclose(_difference(model, kept, without, norm, gate), found.contributions[row], atol=5e-6)
+
+
+def _zero(output: Any) -> Any:
+    return (torch.zeros_like(output[0]), *output[1:]) if isinstance(output, tuple) else torch.zeros_like(output)
+
+
+def _difference(model: nn.Module, outputs: dict[str, Any], others: dict[str, Any], norm: str, gate: str) -> np.ndarray:
+    """The last token's logits where modules return some outputs, minus those where they return others.
+
+    The norm keeps its scale of the first of these runs.
+    """
+    logits: list[Tensor] = []
+    scales: list[Tensor] = []
+
+    def frozen(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        hidden = args[0] - args[0].mean(-1, keepdim=True) if "LayerNorm" in type(module).__name__ else args[0]
+        scales.append(output / hidden)
+        return hidden * scales[0]
+
+    def take(module: nn.Module, args: Any, output: Any) -> None:
+        given = output if isinstance(output, tuple) else (output,)
+        logits.append(next(tensor for tensor in given if tensor.shape[-1] == 8).reshape(-1, 8)[-1].double())
+
+    with ExitStack() as stack, torch.no_grad():
+        stack.callback(model.get_submodule(norm).register_forward_hook(frozen).remove)
+        stack.callback(model.get_submodule(gate).register_forward_hook(take).remove)
+        for given in (outputs, others):
+            handles = [
+                model.get_submodule(path).register_forward_hook(lambda module, args, output, value=value: value)
+                for path, value in given.items()
+            ]
+            model(torch.tensor([IDS]))
+            for handle in handles:
+                handle.remove()
+    return (logits[0] - logits[1]).numpy()
+
+
+def test_noise_in_a_sum_of_bfloat16_is_within_the_tolerance_and_a_missing_part_is_not() -> None:
+    model = FAMILIES["qwen3_moe"].build().bfloat16()
+    found = why(model, passage(), 1)
+    assert found.dtype == "bfloat16"
+    assert found.complete
+    assert np.abs(found.remainder).max() > 1e-5
+    for row in range(1, len(found.components)):
+        assert (np.abs(found.remainder + found.contributions[row]) > found.tolerance).any()
+
+
+def test_groups_and_bias_are_shown_as_the_router_used_them() -> None:
+    model = FAMILIES["deepseek_v3"].build()
+    found = why(model, passage(), 1)
+    gate = model.get_submodule("model.layers.2.mlp.gate")
+    scores = torch.from_numpy(found.logits).sigmoid()
+    choice = scores + gate.e_score_correction_bias.double()
+    best = choice.view(4, 2).sum(-1).topk(2).indices
+    np.testing.assert_allclose(found.transformed, scores, rtol=1e-5)
+    np.testing.assert_allclose(found.bias, gate.e_score_correction_bias)
+    np.testing.assert_array_equal(np.flatnonzero(found.kept.reshape(4, 2).all(1)), best.sort().values)
+    candidates = np.where(found.kept, choice, -np.inf)
+    order = np.argsort(-candidates)
+    np.testing.assert_array_equal(np.sort(found.chosen), np.sort(order[:2]))
+    assert found.runner_up == order[2]
+    assert found.margin == pytest.approx(candidates[order[1]] - candidates[order[2]], rel=1e-4)
+
+
+def test_the_model_is_left_as_it_was(toy: Toy) -> None:
+    toy.train()
+    hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in toy.modules()]
+    before = toy(torch.tensor([IDS]))
+    why(toy, passage(), 1)
+    assert torch.equal(toy(torch.tensor([IDS])), before)
+    assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in toy.modules()] == hooks
+    assert all(module.training for module in toy.modules())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in toy.parameters())
+    toy.eval()
+
+
+@pytest.mark.parametrize(
+    ("layer", "experts", "said"),
+    [
+        (2, None, "no MoE layer 2; the model has 2: 0 (layers.0.block) … 1 (layers.1.block)"),
+        (0, 6, "layer 0 has experts 0 to 5, not 6"),
+        (0, [True], "layer 0 has experts 0 to 5, not True"),
+    ],
+)
+def test_what_is_not_there_is_refused(toy: Toy, layer: int, experts: Any, said: str) -> None:
+    with pytest.raises(MoedeskError) as error:
+        why(toy, passage(), layer, experts)
+    assert str(error.value) == said
+
+
+def test_the_table_shows_what_it_found(toy: Toy) -> None:
+    found = why(toy, passage(), 1)
+    text = repr(found)
+    assert f"expert {found.runner_up} missed by {found.margin:.4g}" in text
+    for component, row in zip(found.components, found.contributions, strict=True):
+        line = next(line for line in text.splitlines() if line.startswith(component.name + " "))
+        assert f"{row[found.chosen[0]]:+.4f}" in line
+    assert "they add up" in text
+    assert f'<td style="text-align: right">{found.logits[found.chosen[0]]:.4f}</td>' in found._repr_html_()
