@@ -177,10 +177,19 @@ def test_steps_go_from_layer_to_layer_with_one_token_and_on_to_the_next_pass(sam
     length = inputs["input_ids"].shape[1]
     with torch.no_grad(), attached_to(app, model, tokenizer):
         model(**inputs)
+        bare = hooks_on(model)
         app.break_on("layer:3 position:2 phase:prefill")
         app.orders = ["step_layer"] * 4
         model.generate(**inputs, max_new_tokens=3, do_sample=False)
-        assert hooks_on(model) < 40
+        app.breakpoints.clear()
+        app.break_on("layer:3 position:2")
+        app.orders = ["step_layer"] * 9
+        for ids in (inputs, batch_of(tokenizer, TEXTS[1:])):  # a step ends with its sequence
+            model(**ids)
+        app.breakpoints.active = False
+        assert hooks_on(model) == bare
+    assert app.places[5:] == [(4, 3, 2), (4, 4, 2), (4, 5, 2), (5, 3, 2), (5, 4, 2), (5, 5, 2)]
+    del app.stops[5:]
     assert app.places == [(1, 3, 2), (1, 4, 2), (1, 5, 2), (2, 0, 0), (2, 1, 0)]
     assert [stop["token"]["position"] for stop in app.stops] == [2, 2, 2, length, length]
     assert [stop["breakpoint"] for stop in app.stops] == [1, None, None, None, None]
@@ -196,7 +205,9 @@ def test_a_step_to_the_next_token_passes_over_the_same_token_at_other_layers(sam
         app.break_on("phase:decode layer:2..3")
         app.orders = ["step_token"] * 5
         model.generate(**inputs, max_new_tokens=3, do_sample=False)
-    assert app.places == [(1, 0, 2), (1, 4, 0), (1, 4, 2), (2, 2, 0), (3, 2, 0)]
+        model(**inputs)  # of another sequence, so another token, though at the same place
+    assert app.places[:5] == [(1, 0, 2), (1, 4, 0), (1, 4, 2), (2, 2, 0), (3, 2, 0)]
+    assert app.places[5] == (4, 0, 2)
 
 
 CHANGES = {

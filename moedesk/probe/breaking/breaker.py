@@ -33,18 +33,21 @@ class _Step:
     ----------
     going : Going
     stream : str
-    batch, column : int
-        Which token it is at: place of its sequence in the batch, slot in the sequence.
     layer : int
+        Place of the layer that it starts at.
+    row : int
+        Of the token that it starts at, in its pass.
+    sequence : int
+        That token's; -1 if unknown.
     passes : int
         Passes begun until then.
     """
 
     going: Going
     stream: str
-    batch: int
-    column: int
     layer: int
+    row: int
+    sequence: int
     passes: int
 
 
@@ -97,14 +100,19 @@ class Breaker:
     def close(self) -> None:
         """Take every hook off."""
         self._closed = True
+        self.end_step()
         self.fit()
+
+    def end_step(self) -> None:
+        """Go on to nothing in particular."""
+        self._step = None
 
     def _fit(self) -> None:
         with self._fitting:
             points = () if self._closed else tuple(self._points())
             bindings = self._tracer.bindings
             self._known = len(bindings)
-            every = self._step is not None and self._step.going is Going.STEP_LAYER and not self._closed
+            every = self._step is not None and self._step.going is Going.STEP_LAYER
             wanted = {
                 binding.candidate.path: binding
                 for binding in bindings
@@ -114,10 +122,11 @@ class Breaker:
             before = set(self._watches), bool(self._bounds)
             for path in before[0] - set(wanted):
                 self._watches.pop(path).remove()
-            if (points or every) != bool(self._bounds):
+            needed = bool(points) or every
+            if needed != bool(self._bounds):
                 for handle in self._bounds:
                     handle.remove()
-                self._bounds = self._under_way.hook() if points or every else []
+                self._bounds = self._under_way.hook() if needed else []
                 if not self._bounds:
                     self._under_way.forget()
             for path, binding in wanted.items():
@@ -176,7 +185,7 @@ class Breaker:
             step = self._step
             if not may_stop or (stopping is None and row != stepped):
                 continue
-            if step is not None and step.going is Going.STEP_TOKEN and self._token(arrival, row) == _token_of(step):
+            if step is not None and step.going is Going.STEP_TOKEN and self._is_same_token(arrival, row, step):
                 continue
             stop = stopping or Stop(arrival, row, arrival.slot(row), "the next layer, by a step")
             stop.matching, stop.match = max(matching, 1), min(number, max(matching, 1))
@@ -189,8 +198,8 @@ class Breaker:
                 arrival = arrival.changed(changed)
             may_stop = going is Going.STEP_TOKEN
             if going is not Going.RESUME:
-                batch, column = self._token(arrival, row)
-                self._step = _Step(going, arrival.layer.stream, batch, column, arrival.layer.place, self._passes)
+                layer, sequence = arrival.layer, int(arrival.tokens["sequence"][row])
+                self._step = _Step(going, layer.stream, layer.place, row, sequence, self._passes)
             self.fit()
         return routing
 
@@ -217,28 +226,25 @@ class Breaker:
             "logits": None if logits is None else logits[row],
         }
 
-    def _token(self, arrival: Arrival, row: int) -> tuple[int, int]:
-        """Which token of which sequence of the batch a row is."""
-        call = self._under_way.call_of(arrival.reached.event.binding)
-        length = call.length if call is not None and arrival.has_tokens and call.length else 1 << 62
-        return row // length, int(arrival.tokens["column"][row])
+    def _is_same_token(self, arrival: Arrival, row: int, step: _Step) -> bool:
+        """Whether a row is the token at which a step began."""
+        return (self._passes, arrival.layer.stream, row) == (step.passes, step.stream, step.row)
 
     def _stepped_row(self, arrival: Arrival) -> int | None:
-        """The row at which a step to the next layer ends here, if it does."""
+        """The row at which a step to the next layer ends here, if it does.
+
+        After the pass that is the last token of the sequence in the next pass; a pass without the sequence ends the step.
+        """
         step = self._step
         if step is None or step.going is not Going.STEP_LAYER or arrival.layer.stream != step.stream:
             return None
-        if self._passes == step.passes and arrival.layer.place == step.layer:
+        if self._passes == step.passes:
+            return step.row if arrival.layer.place != step.layer and step.row < len(arrival.tokens) else None
+        arrival.number_sequences()
+        tokens = arrival.tokens
+        rows = np.flatnonzero((tokens["sequence"] == step.sequence) & ~tokens["is_padding"])
+        if not len(rows):
+            self._step = None
+            self.fit()
             return None
-        call = self._under_way.call_of(arrival.reached.event.binding)
-        if call is None or not arrival.has_tokens:
-            return None
-        batch = min(step.batch, call.batch - 1)
-        place = step.column - int(arrival.tokens["column"][batch * call.length])
-        if self._passes != step.passes or not 0 <= place < call.length:
-            place = call.length - 1
-        return batch * call.length + place
-
-
-def _token_of(step: _Step) -> tuple[int, int]:
-    return step.batch, step.column
+        return int(rows[-1])

@@ -73,7 +73,7 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
     def clear(self) -> None:
         """Take all out; a model that is stopped goes on."""
         self._placed = ()
-        self.changed()
+        self._end_step()
         self.hold.order(Going.RESUME)
 
     @property
@@ -84,7 +84,7 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
     @active.setter
     def active(self, active: bool) -> None:
         self._active = bool(active)
-        self.changed()
+        self._end_step()
 
     def attach(self, attachment: "Attachment", texts: Callable[[np.ndarray], list[bytes]] | None) -> None:
         """Have them break in a model that is attached now.
@@ -159,6 +159,11 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
     def _stopping(self) -> Sequence[PlacedBreakpoint]:
         """Those that are on, if any are."""
         return [placed for placed in self._placed if placed.on] if self._active else ()
+
+    def _end_step(self) -> None:
+        if self._breaker is not None:
+            self._breaker.end_step()
+        self.changed()
 
     def _hit(self) -> None:
         """Tell at the end of a pass what was hit, a few times a second."""

@@ -45,10 +45,9 @@ class PlacedBreakpoint:
         self.replace(breakpoint)
 
     def replace(self, breakpoint: Breakpoint) -> None:
-        """Make it another one, which keeps its number and begins to count anew."""
+        """Make it another one, which keeps its number and its hits."""
         self.breakpoint = breakpoint
         self.filter: Filter = breakpoint.filter
-        self.hits = 0
         self._lines = _Lines(breakpoint.text)
         self._condition = compile(breakpoint.condition, "<condition>", "eval") if breakpoint.condition else None
 

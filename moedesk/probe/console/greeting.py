@@ -18,6 +18,7 @@ from moedesk.probe.console.faults import watch_faults
 from moedesk.probe.console.moe import Moe
 from moedesk.probe.console.reveal import Inspect
 from moedesk.probe.console.selected import Selections
+from moedesk.probe.console.selected_stop import describe_stop
 from moedesk.probe.console.tasks import Function, Tasks
 from moedesk.probe.console.turns import Turns
 from moedesk.probe.finding.names import Names
@@ -52,6 +53,8 @@ class Console:
         self._matcher = selection_matcher(self.selections)
         self._tasks = Tasks(Turns.of(shell), lambda: self.moe.server)
         self._orders: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self.moe.show_stop = lambda stop: self.selections.put(*describe_stop(stop))
+        self.moe.may_ask = lambda: not self._tasks.busy
         self.on_order("breakpoints", lambda value: self.moe.breakpoints.order(value))
         self.on_order("stopped", lambda value: self.moe.breakpoints.go_on(value))
 

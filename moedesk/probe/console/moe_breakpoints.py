@@ -1,6 +1,6 @@
 """The part of ``moe`` that stops the model where its routing is what one looks for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from moedesk.core.breakpoint import Breakpoint
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from moedesk.probe.attach import Attachment
     from moedesk.probe.breaking.breakpoints import Breakpoints
     from moedesk.probe.breaking.placed import PlacedBreakpoint
+    from moedesk.probe.breaking.stop import Stop
     from moedesk.probe.finding.names import Names
 
 
@@ -33,6 +34,10 @@ class MoeBreakpoints:
             """Of the model, or None."""
 
     _breakpoints: "Breakpoints | None" = None
+    show_stop: "Callable[[Stop], None]" = staticmethod(lambda stop: None)
+    """Told where the model stops, to point it out."""
+    may_ask: Callable[[], bool] = staticmethod(lambda: True)
+    """Whether a cell of the user's runs, whose frontend can be asked for a line."""
 
     def break_on(self, text: str, log: str = "", condition: str = "", ignore: int = 0) -> "PlacedBreakpoint":
         """Stop the model where a token is routed so; until it is removed, or in a ``with`` block.
@@ -78,6 +83,7 @@ class MoeBreakpoints:
             from moedesk.probe.breaking.breakpoints import Breakpoints
 
             self._breakpoints = Breakpoints(self._names.namespace, lambda: self.clients, self._tell)
+            self._breakpoints.hold.show, self._breakpoints.hold.may_ask = self.show_stop, self.may_ask
             self._attached()
         return self._breakpoints
 

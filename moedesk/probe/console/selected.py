@@ -13,6 +13,7 @@ from moedesk.probe.console.selected_place import (
     SelectedModule,
     SelectedPass,
 )
+from moedesk.probe.console.selected_stop import SelectedStop
 from moedesk.probe.console.selected_token import SelectedToken
 
 
@@ -26,7 +27,10 @@ KINDS: Mapping[str, type[Selected]] = {
     "token": SelectedToken,
     "pass": SelectedPass,
     "module": SelectedModule,
+    "stop": SelectedStop,
 }
+KEPT = 5
+"""Selections that are remembered."""
 
 
 class Selections(Sequence[Selected]):
@@ -51,6 +55,11 @@ class Selections(Sequence[Selected]):
             own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             items.append(KINDS.get(str(entry.get("kind")), Selected)(self._moe, entry, own))
         self._items = tuple(items)
+
+    def put(self, fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Put one in front that the app knows nothing of."""
+        newest = KINDS.get(str(fields.get("kind")), Selected)(self._moe, fields, arrays)
+        self._items = (newest, *self._items)[:KEPT]
 
     @overload
     def __getitem__(self, place: int) -> Selected: ...

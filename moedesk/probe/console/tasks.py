@@ -60,6 +60,11 @@ class Tasks:
         self._lock = threading.Lock()
         self._closed = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether one is being done."""
+        return self._running is not None
+
     def on(self, name: str, function: Function) -> None:
         """Have tasks of a name done by a function."""
         self._functions[name] = function
