@@ -18,10 +18,10 @@ from moedesk.panels.compare import model_text
 from moedesk.panels.compare.model import Comparison, Question, compare, numbers
 from moedesk.panels.compare.model_copy import as_csv, as_json, command_line
 from moedesk.panels.compare.model_layers import COLUMNS, in_order, layer_rows
-from moedesk.panels.compare.model_load import load_pair
 from moedesk.panels.compare.model_margins import margin_plot
 from moedesk.panels.compare.model_text import contents, lay_out, page_of, read_page
 from moedesk.panels.compare.model_token import token_layers
+from moedesk.ui.load_pair import LoadPair
 from tests.panels.test_compare import changed
 from tests.support.memory_store import MemoryStore, memory_store
 
@@ -57,7 +57,7 @@ def test_the_sick_sample_is_another_logic_than_the_healthy_one(samples: Comparis
     plot = margin_plot(samples.pairs[3].layer, "float32")
     assert plot is not None
     assert plot.flips.sum() > 0.8 * plot.tokens.sum(), "nearly all tokens flip there, at whatever margin"
-    load = load_pair(samples.pairs[3].layer)
+    load = LoadPair.of(samples.pairs[3].layer.counts_a, samples.pairs[3].layer.counts_b)
     assert load is not None
     assert load.b[0] == pytest.approx(0.5, abs=0.01), "every token goes to one expert"
     assert load.a[0] < 0.1
@@ -112,7 +112,7 @@ def test_without_margins_there_is_no_plot(a: MemoryStore, b: MemoryStore) -> Non
 
 def test_loads_are_sorted_by_difference(found: Comparison) -> None:
     for pair in found.pairs:
-        load = load_pair(pair.layer)
+        load = LoadPair.of(pair.layer.counts_a, pair.layer.counts_b)
         assert load is not None
         change = load.b - load.a
         assert change.tolist() == sorted(change.tolist(), reverse=True)

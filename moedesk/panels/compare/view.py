@@ -11,18 +11,18 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.panels.compare.model import Comparison, LayerPair, Question, compare
 from moedesk.panels.compare.model_copy import as_csv, as_json, command_line
 from moedesk.panels.compare.model_layers import layer_rows
-from moedesk.panels.compare.model_load import load_pair
 from moedesk.panels.compare.model_margins import margin_plot, margin_text
 from moedesk.panels.compare.spec import SPEC
 from moedesk.panels.compare.view_choice import ChoiceBar
 from moedesk.panels.compare.view_layers import LayerTable
-from moedesk.panels.compare.view_load import LoadChart
 from moedesk.panels.compare.view_margins import MarginChart
 from moedesk.panels.compare.view_tokens import TokensTab
 from moedesk.panels.compare.view_verdict import VerdictView
 from moedesk.session.session import Session
 from moedesk.ui.beside import watch
 from moedesk.ui.elided_label import ElidedLabel
+from moedesk.ui.load_chart import LoadChart
+from moedesk.ui.load_pair import LoadPair
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.theme import Theme
 
@@ -231,7 +231,7 @@ class ComparePanel(Panel):
         selection = self.session.selection
         self.margins.set_plot(margin_plot(pair.layer, self.comparison.found.judgement.precision))
         self.margin_text.setText(f"L{pair.mine} ({pair.path}). {margin_text(pair.layer)}")
-        self.load.set_pair(load_pair(pair.layer))
+        self.load.set_pair(LoadPair.of(pair.layer.counts_a, pair.layer.counts_b))
         self.load.set_expert(selection.expert if selection.layer == pair.mine else None)
 
     # Other sessions

@@ -5,7 +5,7 @@ from typing import Any
 
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
-from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
@@ -14,6 +14,7 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.panels.overrides.model_rows import counted, heading
 from moedesk.panels.overrides.spec import SPEC
 from moedesk.panels.overrides.view_bar import OverridesBar
+from moedesk.panels.overrides.view_before_after import BeforeAfterTab
 from moedesk.panels.overrides.view_form import OverrideForm
 from moedesk.panels.overrides.view_list import OverridesList
 from moedesk.session.overriding import TOPIC, Entry
@@ -47,6 +48,8 @@ class OverridesPanel(Panel):
         self.note = QLabel()
         self.list = OverridesList()
         self.empty = QLabel()
+        self.runs = BeforeAfterTab(session)
+        self.tabs = QTabWidget()
         self._lay_out()
         self._connect()
         self.set_theme(shell.theme)
@@ -60,15 +63,22 @@ class OverridesPanel(Panel):
             label.setTextFormat(Qt.TextFormat.PlainText)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.empty.setMargin(12)
+        listed = QWidget()
         self._pages = QStackedLayout()
         self._pages.addWidget(self.list)
         self._pages.addWidget(self.empty)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        for part in (self.bar, self.note, self.form):
-            whole.addWidget(part)
-        whole.addLayout(self._pages, 1)
+        for holder, parts in ((listed, (self.bar, self.note, self.form)), (self, (self.tabs,))):
+            column = QVBoxLayout(holder)
+            column.setContentsMargins(0, 0, 0, 0)
+            column.setSpacing(0)
+            for part in parts:
+                column.addWidget(part)
+            if holder is listed:
+                column.addLayout(self._pages, 1)
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(listed, "Overrides")
+        self.tabs.addTab(self.runs, "Before / after")
+        self.tabs.setTabToolTip(1, "A text without the overrides and with them, side by side")
         self.form.hide()
 
     def _connect(self) -> None:
@@ -113,6 +123,7 @@ class OverridesPanel(Panel):
         self.bar.show_state(told, not why, heading(told.entries))
         self.note.setText(f"⚠ {told.note}")
         self.note.setVisible(bool(told.note))
+        self.runs.set_possible(why)
         if why:
             self.close_form()
         self.empty.setText(self._why_empty())
@@ -246,11 +257,17 @@ class OverridesPanel(Panel):
         """Take over new colours."""
         self.bar.set_theme(theme)
         self.form.set_theme(theme)
+        self.runs.set_theme(theme)
         self.note.setStyleSheet(f"color: {theme.warning};")
 
     def save_state(self) -> dict[str, object]:
-        """Return nothing yet worth keeping."""
-        return {}
+        """Return the tab, and what is typed in it."""
+        return {"tab": self.tabs.currentIndex(), "runs": self.runs.save_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Take over nothing."""
+        """Take over what ``save_state`` returned; what doesn't fit is left as it is."""
+        tab, runs = state.get("tab"), state.get("runs")
+        if isinstance(tab, int) and 0 <= tab < self.tabs.count():
+            self.tabs.setCurrentIndex(tab)
+        if isinstance(runs, dict):
+            self.runs.restore_state(runs)

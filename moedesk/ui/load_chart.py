@@ -1,4 +1,4 @@
-"""Two bars an expert: its share of slots in A and in B."""
+"""Two bars an expert: its share of slots on two sides, such as two captures, or without and with overrides."""
 
 from math import ceil
 
@@ -6,14 +6,14 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from moedesk.panels.compare.model_load import LoadPair
+from moedesk.ui.load_pair import LoadPair
 from moedesk.ui.theme import LIGHT, Theme
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 24, 38
 
 
 class LoadChart(QWidget):
-    """Draws a ``LoadPair``, from most gained in B to most lost; a click names the expert through ``picked``."""
+    """Draws a ``LoadPair``, from most gained on the second side to most lost; a click names the expert through ``picked``."""
 
     picked = Signal(int)
 
@@ -23,7 +23,7 @@ class LoadChart(QWidget):
         self.pair: LoadPair | None = None
         self.expert: int | None = None
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setAccessibleName("Load of each expert in A and in B")
+        self.setAccessibleName("Load of each expert on both sides")
         self.setToolTip(" ")  # what it says comes with the tool-tip event
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
@@ -105,7 +105,7 @@ class LoadChart(QWidget):
         painter.drawText(
             QRectF(8, 2, self.width() - 16, _TOP - 4),
             Qt.AlignmentFlag.AlignVCenter,
-            "Share of slots: grey A, coloured B",
+            f"Share of slots: grey {self.pair.sides[0]}, coloured {self.pair.sides[1]}",
         )
 
     def _draw_bars(self, painter: QPainter) -> None:
@@ -139,6 +139,8 @@ class LoadChart(QWidget):
             painter.drawText(label, Qt.AlignmentFlag.AlignCenter, str(self.pair.experts[place]))
         below = QRectF(area.left(), area.bottom() + 4 + metrics.height(), area.width(), metrics.height())
         text = metrics.elidedText(
-            "Expert, from most gained in B to most lost", Qt.TextElideMode.ElideRight, int(area.width())
+            f"Expert, from most gained to most lost ({' → '.join(self.pair.sides)})",
+            Qt.TextElideMode.ElideRight,
+            int(area.width()),
         )
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, text)
