@@ -125,7 +125,7 @@ class CaptureWriter:
         if self._vocabulary is not None and not self._stopped:
             for tokens in batch.tokens.values():
                 self._ask_texts(self._vocabulary, tokens["token_id"])
-        self._put(_bytes_of(batch), lambda: self._recording.append(batch))
+        self._put(batch.nbytes, lambda: self._recording.append(batch))
 
     def append_step(self, step: TrainingStep) -> None:
         """Add one training step, after its passes. Its arrays must not change afterwards."""
@@ -295,16 +295,3 @@ class CaptureWriter:
         with self._done:
             self._closed = True
             self._done.notify_all()
-
-
-def _bytes_of(batch: RouteBatch) -> int:
-    size = sum([tokens.nbytes for tokens in batch.tokens.values()])
-    for layer in batch.layers:
-        size += layer.counts.nbytes
-        if layer.experts is not None:
-            size += layer.experts.nbytes
-        if layer.weights is not None:
-            size += layer.weights.nbytes
-        if layer.logits is not None:
-            size += layer.logits.nbytes
-    return size

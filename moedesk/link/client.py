@@ -207,7 +207,7 @@ class LinkClient:
 
     def _send(self, dealer: zmq.Socket, letter: Frames) -> None:
         with contextlib.suppress(zmq.Again):  # the connection is gone, which the monitor says in a moment
-            dealer.send_multipart([letter.header, letter.buffer.data], zmq.NOBLOCK)
+            dealer.send_multipart([letter.header, *letter.buffers], zmq.NOBLOCK)
 
     def _receive(self, dealer: zmq.Socket, most: int = 1000) -> None:
         for _ in range(most):
@@ -217,9 +217,10 @@ class LinkClient:
                 return
             self._answered_at = time.monotonic()
             try:
-                if len(frames) != 2:
-                    raise LinkError("a message that is not two frames")
-                message = decode(frames[0].buffer, frames[1].buffer, TO_CLIENT)
+                if len(frames) < 2:
+                    raise LinkError("a message that is not two frames or more")
+                header, buffer, *apart = (frame.buffer for frame in frames)
+                message = decode(header, buffer, TO_CLIENT, *apart)
             except LinkError as error:
                 raise _LostError(f"the kernel sent {error}; restart it to connect anew") from None
             self._take(message)

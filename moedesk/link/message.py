@@ -1,4 +1,7 @@
-"""A message as two frames: a JSON header that describes the arrays, and one buffer that holds them. Nothing is ever executed."""
+"""A message as frames: a JSON header that describes the arrays, a buffer that holds the small ones, and each large one by itself.
+
+Nothing is ever executed.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,43 +15,48 @@ from moedesk.core.columns import PASS, STEP, TOKEN
 from moedesk.link.protocol import MAX_HEADER, Fields, LinkError, check_fields
 
 ALIGNMENT = 8
+APART_BYTES = 128 << 10
+"""An array of so many bytes is a frame of its own and never copied. Of a smaller one a copy costs less: pyzmq takes 60 µs to send
+a frame from Python's memory and to let go of it afterwards."""
 _PLAIN = ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
 _DTYPES = {"PASS": PASS, "STEP": STEP, "TOKEN": TOKEN} | {name: np.dtype(name) for name in _PLAIN}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_NAME, _MAX_DIMENSIONS = 200, 4
+_NOTHING = memoryview(b"")
 
 
 class Part(NamedTuple):
-    """An array to be sent, perhaps in pieces that lie one after the other.
-
-    Attributes
-    ----------
-    name : str
-    shape : tuple of int
-        Of the whole.
-    pieces : sequence of ndarray
-        Of one dtype; joined along their first axis they have as many elements as ``shape`` says.
-    """
+    """An array to be sent."""
 
     name: str
-    shape: tuple[int, ...]
-    pieces: Sequence[np.ndarray]
+    array: np.ndarray
 
 
 class Frames(NamedTuple):
-    """A message ready to be sent; its arrays are copies.
+    """A message ready to be sent. Arrays apart are not copied: they must not change any more.
 
-    One copy into one frame costs less than a frame for each array where it lies: pyzmq takes 60 µs to send a frame from
-    Python's memory and to let go of it afterwards, in which half a megabyte is copied.
+    Attributes
+    ----------
+    header : bytes
+    buffer : (bytes,) uint8
+        The arrays below ``APART_BYTES``.
+    apart : tuple of ndarray
+        The others, C-contiguous.
     """
 
     header: bytes
     buffer: np.ndarray
+    apart: tuple[np.ndarray, ...] = ()
+
+    @property
+    def buffers(self) -> list[memoryview]:
+        """What follows the header."""
+        return [self.buffer.data, *[array.view(np.uint8).data for array in self.apart]]
 
     @property
     def nbytes(self) -> int:
         """What it takes on the wire."""
-        return len(self.header) + self.buffer.nbytes
+        return len(self.header) + self.buffer.nbytes + sum([array.nbytes for array in self.apart])
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class Message:
 
 def whole(name: str, array: np.ndarray) -> Part:
     """Return the part that is one array."""
-    return Part(name, array.shape, (array,))
+    return Part(name, array)
 
 
 def encode(kind: str, fields: Mapping[str, Any], parts: Sequence[Part] = ()) -> Frames:
@@ -86,36 +94,37 @@ def encode(kind: str, fields: Mapping[str, Any], parts: Sequence[Part] = ()) -> 
         An array's dtype is not a plain number (or the fields are not plain JSON values, or too long).
     """
     described: list[tuple[str, str, tuple[int, ...]]] = []
-    ends = []
+    near: list[tuple[int, np.ndarray]] = []
+    apart: list[np.ndarray] = []
     end = 0
     for part in parts:
-        dtype = part.pieces[0].dtype
-        name = _NAMES.get(dtype)
+        array = part.array
+        name = _NAMES.get(array.dtype)
         if name is None:
-            raise LinkError(f"{part.name} cannot be sent: its dtype is {dtype}; convert it to a plain number first")
-        described.append((part.name, name, part.shape))
+            raise LinkError(
+                f"{part.name} cannot be sent: its dtype is {array.dtype}; convert it to a plain number first"
+            )
+        described.append((part.name, name, array.shape))
+        if array.nbytes >= APART_BYTES:
+            apart.append(np.ascontiguousarray(array).reshape(-1))
+            continue
         start = -(-end // ALIGNMENT) * ALIGNMENT
-        end = start + prod(part.shape) * dtype.itemsize
-        ends.append((start, end))
+        end = start + array.nbytes
+        near.append((start, array))
     buffer = np.empty(end, np.uint8)
-    for part, (start, stop) in zip(parts, ends, strict=True):
-        flat = buffer[start:stop].view(part.pieces[0].dtype)
-        first = part.pieces[0]
-        if len(part.pieces) == 1:
-            flat[...] = first.reshape(-1)
-        else:
-            np.concatenate(part.pieces, out=flat.reshape(-1, *first.shape[1:]))
+    for start, array in near:
+        buffer[start : start + array.nbytes].view(array.dtype)[...] = array.reshape(-1)
     try:
         header = json.dumps({"kind": kind, "fields": fields, "arrays": described}, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:  # a value that isn't JSON, or half a surrogate pair
         raise LinkError(f"a {kind} cannot be sent: {error}") from None
     if len(header) > MAX_HEADER:
         raise LinkError(f"a {kind} of {len(header):,} bytes is too long to send; the limit is {MAX_HEADER:,}")
-    return Frames(header, buffer)
+    return Frames(header, buffer, tuple(apart))
 
 
-def decode(header: memoryview, buffer: memoryview, kinds: Mapping[str, Fields]) -> Message:
-    """Make a message of the two frames that came.
+def decode(header: memoryview, buffer: memoryview, kinds: Mapping[str, Fields], *apart: memoryview) -> Message:
+    """Make a message of the frames that came.
 
     Raises
     ------
@@ -134,26 +143,39 @@ def decode(header: memoryview, buffer: memoryview, kinds: Mapping[str, Fields]) 
     if not isinstance(kind, str) or not isinstance(fields, dict) or not isinstance(described, list):
         raise LinkError("a message without kind, fields or arrays")
     check_fields(kind, fields, kinds)
-    return Message(kind, fields, _views(buffer, described), len(header) + len(buffer))
+    nbytes = len(header) + len(buffer) + sum(map(len, apart))
+    return Message(kind, fields, _views(buffer, apart, described), nbytes)
 
 
-def _views(buffer: memoryview, described: list[Any]) -> dict[str, np.ndarray]:
-    raw = np.frombuffer(buffer, np.uint8) if len(buffer) else np.empty(0, np.uint8)
-    if raw.ctypes.data % ALIGNMENT:  # small messages lie anywhere in zmq's own buffer
-        raw = raw.copy()
-    raw.flags.writeable = False
+def _views(buffer: memoryview, apart: Sequence[memoryview], described: list[Any]) -> dict[str, np.ndarray]:
+    raw, larger = _raw(buffer), iter(apart)
     arrays: dict[str, np.ndarray] = {}
     end = 0
     for item in described:
         name, dtype, shape = _described(item)
-        start = -(-end // ALIGNMENT) * ALIGNMENT
-        end = start + prod(shape) * dtype.itemsize
-        if end > len(raw) or name in arrays:
-            raise LinkError("a message whose arrays don't fit its buffer")
-        arrays[name] = raw[start:end].view(dtype).reshape(shape)
-    if end != len(raw):
-        raise LinkError("a message whose arrays don't fill its buffer")
+        nbytes = prod(shape) * dtype.itemsize
+        if nbytes >= APART_BYTES:
+            own = _raw(next(larger, _NOTHING))
+            start, stop = 0, nbytes
+        else:
+            own = raw
+            start = -(-end // ALIGNMENT) * ALIGNMENT
+            end = stop = start + nbytes
+        if stop > len(own) or (own is not raw and stop < len(own)) or name in arrays:
+            raise LinkError("a message whose arrays don't fit its buffers")
+        arrays[name] = own[start:stop].view(dtype).reshape(shape)
+    if end != len(raw) or next(larger, None) is not None:
+        raise LinkError("a message whose arrays don't fill its buffers")
     return arrays
+
+
+def _raw(buffer: memoryview) -> np.ndarray:
+    """The bytes of a frame, aligned and read-only."""
+    raw = np.frombuffer(buffer, np.uint8) if len(buffer) else np.empty(0, np.uint8)
+    if raw.__array_interface__["data"][0] % ALIGNMENT:  # small messages lie anywhere in zmq's own buffer
+        raw = raw.copy()
+    raw.flags.writeable = False
+    return raw
 
 
 def _described(item: Any) -> tuple[str, np.dtype, tuple[int, ...]]:

@@ -323,9 +323,10 @@ class LinkServer:
                 return
             client = self._hub.client(door, identity.bytes)
             try:
-                if len(frames) != 2:
-                    raise LinkError("a message that is not two frames")
-                self._take(door, identity.bytes, client, decode(frames[0].buffer, frames[1].buffer, TO_SERVER))
+                if len(frames) < 2:
+                    raise LinkError("a message that is not two frames or more")
+                header, buffer, *apart = (frame.buffer for frame in frames)
+                self._take(door, identity.bytes, client, decode(header, buffer, TO_SERVER, *apart))
             except LinkError as error:
                 self._refuse(door, identity.bytes, client, f"the kernel got {error}; connect again")
 
@@ -383,7 +384,7 @@ class LinkServer:
         _log.warning("a client was refused: %s", reason)
         with contextlib.suppress(zmq.ZMQError):
             letter = encode("refused", {"reason": reason, "protocol": PROTOCOL, "moedesk": __version__})
-            door.send_multipart([identity, letter.header, letter.buffer.data], zmq.NOBLOCK)
+            door.send_multipart([identity, letter.header, *letter.buffers], zmq.NOBLOCK)
 
     def _probe(self, now: float) -> None:
         """Write to clients that are silent: if they are gone, that shows it."""
@@ -401,7 +402,7 @@ class LinkServer:
 
     def _send(self, client: Client, letter: Frames) -> bool:
         try:
-            client.door.send_multipart([client.identity, letter.header, letter.buffer.data], zmq.NOBLOCK, copy=False)
+            client.door.send_multipart([client.identity, letter.header, *letter.buffers], zmq.NOBLOCK, copy=False)
         except zmq.ZMQError:  # EHOSTUNREACH: it is gone
             self._hub.leave(client)
             return False

@@ -4,18 +4,18 @@ import numpy as np
 
 from moedesk.core.columns import STEP
 from moedesk.core.training import LayerNorms, TrainingStep
-from moedesk.link.message import Frames, Message, Part, encode, whole
+from moedesk.link.message import Frames, Message, encode, whole
 from moedesk.link.protocol import LinkError
 
 
 def encode_step(stream: int, step: TrainingStep) -> Frames:
-    """Make frames of a training step; its arrays may change afterwards."""
+    """Make frames of a training step; its arrays must not change afterwards."""
     parts = [whole("row", np.asarray(step.row))]
     experts = [len(norms.gradients) for norms in step.layers]
     if step.layers:
         for name in ("gradients", "outputs"):
             pieces = [np.asarray(getattr(norms, name), np.float32) for norms in step.layers]
-            parts.append(Part(name, (sum(experts),), pieces))
+            parts.append(whole(name, np.concatenate(pieces)))
         singles = {name: [getattr(norms, name) for norms in step.layers] for name in ("router", "shared")}
         parts += [whole(name, np.array(values, np.float32)) for name, values in singles.items()]
     fields = {"stream": stream, "layers": [norms.layer for norms in step.layers], "experts": experts}

@@ -59,7 +59,7 @@ class StreamSink:
             self._hub.describe(self._record, encode("described", {"stream": self.number}, (text,)))
 
     def append(self, batch: RouteBatch) -> None:
-        """Send the routing of one pass, or of it what there is room for; its arrays may change afterwards.
+        """Send the routing of one pass, or of it what there is room for; its arrays must not change afterwards.
 
         With no client connected the pass counts as dropped.
         """
@@ -72,7 +72,7 @@ class StreamSink:
             if batch.header["flags"] & PassFlag.COUNTS_ONLY:  # nothing can be shed of it
                 full = encode_batch(self.number, batch)
             else:
-                if some_whole and _bytes_of(batch) <= MAX_PASS:
+                if some_whole and batch.nbytes <= MAX_PASS:
                     full = encode_batch(self.number, batch)
                 if some_counts or full is None or full.nbytes > HARD_LIMIT - HIGH_WATER:
                     counts = encode_batch(self.number, counts_of(batch))
@@ -119,8 +119,3 @@ class StreamSink:
                 self.note(f"token texts are missing from here on: {type(error).__name__}: {error}")
                 return
             self._hub.add_texts(self._record, new, texts)
-
-
-def _bytes_of(batch: RouteBatch) -> int:
-    columns = [column for layer in batch.layers for column in (layer.experts, layer.weights, layer.logits)]
-    return sum(column.nbytes for column in columns if column is not None)

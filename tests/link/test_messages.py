@@ -105,6 +105,26 @@ def test_a_good_one_with_something_changed(data: st.DataObject) -> None:
         read(bytes(header), bytes(buffer))
 
 
+def test_large_arrays_are_frames_of_their_own() -> None:
+    large, small = np.arange(APART_BYTES // 8 + 3), np.arange(5, dtype=np.int32)
+    rows = np.arange(2 * APART_BYTES, dtype=np.uint8).reshape(2, -1)[:, ::2]  # not contiguous
+    frames = encode("selection", {"history": []}, [whole("a", large), whole("b", small), whole("c", rows)])
+    near, *apart = frames.buffers
+    assert near.nbytes == small.nbytes
+    assert np.shares_memory(np.frombuffer(apart[0], np.uint8), large), "no copy"
+    assert frames.nbytes == len(frames.header) + sum(part.nbytes for part in (near, *apart))
+    header, kinds = memoryview(frames.header), TO_SERVER
+    message = decode(header, near, kinds, *apart)
+    assert message.nbytes == frames.nbytes
+    for name, array in (("a", large), ("b", small), ("c", rows)):
+        np.testing.assert_array_equal(message.arrays[name], array)
+        assert not message.arrays[name].flags.writeable
+    first, second = apart
+    for wrong in ([], [first], [second, first], [first, second, near], [first[:-8], second], [second, second]):
+        with pytest.raises(LinkError):
+            decode(header, near, kinds, *wrong)
+
+
 def test_texts_whose_ends_are_none() -> None:
     frames = encode_texts(1, [3, 4], [b"ab", b"c"])
 

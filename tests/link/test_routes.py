@@ -23,7 +23,9 @@ def over_the_wire(batch: RouteBatch, shift: int = 0) -> RouteBatch:
     room = np.empty(frames.buffer.nbytes + 64, np.uint8)
     start = -room.ctypes.data % 64 + shift
     room[start : start + frames.buffer.nbytes] = frames.buffer
-    message = decode(memoryview(frames.header), room[start : start + frames.buffer.nbytes].data, TO_CLIENT)
+    near, *apart = frames.buffers
+    assert near.nbytes == frames.buffer.nbytes
+    message = decode(memoryview(frames.header), room[start : start + near.nbytes].data, TO_CLIENT, *apart)
     assert message.fields["stream"] == 3
     assert message.nbytes == frames.nbytes
     found = decode_batch(message)

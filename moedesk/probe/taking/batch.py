@@ -1,12 +1,12 @@
 """One pass, arrived on the host: its header, token rows and routes, as a ``RouteBatch``. NumPy only, on the writer's thread."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import nn
 
-from moedesk.core.batch import LayerRoutes, RouteBatch
+from moedesk.core.batch import LayerRoutes, RouteBatch, RouteStack, StackedLayers
 from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, TokenKind
 from moedesk.core.training import TrainingStep
 from moedesk.probe.adapters.adapter import ABSENT
@@ -137,14 +137,12 @@ class BatchMaker:
             seen = [block.rows for block in members for _ in block.bindings]
             rows[stream] = self._stream_rows(stream, [call for call in calls if call.path in stacks], seen, numbered)
             unknown |= bool((rows[stream]["token_id"] == -1).any())
-        routes = [
-            routes for block in blocks for routes in self._routes(block, rows[block.stream], recorded.full, marks)
-        ]
-        self._add_outputs(recorded.outputs, rows, routes)
+        layers = StackedLayers([self._stack(block, rows[block.stream], recorded.full, marks) for block in blocks])
+        self._add_outputs(recorded.outputs, rows, layers)
         header = self._header(recorded, calls, rows, unknown, any(call.rewound for call in numbered.values()))
         if not recorded.full:
             rows = {stream: np.zeros(0, TOKEN) for stream in rows}
-        return RouteBatch(header, rows, tuple(sorted(routes, key=lambda layer: layer.layer)), recorded.label)
+        return RouteBatch(header, rows, layers, recorded.label)
 
     def _add_outputs(
         self, outputs: Sequence[OutputNorms], rows: Mapping[str, np.ndarray], routes: Sequence[LayerRoutes]
@@ -188,9 +186,7 @@ class BatchMaker:
             return np.concatenate(parts)
         return unknown_rows(max(set(seen), key=seen.count), STREAM_KINDS.get(stream, TokenKind.TEXT))
 
-    def _routes(
-        self, block: Block, tokens: np.ndarray, full: bool, marks: Mapping[nn.Module, Marks]
-    ) -> Iterator[LayerRoutes]:
+    def _stack(self, block: Block, tokens: np.ndarray, full: bool, marks: Mapping[nn.Module, Marks]) -> RouteStack:
         places = [self.places[binding.candidate.path] for binding in block.bindings]
         matched = block.rows == len(tokens)
         counts = block.counts(tokens["is_padding"] if matched else None)
@@ -201,19 +197,18 @@ class BatchMaker:
                 )
                 self.notes[text] = None
         if not full or not matched:
-            return (LayerRoutes(place, counts[i]) for i, place in enumerate(places))
-        routes = block.routes(places, counts)
-        return self._marked(block, list(routes), marks) if marks else routes
+            return RouteStack(tuple(places), counts)
+        stack = block.stack(places, counts)
+        return self._marked(block, stack, marks) if marks else stack
 
-    def _marked(
-        self, block: Block, routes: Sequence[LayerRoutes], marks: Mapping[nn.Module, Marks]
-    ) -> Iterator[LayerRoutes]:
+    def _marked(self, block: Block, stack: RouteStack, marks: Mapping[nn.Module, Marks]) -> RouteStack:
         """The routes with the rows flagged that overrides changed."""
-        for binding, layer in zip(block.bindings, routes, strict=True):
+        flags = np.zeros(block.ids.shape[:2], np.uint8) if stack.flags is None else stack.flags
+        for binding, row in zip(block.bindings, flags, strict=True):
             changed = marks.get(binding.candidate.experts)
-            if changed is not None and layer.flags is not None and not changed.mark(layer.flags):
+            if changed is not None and not changed.mark(row):
                 self.notes[f"{binding.layer.path}: which rows an override changed is not known in some passes"] = None
-            yield layer
+        return replace(stack, flags=flags)
 
     def _header(
         self,

@@ -1,19 +1,24 @@
-"""Groups of layers, arrived on the host: counts and flags of all their layers at once. NumPy only."""
+"""Groups of layers, arrived on the host: counts and flags of all their layers at once. NumPy, but for long counts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
-from moedesk.core.batch import LayerRoutes
+from moedesk.core.batch import RouteStack
 from moedesk.core.columns import RouteFlag
 from moedesk.probe.adapters.adapter import ABSENT
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.taking.overridden import Marks
 from moedesk.probe.taking.reduction import LayerGroup
+
+
+MANY = 4096
+"""Slots of a layer from which on layers are counted one by one: all at once, their numbers would leave the cache."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +62,29 @@ class Block:
     def counts(self, padding: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.int64]:
         """Return (L, E) slots each expert received, without the rows where ``padding``."""
         ids = self.ids[:, ~padding] if padding is not None and padding.any() else self.ids
-        experts = self.bindings[0].layer.experts
-        numbers = ids.reshape(len(ids), -1) + np.arange(len(ids)).reshape(-1, 1) * experts
+        experts, slots = self.bindings[0].layer.experts, ids.reshape(len(ids), -1)
+        if ids.itemsize == 1 and slots.shape[1] >= MANY:  # -1 and ABSENT count as 255 and 254
+            bytewise = torch.from_numpy(slots.view(np.uint8))
+            return np.stack([layer.bincount(minlength=256).numpy()[:experts] for layer in bytewise])
+        numbers = slots + np.arange(len(ids)).reshape(-1, 1) * experts
         if ids.size and ids.min() < 0:
-            numbers = numbers[ids.reshape(len(ids), -1) >= 0]
+            numbers = numbers[slots >= 0]
         return np.bincount(numbers.ravel(), minlength=len(ids) * experts).reshape(len(ids), experts)
 
-    def flags(self) -> npt.NDArray[np.uint8]:
-        """Return (L, N) ``RouteFlag`` bits."""
+    def flags(self) -> npt.NDArray[np.uint8] | None:
+        """Return (L, N) ``RouteFlag`` bits; None if none is set."""
+        lowest = self.ids.min(initial=0)
+        floats = [column for column in (self.weights, self.entropy) if column is not None]
+        broken = [column for column in floats if not np.isfinite(column).all()]
+        if lowest == 0 and not broken:
+            return None
         flags = np.zeros(self.ids.shape[:2], np.uint8)
-        if self.ids.size and self.ids.min() < 0:
+        if lowest < 0:
             flags[self._lost()] |= np.uint8(RouteFlag.DROPPED)
-        for column in (self.weights, self.entropy):
-            if column is not None and not np.isfinite(column).all():
-                broken = ~np.isfinite(column)
-                flags[broken.any(-1) if broken.ndim == 3 else broken] |= np.uint8(RouteFlag.NONFINITE)
-        if self.ids.size and self.ids.min() <= ABSENT:
+        for column in broken:
+            rows = ~np.isfinite(column)
+            flags[rows.any(-1) if rows.ndim == 3 else rows] |= np.uint8(RouteFlag.NONFINITE)
+        if lowest <= ABSENT:
             flags[self._absent()] = np.uint8(RouteFlag.ABSENT)
         return flags
 
@@ -129,21 +141,12 @@ class Block:
         assert ids is not None
         return Block(bindings, ids, *others)
 
-    def routes(self, places: Sequence[int], counts: npt.NDArray[np.int64]) -> Iterator[LayerRoutes]:
-        """Yield what each layer did; its arrays are views."""
-        flags, seen = self.flags(), self._seen()
-        unknown = np.full(self.rows, np.nan, np.float32)
-        for i, place in enumerate(places):
-            yield LayerRoutes(
-                place,
-                counts[i],
-                seen.ids[i],
-                None if seen.weights is None else seen.weights[i],
-                unknown if seen.entropy is None else seen.entropy[i],
-                unknown if seen.margin is None else seen.margin[i],
-                flags[i],
-                None if seen.logits is None else seen.logits[i],
-            )
+    def stack(self, places: Sequence[int], counts: npt.NDArray[np.int64]) -> RouteStack:
+        """Return what the layers did; its arrays are this block's."""
+        seen = self._seen()
+        return RouteStack(
+            tuple(places), counts, seen.ids, seen.weights, seen.entropy, seen.margin, self.flags(), seen.logits
+        )
 
 
 def blocks_of(groups: Sequence[LayerGroup]) -> list[Block]:
