@@ -1,10 +1,10 @@
 """Counts while recording: passes gathered into blocks, eight blocks of a level summed into one of the next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from moedesk.capture.column import Column
+from moedesk.capture.column import EVERY, Column, Lanes
 from moedesk.capture.schema import BLOCK, BLOCK_PASSES, BLOCK_TOKENS, FANOUT, LEVELS
 
 
@@ -36,23 +36,22 @@ class Pyramid:
         self._tables.append(CountSums(columns, layers, experts))
         return self._tables[-1]
 
-    def add_pass(self, counts: Sequence[tuple[CountSums, Mapping[int, np.ndarray]]], tokens: int, alone: bool) -> None:
+    def add_pass(
+        self, counts: Sequence[tuple[CountSums, Sequence[tuple[Lanes, np.ndarray]]]], tokens: int, alone: bool
+    ) -> None:
         """Count one pass.
 
         Parameters
         ----------
-        counts : for each table the (E,) counts by lane, in their order
+        counts : for each table the (lanes, E) counts of some lanes each
         tokens : token rows kept of it
         alone : whether its counts cannot be told from its ids, so that it must be a block of its own
         """
         if alone:
             self.close_block()
-        for table, lanes in counts:
-            if len(lanes) == len(table.open[0]) and len(lanes) > 1:
-                table.open[0] += np.concatenate(tuple(lanes.values())).reshape(table.open[0].shape)
-                continue
-            for lane, values in lanes.items():
-                table.open[0, lane] += values
+        for table, pieces in counts:
+            for lanes, values in pieces:
+                table.open[0, lanes] += values
         self._next_pass += 1
         self._blocks[0] += 1
         self._tokens += tokens
@@ -69,8 +68,9 @@ class Pyramid:
         self._index[level].append(np.array([(self._first[level], self._next_pass - self._first[level])], BLOCK))
         for table in self._tables:
             sums = table.open[level]
-            lanes = [row[None] if row.any() else None for row in sums]
-            table.columns[level].extend(lanes, 1)
+            counted = sums.any(axis=1)
+            lanes: Lanes = EVERY if counted.all() else np.flatnonzero(counted).tolist()
+            table.columns[level].extend(((lanes, sums[lanes, None]),), 1)
             if level + 1 < LEVELS:
                 table.open[level + 1] += sums
             sums[:] = 0

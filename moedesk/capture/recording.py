@@ -10,12 +10,12 @@ from moedesk.capture.column import Column
 from moedesk.capture.contents import TableInfo
 from moedesk.capture.description import UNKNOWN
 from moedesk.capture.file import CaptureFile
-from moedesk.capture.pyramid import CountSums, Pyramid
+from moedesk.capture.pyramid import Pyramid
 from moedesk.capture.recorded import Layout, RecordedContents, RecordedTexts
 from moedesk.capture.routes import RouteTable, Stream, group_layers
 from moedesk.capture.schema import LABELS, NOTE_BYTES, NOTES, PASSES, STEPS, State, block_columns
 from moedesk.capture.vocabulary import VocabularyColumns
-from moedesk.core.batch import LayerRoutes, RouteBatch
+from moedesk.core.batch import COLUMNS, RouteBatch, RouteStack
 from moedesk.core.columns import TOKEN, PassFlag
 from moedesk.core.label import OPEN, Label
 from moedesk.core.model import LayerInfo, ModelInfo
@@ -118,7 +118,7 @@ class Recording:
         if batch.label != self._label:
             self._label = batch.label
             self.add_label(Label(batch.label, number, OPEN))
-        layers = {layer.layer: layer for layer in batch.layers}
+        stacks = batch.stacks
         main = self.model.streams[0] if self.model and self.model.layers else "main"
         header["id"], header["first_token"], header["n_tokens"] = number, 0, 0
         rows = 0
@@ -127,10 +127,10 @@ class Recording:
             tokens = tokens if kept and tokens is not None else NO_TOKENS
             if stream.name == main:
                 header["first_token"], header["n_tokens"] = stream.tokens.rows, len(tokens)
-            stream.append(tokens, number, layers)
+            stream.append(tokens, number, stacks)
             rows += len(tokens)
         sampled = header["flags"] & PassFlag.SAMPLED != 0
-        self._count(layers, rows, alone=not kept or sampled or any(layer.experts is None for layer in batch.layers))
+        self._count(stacks, rows, alone=not kept or sampled or any(stack.experts is None for stack in stacks))
         self._passes.append(header.reshape(1))
         if header["step"] >= 0:
             self._step = self._step.with_pass(int(header["step"]), number)
@@ -169,17 +169,18 @@ class Recording:
         """Refuse a batch that does not fit before any of it is written."""
         if self.model is None:
             raise ValueError("a pass came before the model was described")
-        for layer in batch.layers:
-            info = self.model.layers[layer.layer]
-            rows = len(batch.tokens.get(info.stream, NO_TOKENS))
-            if not _fits(layer, rows, info.experts, info.top_k):
-                raise ValueError(_misfit(layer, rows, info))
+        for stack in batch.stacks:
+            infos = {_look(info): info for info in [self.model.layers[place] for place in reversed(stack.places)]}
+            for info in infos.values():
+                rows = len(batch.tokens.get(info.stream, NO_TOKENS))
+                if (misfit := _misfit(stack, rows, info)) is not None:
+                    raise ValueError(misfit)
 
-    def _count(self, layers: dict[int, LayerRoutes], rows: int, alone: bool) -> None:
-        counts: list[tuple[CountSums, dict[int, np.ndarray]]] = []
+    def _count(self, stacks: Sequence[RouteStack], rows: int, alone: bool) -> None:
+        counts = []
         for table in self._tables:
             assert table.sums is not None
-            counts.append((table.sums, table.lanes(layers)))
+            counts.append((table.sums, table.counts_of(stacks)))
         self._pyramid.add_pass(counts, rows, alone)
 
     def _watch_budget(self) -> None:
@@ -234,24 +235,16 @@ class _StepPasses(NamedTuple):
 _NO_STEP = _StepPasses(-1, 0, 0)
 
 
-def _fits(layer: LayerRoutes, rows: int, experts: int, top_k: int) -> bool:
-    """Whether all arrays of a layer have the shapes they should."""
-    slots, values = (rows, top_k), (rows,)
-    return (
-        layer.counts.shape == (experts,)
-        and (layer.experts is None or layer.experts.shape == slots)
-        and (layer.weights is None or layer.weights.shape == slots)
-        and (layer.entropy is None or layer.entropy.shape == values)
-        and (layer.margin is None or layer.margin.shape == values)
-        and (layer.flags is None or layer.flags.shape == values)
-        and (layer.logits is None or layer.logits.shape == (rows, experts))
-    )
+def _look(info: LayerInfo) -> tuple[str, int, int]:
+    """What decides about the shapes of a layer's arrays."""
+    return info.stream, info.experts, info.top_k
 
 
-def _misfit(layer: LayerRoutes, rows: int, info: LayerInfo) -> str:
-    """Name the first array that has not."""
-    shapes = {"counts": (info.experts,), "experts": (rows, info.top_k), "weights": (rows, info.top_k)}
-    shapes |= {"entropy": (rows,), "margin": (rows,), "flags": (rows,), "logits": (rows, info.experts)}
-    found = {name: getattr(layer, name).shape for name in shapes if getattr(layer, name) is not None}
-    name = next(name for name, shape in found.items() if shape != shapes[name])
-    return f"{name} of {info.path} came as {found[name]} instead of {shapes[name]}"
+def _misfit(stack: RouteStack, rows: int, info: LayerInfo) -> str | None:
+    """Name the first array whose shape is not what it should be, if there is one."""
+    slots, values = (rows, info.top_k), (rows,)
+    shapes = ((info.experts,), slots, slots, values, values, values, (rows, info.experts))
+    for name, column, shape in zip(("counts", *COLUMNS), (stack.counts, *stack.columns), shapes, strict=True):
+        if column is not None and column.shape != (len(stack.places), *shape):
+            return f"{name} of {info.path} came as {column.shape[1:]} instead of {shape}"
+    return None

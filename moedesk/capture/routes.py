@@ -1,13 +1,14 @@
 """Token streams and route tables while recording: rows of a batch to columns."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from moedesk.capture.column import Column
+from moedesk.capture.column import Column, Lanes, Piece
 from moedesk.capture.pyramid import CountSums
 from moedesk.capture.schema import count_columns, in_large_chunks, norm_columns, route_columns, stream_columns
-from moedesk.core.batch import LayerRoutes
+from moedesk.core.batch import COLUMNS, RouteStack
 from moedesk.core.columns import SPAN
 from moedesk.core.model import LayerInfo
 from moedesk.core.training import LayerNorms
@@ -35,14 +36,14 @@ class Stream:
         """What the file lays out."""
         return self.tokens, self.spans
 
-    def append(self, tokens: np.ndarray, number: int, layers: Mapping[int, LayerRoutes]) -> None:
+    def append(self, tokens: np.ndarray, number: int, stacks: Sequence[RouteStack]) -> None:
         """Append the rows of one pass."""
         span = np.array([(self.tokens.rows, len(tokens))], SPAN)
         if len(tokens):
             rows = tokens.copy()
             rows["pass"] = number
             for table in self.tables:
-                table.append(layers, len(rows))
+                table.append(stacks, len(rows))
             self.tokens.append(rows)
         self.spans.append(span)
 
@@ -56,6 +57,7 @@ class RouteTable:
         self.number = number
         self.layers = tuple(layers)
         self.places = [layer.place for layer in layers]
+        self._lanes = lru_cache(256)(self._find_lanes)
         self.experts, self.top_k = layers[0].experts, layers[0].top_k
         specs = route_columns(str(number), len(layers), self.experts, self.top_k, half, logits)
         specs = specs if compress else in_large_chunks(specs)
@@ -82,29 +84,44 @@ class RouteTable:
 
     def append_norms(self, layers: Mapping[int, LayerNorms]) -> None:
         """Append one training step; of a layer that is not there, nothing is known."""
-        here = [layers.get(place) for place in self.places]
+        here = [(lane, layers[place]) for lane, place in enumerate(self.places) if place in layers]
         for name, column in self.norms.items():
-            lanes = [None if norms is None else np.asarray(getattr(norms, name), np.float32)[None] for norms in here]
-            column.extend(lanes, 1)
+            column.extend(
+                [([lane], np.asarray(getattr(norms, name), np.float32)[None, None]) for lane, norms in here], 1
+            )
 
-    def append(self, layers: Mapping[int, LayerRoutes], rows: int) -> None:
+    def append(self, stacks: Sequence[RouteStack], rows: int) -> None:
         """Append the rows of one pass; a layer that did not run, or kept no ids, stays absent."""
-        here = [layers.get(place) for place in self.places]
-        kept = [layer if layer is not None and layer.experts is not None else None for layer in here]
+        pieces: dict[str, list[Piece]] = {name: [] for name in self.routes}
+        for stack in stacks:
+            places = self._lanes(stack.places) if stack.experts is not None else None
+            if places is None:
+                continue
+            lanes, chosen = places
+            for name, values in zip(COLUMNS, stack.columns, strict=True):
+                if values is None and name == "flags":  # a column that is missing would be absent
+                    values = np.broadcast_to(np.uint8(0), (len(stack.places), rows))
+                if values is not None and name in pieces:
+                    pieces[name].append((lanes, values[chosen]))
         with np.errstate(over="ignore", invalid="ignore"):  # float16 may not hold a value
             for name, column in self.routes.items():
-                lanes = [None if layer is None else getattr(layer, name) for layer in kept]
-                if name == "flags":
-                    zeros = np.zeros(rows, np.uint8)
-                    lanes = [
-                        zeros if layer is not None and lane is None else lane
-                        for layer, lane in zip(kept, lanes, strict=True)
-                    ]
-                column.extend(lanes, rows)
+                column.extend(pieces[name], rows)
 
-    def lanes(self, layers: Mapping[int, LayerRoutes]) -> dict[int, np.ndarray]:
-        """Return the counts of one pass by lane."""
-        return {lane: layers[place].counts for lane, place in enumerate(self.places) if place in layers}
+    def counts_of(self, stacks: Sequence[RouteStack]) -> list[tuple[Lanes, np.ndarray]]:
+        """Return the counts of one pass, (lanes, E) for some lanes each."""
+        found = [(self._lanes(stack.places), stack.counts) for stack in stacks]
+        return [(places[0], counts[places[1]]) for places, counts in found if places is not None]
+
+    def _find_lanes(self, places: tuple[int, ...]) -> tuple[Lanes, Lanes] | None:
+        """Return which lanes some layers have here, and which of the layers those are; None if none has one."""
+        here = [(self.places.index(place), i) for i, place in enumerate(places) if place in self.places]
+        return (_run([lane for lane, _ in here]), _run([i for _, i in here])) if here else None
+
+
+def _run(numbers: list[int]) -> Lanes:
+    """The same as a slice, which costs no copy, if they follow one another."""
+    first = numbers[0]
+    return slice(first, first + len(numbers)) if numbers == list(range(first, first + len(numbers))) else numbers
 
 
 def group_layers(layers: Sequence[LayerInfo]) -> list[list[LayerInfo]]:

@@ -207,7 +207,7 @@ class LinkClient:
 
     def _send(self, dealer: zmq.Socket, letter: Frames) -> None:
         with contextlib.suppress(zmq.Again):  # the connection is gone, which the monitor says in a moment
-            dealer.send_multipart([letter.header, *letter.buffers], zmq.NOBLOCK)
+            dealer.send_multipart(letter.frames, zmq.NOBLOCK)
 
     def _receive(self, dealer: zmq.Socket, most: int = 1000) -> None:
         for _ in range(most):

@@ -49,9 +49,9 @@ class Frames(NamedTuple):
     apart: tuple[np.ndarray, ...] = ()
 
     @property
-    def buffers(self) -> list[memoryview]:
-        """What follows the header."""
-        return [self.buffer.data, *[array.view(np.uint8).data for array in self.apart]]
+    def frames(self) -> list[bytes | memoryview]:
+        """What is sent, in order."""
+        return [self.header, self.buffer.data, *[array.view(np.uint8).data for array in self.apart]]
 
     @property
     def nbytes(self) -> int:

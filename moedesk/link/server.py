@@ -384,7 +384,7 @@ class LinkServer:
         _log.warning("a client was refused: %s", reason)
         with contextlib.suppress(zmq.ZMQError):
             letter = encode("refused", {"reason": reason, "protocol": PROTOCOL, "moedesk": __version__})
-            door.send_multipart([identity, letter.header, *letter.buffers], zmq.NOBLOCK)
+            door.send_multipart([identity, *letter.frames], zmq.NOBLOCK)
 
     def _probe(self, now: float) -> None:
         """Write to clients that are silent: if they are gone, that shows it."""
@@ -402,7 +402,7 @@ class LinkServer:
 
     def _send(self, client: Client, letter: Frames) -> bool:
         try:
-            client.door.send_multipart([client.identity, letter.header, *letter.buffers], zmq.NOBLOCK, copy=False)
+            client.door.send_multipart([client.identity, *letter.frames], zmq.NOBLOCK, copy=False)
         except zmq.ZMQError:  # EHOSTUNREACH: it is gone
             self._hub.leave(client)
             return False

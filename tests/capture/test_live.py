@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import moedesk
-from moedesk.capture import column, page_cache, pyramid, schema
+from moedesk.capture import page_cache, pyramid, schema
 from moedesk.capture.live import LiveCapture
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.columns import PASS, SPAN
@@ -87,11 +87,10 @@ def assert_answers(live: Store, plain: Plain, passes: int, rng: np.random.Genera
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a few passes fill several levels and many chunks, and both ways of putting rows together are taken."""
+    """So that a few passes fill several levels and many chunks."""
     monkeypatch.setattr(schema, "ROUTE_ROWS", 100)
     monkeypatch.setattr(pyramid, "BLOCK_TOKENS", 50)
     monkeypatch.setattr(pyramid, "BLOCK_PASSES", 3)
-    monkeypatch.setattr(column, "FEW_ROWS", 2)
 
 
 @pytest.mark.usefixtures("small_blocks")

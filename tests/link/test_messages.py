@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moedesk.link.endpoint import Endpoint
-from moedesk.link.message import Frames, decode, encode, whole
+from moedesk.link.message import APART_BYTES, Frames, decode, encode, whole
 from moedesk.link.protocol import PROTOCOL, TO_CLIENT, TO_SERVER, LinkError
 from moedesk.link.routes import decode_batch, encode_batch
 from moedesk.link.texts import decode_texts, encode_texts
@@ -109,12 +109,11 @@ def test_large_arrays_are_frames_of_their_own() -> None:
     large, small = np.arange(APART_BYTES // 8 + 3), np.arange(5, dtype=np.int32)
     rows = np.arange(2 * APART_BYTES, dtype=np.uint8).reshape(2, -1)[:, ::2]  # not contiguous
     frames = encode("selection", {"history": []}, [whole("a", large), whole("b", small), whole("c", rows)])
-    near, *apart = frames.buffers
+    header, near, *apart = map(memoryview, frames.frames)
     assert near.nbytes == small.nbytes
     assert np.shares_memory(np.frombuffer(apart[0], np.uint8), large), "no copy"
-    assert frames.nbytes == len(frames.header) + sum(part.nbytes for part in (near, *apart))
-    header, kinds = memoryview(frames.header), TO_SERVER
-    message = decode(header, near, kinds, *apart)
+    assert frames.nbytes == sum(part.nbytes for part in (header, near, *apart))
+    message = decode(header, near, TO_SERVER, *apart)
     assert message.nbytes == frames.nbytes
     for name, array in (("a", large), ("b", small), ("c", rows)):
         np.testing.assert_array_equal(message.arrays[name], array)
@@ -122,7 +121,7 @@ def test_large_arrays_are_frames_of_their_own() -> None:
     first, second = apart
     for wrong in ([], [first], [second, first], [first, second, near], [first[:-8], second], [second, second]):
         with pytest.raises(LinkError):
-            decode(header, near, kinds, *wrong)
+            decode(header, near, TO_SERVER, *wrong)
 
 
 def test_texts_whose_ends_are_none() -> None:
@@ -153,7 +152,7 @@ BAD_FOR_SERVER: dict[str, list[bytes]] = {
     "three frames": [b"{}", b"", b""],
     "noise": [b"\x80\x04pickle", b""],
     "of the other side": list(map(bytes, (GOOD.header, GOOD.buffer.tobytes()))),
-    "hello again": [bytes(part) for part in encode("hello", {"protocol": PROTOCOL, "moedesk": "0"})],
+    "hello again": [bytes(part) for part in encode("hello", {"protocol": PROTOCOL, "moedesk": "0"}).frames],
     "record without stream": [b'{"kind": "record", "fields": {"on": true}, "arrays": []}', b""],
 }
 
@@ -166,7 +165,7 @@ def test_the_server_refuses_and_goes_on(frames: list[bytes]) -> None:
         bad = context.socket(zmq.DEALER)
         bad.linger, bad.rcvtimeo = 0, int(SECONDS * 1000)
         bad.connect(there.listen_local().address)
-        bad.send_multipart([bytes(part) for part in encode("hello", {"protocol": PROTOCOL, "moedesk": "0"})])
+        bad.send_multipart([bytes(part) for part in encode("hello", {"protocol": PROTOCOL, "moedesk": "0"}).frames])
         assert kind(bad) == "welcome"
         assert there.clients == 2
         bad.send_multipart(frames)
@@ -199,7 +198,7 @@ def fake_server(context: zmq.Context, answer: Callable[[], list[list[bytes]]], p
     door.close()
 
 
-WELCOME = [bytes(part) for part in encode("welcome", {"protocol": PROTOCOL, "moedesk": "0"})]
+WELCOME = [bytes(part) for part in encode("welcome", {"protocol": PROTOCOL, "moedesk": "0"}).frames]
 BAD_FOR_CLIENT: dict[str, list[bytes]] = {
     "one frame": [b"{}"],
     "noise": [b"\x80\x04pickle", b"x"],
@@ -229,7 +228,7 @@ def test_the_client_lets_go_and_says_so(frames: list[bytes]) -> None:
 def test_what_came_before_the_end_is_read_to_the_last() -> None:
     """More than is read at a time, and the connection is gone at once."""
     recorder, context = Recorder(), zmq.Context()
-    lines = [[bytes(part) for part in encode("noted", {"stream": 1, "line": f"{n}"})] for n in range(5000)]
+    lines = [[bytes(part) for part in encode("noted", {"stream": 1, "line": f"{n}"}).frames] for n in range(5000)]
     with server() as any_server:
         path = any_server.listen_local().address.removeprefix("ipc://") + "2"
         door = context.socket(zmq.ROUTER)

@@ -23,9 +23,8 @@ def over_the_wire(batch: RouteBatch, shift: int = 0) -> RouteBatch:
     room = np.empty(frames.buffer.nbytes + 64, np.uint8)
     start = -room.ctypes.data % 64 + shift
     room[start : start + frames.buffer.nbytes] = frames.buffer
-    near, *apart = frames.buffers
-    assert near.nbytes == frames.buffer.nbytes
-    message = decode(memoryview(frames.header), room[start : start + near.nbytes].data, TO_CLIENT, *apart)
+    header, near, *apart = map(memoryview, frames.frames)
+    message = decode(header, room[start : start + near.nbytes].data, TO_CLIENT, *apart)
     assert message.fields["stream"] == 3
     assert message.nbytes == frames.nbytes
     found = decode_batch(message)

@@ -69,7 +69,9 @@ def test_an_unknown_client_is_told_with_the_fields_of_every_version() -> None:
         old = context.socket(zmq.DEALER)
         old.linger, old.rcvtimeo = 0, int(SECONDS * 1000)
         old.connect(there.listen_local().address)
-        old.send_multipart([bytes(part) for part in encode("hello", {"protocol": 999, "moedesk": "9.9", "news": [1]})])
+        old.send_multipart(
+            [bytes(part) for part in encode("hello", {"protocol": 999, "moedesk": "9.9", "news": [1]}).frames]
+        )
         header = json.loads(old.recv_multipart()[0])
         assert header["kind"] == "refused"
         assert "pip install -U moedesk==9.9" in header["fields"]["reason"]

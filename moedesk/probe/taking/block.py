@@ -16,7 +16,6 @@ from moedesk.probe.finding.binding import Binding
 from moedesk.probe.taking.overridden import Marks
 from moedesk.probe.taking.reduction import LayerGroup
 
-
 MANY = 4096
 """Slots of a layer from which on layers are counted one by one: all at once, their numbers would leave the cache."""
 
