@@ -1,7 +1,7 @@
 """The routing of one pass, as columns: what a probe hands to a capture."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
@@ -47,6 +47,20 @@ class LayerRoutes:
     margin: npt.NDArray[np.float32] | None = None
     flags: npt.NDArray[np.uint8] | None = None
     logits: npt.NDArray[np.float32] | None = None
+
+    def filled(self) -> "LayerRoutes":
+        """Return the same as a capture has it, if ids were kept: what is not known is NaN, flags that are not set are 0."""
+        if self.experts is None:
+            return self
+        rows, slots = len(self.experts), self.experts.shape
+        unknown = np.full(rows, np.nan, np.float32)
+        return replace(
+            self,
+            weights=np.full(slots, np.nan, np.float32) if self.weights is None else self.weights,
+            entropy=unknown if self.entropy is None else self.entropy,
+            margin=unknown if self.margin is None else self.margin,
+            flags=np.zeros(rows, np.uint8) if self.flags is None else self.flags,
+        )
 
 
 @dataclass(frozen=True)

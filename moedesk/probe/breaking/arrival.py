@@ -73,8 +73,8 @@ class Arrival:
     def routes(self) -> LayerRoutes:
         """What the layer did with its token rows, as in a capture."""
         padding = self.tokens["is_padding"]
-        (routes,) = self._block.routes([self.layer.place], self._block.counts(padding))
-        return routes
+        (routes,) = self._block.stack([self.layer.place], self._block.counts(padding)).layers()
+        return routes.filled()
 
     @cached_property
     def logits(self) -> npt.NDArray[np.float32] | None:
