@@ -53,8 +53,8 @@ class Gathered:
         return np.concatenate([batch.tokens[stream] for batch in self.batches if stream in batch.tokens])
 
     def routes(self, layer: int, batch: int = 0) -> LayerRoutes:
-        """One layer's routes in one pass."""
-        return next(routes for routes in self.batches[batch].layers if routes.layer == layer)
+        """One layer's routes in one pass, as a capture has them."""
+        return next(routes for routes in self.batches[batch].layers if routes.layer == layer).filled()
 
     def norms(self, name: str, layer: int) -> np.ndarray:
         """One of ``LayerNorms``' fields, a row per training step."""
@@ -66,7 +66,8 @@ class Gathered:
 
     def column(self, name: str, layer: int) -> np.ndarray:
         """One column of a layer over all passes."""
-        parts = [getattr(routes, name) for batch in self.batches for routes in batch.layers if routes.layer == layer]
+        routes = [routes for batch in self.batches for routes in batch.layers if routes.layer == layer]
+        parts = [getattr(part.filled(), name) for part in routes]
         return np.concatenate(parts)
 
 
