@@ -55,6 +55,9 @@ class Console:
         self._orders: dict[str, Callable[[Mapping[str, Any]], None]] = {}
         self.moe.show_stop = lambda stop: self.selections.put(*describe_stop(stop))
         self.moe.may_ask = lambda: not self._tasks.busy
+        self.moe.override_link.turns = Turns.of(shell)
+        self.on_order("overrides", lambda value: self.moe.override_link.order(value))
+        self.on_task("before_after", lambda value, progress: self.moe.do_before_after(value, progress))
         self.on_order("breakpoints", lambda value: self.moe.breakpoints.order(value))
         self.on_order("stopped", lambda value: self.moe.breakpoints.go_on(value))
 

@@ -16,6 +16,7 @@ from moedesk.probe.console.loaded import Loaded, load_with_progress
 from moedesk.probe.console.moe_breakpoints import MoeBreakpoints
 from moedesk.probe.console.moe_overrides import OverrideCalls
 from moedesk.probe.console.moe_why import MoeWhy
+from moedesk.probe.console.override_link import OverrideLink
 from moedesk.probe.console.picture import Picture, load_picture
 from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.console.run import Run, run
@@ -65,6 +66,8 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy):
         self._tokenizer: Any = None  # the attached model's
         self._tally: Tally | None = None
         self._verified: tuple[Callable[[], Any], Verification | None] = (lambda: None, None)
+        self.override_link = OverrideLink(lambda: self.overrides, lambda: self._server)
+        """Tells apps of overrides, and does what they order."""
         self.attachment: Attachment | None = None
         """The attached model's hooks, or None."""
 
@@ -170,6 +173,7 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy):
             raise
         self._tokenizer, self._tally = tokenizer, tally
         self._attached()
+        self._overrides_of(None)  # told to apps from now on
         if self.attachment.model.verification is not None:
             self._verified = weakref.ref(model), self.attachment.model.verification
         elif self.verification is not None:
@@ -354,7 +358,8 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy):
         return self._server
 
     def close(self) -> None:
-        """Take every hook off, quietly."""
+        """Take every hook off, quietly, and all overrides."""
+        self.override_link.close()
         self._let_go()
 
     def _repr_html_(self) -> str:
@@ -380,7 +385,10 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy):
         chosen = self.model if model is None else model
         if chosen is None:
             raise MoedeskError(f"no model to override; type {START}")
-        return overrides_of(chosen)
+        found = overrides_of(chosen)
+        if chosen is self.model:
+            self.override_link.follow(found)
+        return found
 
     @property
     def _counters(self) -> Counters:

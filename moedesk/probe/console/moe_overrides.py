@@ -1,6 +1,6 @@
 """``moe.ablate``, ``moe.exclude`` and the like: overrides of the attached, the loaded or a given model's routing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -10,6 +10,7 @@ from moedesk.core.override import Override, OverrideKind
 if TYPE_CHECKING:
     from torch import nn
 
+    from moedesk.core.before_after import BeforeAfter
     from moedesk.probe.overriding.overrides import Entry, Overrides
 
 LayerNames = int | str | Iterable[int | str] | None
@@ -66,6 +67,12 @@ class OverrideCalls:
     than the attached or loaded one. What they return is a context manager; used without ``with``, it acts until ``moe.undo()``.
     """
 
+    if TYPE_CHECKING:
+
+        @property
+        def tokenizer(self) -> Any:
+            """Of the model, or None."""
+
     def _overrides_of(self, model: "nn.Module | None") -> "Overrides":
         raise NotImplementedError
 
@@ -119,6 +126,34 @@ class OverrideCalls:
     def redo(self) -> None:
         """Do again what ``moe.undo()`` took back."""
         print(f"done again: {self.overrides.redo()}")
+
+    def before_after(self, text: str, max_new_tokens: int = 32, **options: Any) -> "BeforeAfter":
+        """Run a text without the overrides that are on, and with them: texts, log-probabilities, loss and load side by side.
+
+        Parameters
+        ----------
+        text : str
+        max_new_tokens : int
+        **options
+            ``seed``, and more arguments of ``model.generate``; the best token is taken each time without.
+
+        Examples
+        --------
+        >>> moe.ablate(3, 7)
+        >>> moe.before_after("def add(a, b):")
+        """
+        from moedesk.probe.overriding.before_after import before_after
+
+        if self.tokenizer is None:
+            raise MoedeskError("moe.before_after needs a tokenizer: moe.attach(model, tokenizer)")
+        return before_after(self.overrides, self.tokenizer, text, max_new_tokens, **options)
+
+    def do_before_after(self, value: Mapping[str, Any], progress: Callable[[float, str], None]) -> Any:
+        """Do the task ``before_after`` of an app."""
+        number = value.get("max_new_tokens", 32)
+        if not isinstance(value.get("text"), str) or type(number) is not int:
+            raise MoedeskError("before_after takes a text and max_new_tokens")
+        return self.before_after(value["text"], number, progress=progress).to_parts()
 
     def _override(
         self,

@@ -73,6 +73,12 @@ class Layers:
             self._info = describe_model(self.module, [binding.layer for binding in bindings], None)
         return self._info
 
+    def knows(self, override: Override | None) -> bool:
+        """Return whether all is known that this override needs, so that the model need not run to find it out."""
+        if self._study is not None or override is None:
+            return True
+        return bool(self._bindings or self._known()) and not on_score(override)
+
     def way(self, place: int) -> Way:
         """Return how the layer at a place selects.
 

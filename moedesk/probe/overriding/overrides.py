@@ -2,7 +2,8 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class Overrides:
         self._on: list[LayerOverride] = []
         self._context: Context | None = None
         self._lock = threading.RLock()
+        self._suspended = 0
 
     @property
     def module(self) -> nn.Module:
@@ -105,6 +107,39 @@ class Overrides:
     def redoable(self) -> str:
         """What ``redo`` would do again, empty for nothing."""
         return self._future[-1].title if self._future else ""
+
+    @property
+    def acting(self) -> tuple[Entry, ...]:
+        """The entries that are on."""
+        return tuple(entry for entry in self.entries if entry.on)
+
+    def __repr__(self) -> str:
+        if not self.entries:
+            return "no overrides; moe.ablate(12, 37) adds one, as do exclude, force, bias, scale, swap, set_k, temperature, …"
+        width = max(len(entry.override.as_call()) for entry in self.entries)
+        lines = [
+            f"{entry.id:>3}  {'on ' if entry.on else 'off'}  {entry.override.as_call():<{width}}  "
+            f"{self.acted(entry):,} rows changed"
+            for entry in self.entries
+        ]
+        undo = [f"moe.undo() takes back: {self.undoable}"] if self.undoable else []
+        return "\n".join([*lines, *undo, *self.notes])
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Have nothing act in the block; the list stays as it is."""
+        with self._lock:
+            self._suspended += 1
+            when_untouched(self.module, self._renew)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._suspended -= 1
+                when_untouched(self.module, self._renew)
+
+    def _renew(self) -> None:
+        self._put_on(() if self._suspended else self.entries)
 
     def acted(self, entry: Entry) -> int:
         """Return how many rows an override changed so far; waits for the device."""
@@ -195,8 +230,10 @@ class Overrides:
     def close(self) -> None:
         """Take everything off the model and forget the list."""
         with self._lock:
-            when_untouched(self.module, lambda: self._put_on(()))
             self.entries, self._past, self._future = (), [], []
+            model = self._module()
+            if model is not None:
+                when_untouched(model, self._renew)
 
     def told(self) -> dict[str, Any]:
         """Return the list as it is told to apps."""
@@ -234,10 +271,10 @@ class Overrides:
         before = self.entries
         self.entries = entries
         try:
-            when_untouched(self.module, lambda: self._put_on(self.entries))
+            when_untouched(self.module, self._renew)
         except BaseException:
             self.entries = before
-            self._put_on(before)
+            self._renew()
             raise
 
     def _say(self) -> None:

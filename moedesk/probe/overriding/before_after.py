@@ -1,0 +1,113 @@
+"""Runs a text without the overrides and with them: what the model writes, how likely the tokens are, where they go."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moedesk.core.before_after import BeforeAfter
+from moedesk.core.errors import MoedeskError
+from moedesk.probe.exactness.kept import Kept
+from moedesk.probe.exactness.text_batch import encode, input_device
+from moedesk.probe.hooks import Wanted
+from moedesk.probe.overriding.overrides import Overrides
+from moedesk.probe.record import Recording
+
+Progress = Callable[[float, str], None]
+SEED = 0
+
+
+def before_after(
+    overrides: Overrides,
+    tokenizer: Any,
+    text: str,
+    max_new_tokens: int = 32,
+    *,
+    seed: int = SEED,
+    progress: Progress = lambda share, text: None,
+    **options: Any,
+) -> BeforeAfter:
+    """Run a text without the overrides that are on, and with them; the list stays as it is.
+
+    Parameters
+    ----------
+    max_new_tokens : int
+        Tokens to be written at most; 0 for none.
+    seed : int
+        Of both runs.
+    **options
+        More arguments of ``generate``; the best token is taken each time without.
+
+    Raises
+    ------
+    MoedeskError
+        If the text can't be run.
+    """
+    model: Any = overrides.module
+    prompt = torch.from_numpy(encode(tokenizer, text, False)[None]).to(input_device(model))
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise MoedeskError("before and after need a model that goes on with its text, not one that translates it")
+    writes = max_new_tokens > 0 and getattr(model, "can_generate", lambda: False)()
+    notes = [] if writes or not max_new_tokens else [f"{type(model).__name__} can't generate, so nothing is written"]
+    count = prompt.shape[1]
+
+    def write() -> Tensor:
+        if not writes:
+            return prompt
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            output = model.generate(
+                input_ids=prompt, **{"do_sample": False, "max_new_tokens": max_new_tokens, **options}
+            )
+        return (output if isinstance(output, Tensor) else output.sequences)[:1]
+
+    with overrides.suspended():
+        progress(0.0, "writing without overrides")
+        ids = write()
+        progress(0.4, "scoring without overrides")
+        before, counts_before = _score(model, ids, len(overrides.info.layers))
+    progress(0.5, "writing with overrides")
+    written = write()[0, count:]
+    progress(0.9, "scoring with overrides")
+    after, counts_after = _score(model, ids, len(overrides.info.layers))
+    progress(1.0, "done")
+    if options.get("do_sample"):
+        notes.append(f"tokens were drawn, with seed {seed} both times")
+    return BeforeAfter(
+        ids[0].cpu().numpy(),
+        _texts(tokenizer, ids[0]),
+        count,
+        before,
+        after,
+        written.cpu().numpy(),
+        _texts(tokenizer, written),
+        counts_before,
+        counts_after,
+        tuple(entry.override.title for entry in overrides.entries if entry.on),
+        tuple(notes),
+    )
+
+
+def _score(model: Any, ids: Tensor, layers: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """(T,) log-probability of each token given those before it, and each layer's counts, in one pass."""
+    kept = Kept()
+    recording = Recording(model, "unused.h5", None, None, Wanted(counts_only=True), sink=kept)
+    with torch.no_grad(), recording:
+        logits = model(input_ids=ids).logits[0, :-1].float()
+    scored = logits.log_softmax(-1).gather(-1, ids[0, 1:, None].to(logits.device))[:, 0]
+    values = np.concatenate([[np.nan], scored.cpu().numpy()]).astype(np.float32)
+    found = {layer.layer: layer.counts for batch in kept.batches for layer in batch.layers}
+    nothing = np.zeros(0, np.int64)
+    return values, tuple(np.asarray(found.get(place, nothing), np.int64) for place in range(layers))
+
+
+def _texts(tokenizer: Any, ids: Tensor) -> tuple[str, ...]:
+    return tuple(_text(tokenizer, ids[: n + 1].tolist()) for n in range(len(ids)))
+
+
+def _text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """What the last token adds to the text, so that a letter of several tokens is shown where it ends."""
+    text, before = tokenizer.decode(ids[-8:]), tokenizer.decode(ids[-8:-1])
+    return text.removeprefix(before) if text.startswith(before) else tokenizer.decode(ids[-1:])

@@ -1,0 +1,120 @@
+"""What apps order of overrides, what they are told, and a text before and after."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.console.override_link import OverrideLink
+from moedesk.probe.overriding.before_after import before_after
+from moedesk.probe.overriding.overrides import Overrides
+from moedesk.probe.overriding.registry import overrides_of
+from tests.support.console import Letters
+from tests.support.families import build, some_ids
+from tests.support.until import until
+
+ABLATE = {"kind": "ablate", "layers": [0], "experts": [3]}
+
+
+@pytest.fixture(scope="module")
+def olmoe() -> Any:
+    return build("olmoe")
+
+
+@pytest.fixture
+def overrides(olmoe: Any) -> Iterator[Overrides]:
+    found = overrides_of(olmoe)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def told(overrides: Overrides) -> Iterator[Any]:
+    """A link with a server that keeps what is told."""
+    kept: list[dict[str, Any]] = []
+    server: Any = SimpleNamespace(tell=lambda topic, value: kept.append(value))
+    link = OverrideLink(lambda: overrides, lambda: server)
+    yield SimpleNamespace(link=link, kept=kept)
+    link.close()
+
+
+def test_orders_are_done_and_told(told: Any, overrides: Overrides, olmoe: Any) -> None:
+    told.link.order({"do": "add", "override": ABLATE})
+    (entry,) = told.kept[-1]["entries"]
+    assert entry == {"id": entry["id"], "on": True, "acted": 0, "override": ABLATE}
+    assert told.kept[-1]["undo"] == "add: ablate expert 3 in layer 0"
+    told.link.order({"do": "change", "id": entry["id"], "override": {**ABLATE, "experts": [5]}})
+    assert told.kept[-1]["entries"][0]["override"]["experts"] == [5]
+    with torch.no_grad():
+        olmoe(some_ids())
+    until(lambda: told.kept[-1]["entries"][0]["acted"] > 0)
+    told.link.order({"do": "switch", "id": entry["id"], "on": False})
+    assert not told.kept[-1]["entries"][0]["on"]
+    for do, left in (("remove", 0), ("undo", 1), ("redo", 0), ("undo", 1), ("clear", 0)):
+        told.link.order({"do": do, "id": entry["id"]})
+        assert len(told.kept[-1]["entries"]) == left, do
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ({"do": "add", "override": {**ABLATE, "layers": [7]}}, "no MoE layer 7"),
+        ({"do": "add", "override": {"kind": "delete"}}, "no kind of override 'delete'"),
+        ({"do": "add"}, "says no override to add"),
+        ({"do": "remove", "id": 99}, "no override 99"),
+        ({"do": "remove"}, "names no override to remove"),
+        ({"do": "undo"}, "nothing to undo"),
+        ({"do": "dance"}, "knows no order 'dance'"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(told: Any, order: dict[str, Any], words: str) -> None:
+    told.link.order(order)
+    assert words in told.kept[-1]["note"]
+    assert "\n" not in told.kept[-1]["note"]
+    assert not told.kept[-1]["entries"]
+    told.link.order({"do": "clear"})
+
+
+def test_what_has_to_be_found_out_first_waits_for_the_main_thread(overrides: Overrides) -> None:
+    kept: list[dict[str, Any]] = []
+    asked: list[Any] = []
+    fresh = Overrides(overrides.module, type(overrides.layers)(overrides.module))
+    link = OverrideLink(lambda: fresh, lambda: SimpleNamespace(tell=lambda topic, value: kept.append(value)))  # type: ignore[arg-type, return-value]
+    link.turns = SimpleNamespace(ask=asked.append)  # type: ignore[assignment]
+    link.order({"do": "add", "override": {"kind": "temperature", "value": 2.0}})
+    assert not kept[-1]["entries"]
+    assert "waits for the cell" in kept[-1]["note"]
+    asked[0]()
+    assert len(kept[-1]["entries"]) == 1
+    assert not kept[-1]["note"]
+    link.close()
+
+
+def test_before_and_after_are_what_the_model_gives(overrides: Overrides, olmoe: Any) -> None:
+    """Scores, texts and counts by the model itself, once as it is and once with the same override."""
+    tokenizer = Letters()
+    overrides.add(Override(OverrideKind.EXCLUDE, (), (3,)))
+    found = before_after(overrides, tokenizer, "abcdefgh", 5)
+    prompt = torch.tensor([tokenizer("abcdefgh").input_ids])
+
+    def own() -> tuple[Any, Any]:
+        with torch.no_grad():
+            text = olmoe.generate(prompt, max_new_tokens=5, do_sample=False)
+            shares = olmoe(torch.tensor(found.ids[None])).logits.log_softmax(-1)[0]
+        return text[0], [float(shares[n, token]) for n, token in enumerate(found.ids[1:])]
+
+    with_text, after = own()
+    np.testing.assert_array_equal(found.written_ids, with_text[8:])
+    np.testing.assert_allclose(found.after[1:], after, rtol=1e-5)
+    assert [int(counts[3]) for counts in found.counts_after] == [0, 0]
+    with overrides.suspended():
+        text, before = own()
+    np.testing.assert_array_equal(found.ids, text)
+    np.testing.assert_allclose(found.before[1:], before, rtol=1e-5)
+    assert any(counts[3] > 0 for counts in found.counts_before)
+    assert found.overrides == ("exclude expert 3 in all layers",)
+    assert [entry.on for entry in overrides.entries] == [True]
