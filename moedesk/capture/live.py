@@ -7,6 +7,7 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.capture.attribution_file import AttributionFile
 from moedesk.capture.contents import Contents
 from moedesk.capture.file import CaptureFile
 from moedesk.capture.label_file import LabelFile
@@ -15,6 +16,7 @@ from moedesk.capture.routing import Routing
 from moedesk.capture.rows import LazyRows
 from moedesk.capture.schema import State
 from moedesk.capture.stored import CLOSED
+from moedesk.core.attribution import Explanation
 from moedesk.core.errors import CaptureError
 from moedesk.core.label import Label
 from moedesk.core.model import ModelInfo
@@ -37,12 +39,15 @@ class LiveCapture:
         Grows with every ``publish`` that found something new.
     label_file : LabelFile
         Labels given after the recording.
+    attribution_file : AttributionFile
+        Explanations given meanwhile and after the recording.
     """
 
     def __init__(self, path: Path, file: CaptureFile, newest: Callable[[], RecordedContents]) -> None:
         self.path, self.name = path, path.name
         self.revision = 0
         self.label_file = LabelFile(path, file.created)
+        self.attribution_file = AttributionFile(path, file.created)
         self._file, self._newest = file, newest
         self._contents = newest()
         self._routing: Routing | None = Routing(self._contents)
@@ -193,6 +198,11 @@ class LiveCapture:
     def labels(self) -> tuple[Label, ...]:
         """What passes and token rows were labelled as, while recording and afterwards."""
         return self.label_file.current.over(self.recorded_labels)
+
+    @property
+    def attributions(self) -> tuple[Explanation, ...]:
+        """What was explained of its tokens, in the order in which it was."""
+        return self.attribution_file.current
 
     @property
     def recorded_labels(self) -> tuple[Label, ...]:

@@ -6,10 +6,13 @@ from typing import Self
 
 import h5py
 
+from moedesk.capture.attribution_file import AttributionFile
+from moedesk.capture.attributions import GROUP, read_explanations
 from moedesk.capture.file_contents import FileContents
 from moedesk.capture.label_file import LabelFile
 from moedesk.capture.routing import Routing
 from moedesk.capture.schema import State
+from moedesk.core.attribution import Explanation
 from moedesk.core.label import Label
 
 
@@ -29,6 +32,8 @@ class Capture(Routing):
         The columns behind it; for this package.
     label_file : LabelFile
         Labels given after the recording.
+    attribution_file : AttributionFile
+        Explanations given after the recording.
     """
 
     revision = 0
@@ -39,6 +44,7 @@ class Capture(Routing):
         super().__init__(contents := FileContents(file))
         self.contents: FileContents = contents
         self.label_file = LabelFile(path, contents.created)
+        self.attribution_file = AttributionFile(path, contents.created)
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +84,17 @@ class Capture(Routing):
         """The labels in the capture itself."""
         return super().labels
 
+    @property
+    def attributions(self) -> tuple[Explanation, ...]:
+        """What was explained of its tokens, in the order in which it was."""
+        return (*self._stored_attributions[0], *self.attribution_file.current)
+
+    @cached_property
+    def _stored_attributions(self) -> tuple[tuple[Explanation, ...], str]:
+        """Those in the capture itself, and what was left out of them."""
+        with self.contents.lock:
+            return read_explanations(self.contents.file) if self.contents.has(GROUP) else ((), "")
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What is missing or special, a line each."""
@@ -86,5 +103,6 @@ class Capture(Routing):
             lines.append(f"the recording was cut short or is still running; {self.n_passes:,} passes were saved")
         elif self.contents.state == State.RECOVERED:
             lines.append(f"the recording was cut short; {self.n_passes:,} passes were recovered")
-        lines += [self.label_file.problem] if self.label_file.problem else []
+        problems = (self.label_file.problem, self._stored_attributions[1], self.attribution_file.problem)
+        lines += [problem for problem in problems if problem]
         return tuple(lines)

@@ -12,8 +12,8 @@ from moedesk.capture.reader import Capture
 from moedesk.capture.schema import LIBVER, State
 from moedesk.capture.superblock import clear_mark
 from moedesk.capture.whole import Whole
+from moedesk.core.beside import copy_beside
 from moedesk.core.errors import CaptureError
-from moedesk.core.label_set import label_path
 
 
 def recover(path: str | PathLike[str], in_place: bool = False) -> Path:
@@ -44,8 +44,8 @@ def recover(path: str | PathLike[str], in_place: bool = False) -> Path:
                 return path
             _write_copy(capture, draft)
         draft.replace(target)
-        if target != path and label_path(path).exists():
-            shutil.copyfile(label_path(path), label_path(target))
+        if target != path:
+            copy_beside(path, target)
     except (OSError, RuntimeError) as error:
         raise CaptureError(f"{path} can't be recovered: {str(error).splitlines()[0]}") from None
     finally:

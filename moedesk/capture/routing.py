@@ -9,6 +9,7 @@ import numpy.typing as npt
 from moedesk.capture.contents import Contents, TableInfo
 from moedesk.capture.counts import CountReader
 from moedesk.capture.rows import LazyRows
+from moedesk.core.attribution import Explanation
 from moedesk.core.columns import PASS, STEP, TOKEN
 from moedesk.core.errors import CaptureError
 from moedesk.core.label import Label, labels_of
@@ -149,6 +150,11 @@ class Routing:
             return ()
         column = self.contents.column("labels")
         return labels_of(column.read(0, len(column)), self.n_passes)
+
+    @property
+    def attributions(self) -> tuple[Explanation, ...]:
+        """What was explained of its tokens; none of a moment of a recording."""
+        return ()
 
     @property
     def n_steps(self) -> int:

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from moedesk import __version__
+from moedesk.capture.attributions import write_explanations
 from moedesk.capture.column import encode
 from moedesk.capture.description import UNKNOWN, write_model
 from moedesk.capture.file import check_target, reason
@@ -67,6 +68,8 @@ def _write(path: Path, source: Capture | LiveCapture, check: Callable[[float], N
         labels = later.over(source.recorded_labels) if later else None
         whole = Whole(source.now if isinstance(source, LiveCapture) else source, labels)
         _write_small(file, whole, state, lines)
+        if source.attributions:
+            write_explanations(file, source.attributions)
         _write_columns(file, whole, check)
         file.flush()
     except BaseException:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def as_json(store: "Store") -> dict[str, Any]:
             {"name": label.name, "stream": label.stream or None, "first": label.first, "last": label.last}
             for label in store.labels
         ],
+        "attributions": dict(Counter(explanation.KIND for explanation in store.attributions)),
         "notes": list(store.notes),
     }
 
@@ -64,6 +66,7 @@ def as_text(store: "Store") -> str:
         *_step_lines(_steps(store)),
         f"  tokens     {sum(rows.values()):,} rows kept" + (f" ({streams})" if len(rows) > 1 else ""),
         *_label_lines(store.labels),
+        *_explanation_lines(store),
         f"  self-test  {_self_test(model)}",
         f"  layers     {len(model.layers)} MoE layers",
     ]
@@ -114,6 +117,12 @@ def _label_lines(labels: "Sequence[Label]") -> list[str]:
         parts = [f"{count:,} {what}" for count, what in ((passes, "passes"), (rows, "token rows")) if count]
         lines.append(f"  {'' if lines else 'labels':<10} {name}: {', '.join(parts)}")
     return lines
+
+
+def _explanation_lines(store: "Store") -> list[str]:
+    """Return how many explanations of each kind there are."""
+    counts = Counter(explanation.KIND for explanation in store.attributions)
+    return [f"  explained  {', '.join(f'{count:,} × {kind}' for kind, count in counts.items())}"] if counts else []
 
 
 def _covered(labels: "Iterable[Label]") -> int:

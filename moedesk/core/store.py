@@ -6,6 +6,7 @@ from typing import Literal, Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.attribution import Explanation
 from moedesk.core.label import Label
 from moedesk.core.model import LayerInfo, ModelInfo
 
@@ -120,6 +121,10 @@ class Store(Protocol):
     @property
     def labels(self) -> tuple[Label, ...]:
         """What passes and token rows were labelled as."""
+
+    @property
+    def attributions(self) -> tuple[Explanation, ...]:
+        """What was explained of its tokens, in the order in which it was."""
 
     @property
     def n_steps(self) -> int:

@@ -13,8 +13,8 @@ from typing import IO
 
 from platformdirs import user_data_path
 
+from moedesk.core.beside import move_beside, remove_beside
 from moedesk.core.errors import MoedeskError
-from moedesk.core.label_set import label_path
 
 LOCK = "lock"
 MOST_BYTES = 20 << 30
@@ -102,14 +102,13 @@ class Scratch:
         """Take a capture that was left behind into this app's folder; return its new path."""
         target = self.new(unsaved.name)
         unsaved.path.replace(target)
-        with contextlib.suppress(FileNotFoundError):
-            label_path(unsaved.path).replace(label_path(target))
+        move_beside(unsaved.path, target)
         return target
 
     def discard(self, path: Path) -> None:
         """Remove a scratch capture, and the folder of an app that no longer runs with its last one."""
         path.unlink(missing_ok=True)
-        label_path(path).unlink(missing_ok=True)
+        remove_beside(path)
         folder = path.parent
         if folder != self._folder and folder.parent == self.root and not any(folder.glob("*.h5")):
             shutil.rmtree(folder, ignore_errors=True)

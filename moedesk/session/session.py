@@ -8,6 +8,7 @@ from moedesk.core.event import Event
 from moedesk.core.filter import NO_FILTER, Filter
 from moedesk.core.selection import NOTHING, Selection
 from moedesk.core.store import Store
+from moedesk.session.explanations import Explanations
 from moedesk.session.jobs import Jobs
 from moedesk.session.labelling import Labelling
 from moedesk.session.live import Live
@@ -20,8 +21,8 @@ class Session:
     """A store and the state its panels share.
 
     Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
-    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``conventions`` or ``live``, or
-    the topic of which the model's process told something (``live.told``). A listener only marks itself stale.
+    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``attributions``, ``conventions``
+    or ``live``, or the topic of which the model's process told something (``live.told``). A listener only marks itself stale.
 
     Attributes
     ----------
@@ -41,6 +42,8 @@ class Session:
         Names passes and tokens.
     conventions : Conventions
         By which definitions panels show a balance.
+    explanations : Explanations
+        What was explained of tokens: kept, and saved with the capture.
     overriding : Overriding
         What overrides act on the model, and how to change them.
     live : Live or None
@@ -66,6 +69,7 @@ class Session:
         self.saved_passes = 0
         self.changed: Event[str] = Event()
         self.labelling = Labelling(store, jobs, self.changed)
+        self.explanations = Explanations(store, jobs, self.changed)
         self.overriding = Overriding(self)
         self._history: deque[Selection] = deque(maxlen=HISTORY)
 

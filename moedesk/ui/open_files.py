@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
+from moedesk.core.beside import remove_beside
 from moedesk.core.errors import MoedeskError
-from moedesk.core.label_set import label_path
 from moedesk.core.store import Store
 from moedesk.session.jobs import Jobs
 from moedesk.session.session import Session
@@ -148,7 +148,7 @@ def _close(session: Session, scratch: Path | None) -> None:
     session.close()
     if scratch is not None:
         scratch.unlink(missing_ok=True)
-        label_path(scratch).unlink(missing_ok=True)
+        remove_beside(scratch)
 
 
 def _line(path: Path, error: Exception) -> str:
