@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import moedesk
+from moedesk.capture.save import save_capture
 from moedesk.capture.schema import LEVELS, ROUTE_ROWS, VERSION
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, RouteFlag, TokenKind
 from moedesk.core.verification import Check, Verdict, Verification
+from tests.core.test_attribution import WHY
 from tests.support.killed import kill_once
 from tests.support.routing import Plain, random_batch, random_model
 
@@ -55,6 +57,22 @@ def test_a_finished_capture(tmp_path: Path, page: str, compress: bool) -> None:
         np.testing.assert_array_equal(found["routing_of_pass_3"], capture.experts(1, i, j))
         assert found["verification"] == capture.model.verification.to_json() == tested.to_json()
         assert str(found["words"]).replace("?", "⟨-1⟩") == capture.text(0, 100)
+    found["file"].close()  # type: ignore[attr-defined]
+
+
+def test_what_was_explained(tmp_path: Path, page: str) -> None:
+    with CaptureWriter(tmp_path / "a.h5") as writer:
+        plain = Plain(random_model(1, 16, 2))
+        plain.grow(2, 200, 3, "main")
+        writer.describe(plain.model)
+        for number in range(6):
+            writer.append(plain.add(random_batch((61, number), plain.model, 1500)))
+    with moedesk.open(tmp_path / "a.h5") as capture:
+        capture.attribution_file.add(WHY)
+        save_capture(capture, tmp_path / "b.h5", lambda share: None)
+    found = run(page, 0, tmp_path / "b.h5")
+    assert found["parts"] == [component.name for component in WHY.components]
+    np.testing.assert_array_equal(found["contributions"], WHY.contributions)
     found["file"].close()  # type: ignore[attr-defined]
 
 
