@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moedesk.core.attribution import Why
+from moedesk.core.attribution_json import put_together
 from moedesk.core.errors import MoedeskError
+from moedesk.probe.console.loaded import Loaded
+from moedesk.probe.console.moe import Moe
 from moedesk.probe.explaining.passage import Passage, passage_of_ids
 from moedesk.probe.explaining.why import why
+from moedesk.probe.finding.names import Names
 from tests.support.families import FAMILIES
 
 IDS = [11, 57, 23, 80, 5, 42, 9, 71]
@@ -266,3 +271,27 @@ def test_the_table_shows_what_it_found(toy: Toy) -> None:
         assert f"{row[found.chosen[0]]:+.4f}" in line
     assert "they add up" in text
     assert f'<td style="text-align: right">{found.logits[found.chosen[0]]:.4f}</td>' in found._repr_html_()
+
+
+def test_the_console_explains_ids_and_answers_an_app_the_same(toy: Toy) -> None:
+    moe = Moe(Names({}), lambda: pytest.fail("no link is needed"))
+    moe._loaded = Loaded(toy, None)
+    found = moe.why(IDS, 1, index=5)
+    np.testing.assert_array_equal(found.logits, why(toy, passage(5), 1).logits)
+    assert (found.token.token_id, found.token.index) == (IDS[5], 5)
+    shares: list[float] = []
+    asked = {"passage": {"ids": IDS[:6], "row": 17, "routes": {"1": [[0, 1], [0.5, 0.5]]}}, "layer": 1}
+    value, arrays = moe.do_why(asked, lambda share, text: shares.append(share))
+    again = put_together(value, arrays)
+    assert isinstance(again, Why)
+    np.testing.assert_array_equal(again.contributions, found.contributions)
+    assert again.token.row == 17
+    assert set(found.chosen.tolist()) != {0, 1}
+    assert "captured was another choice: 0, 1; a batch, a cache or sampling may have made the difference" in again.notes
+    assert shares == sorted(shares)
+    with pytest.raises(MoedeskError, match="there is no tokenizer for a text"):
+        moe.why("some text", 1)
+    with pytest.raises(MoedeskError, match="asked why without a layer"):
+        moe.do_why({"passage": {"ids": IDS}}, lambda share, text: None)
+    with pytest.raises(MoedeskError, match="no model to explain"):
+        Moe(Names({}), lambda: pytest.fail("no link is needed")).why(IDS, 1)

@@ -1,9 +1,11 @@
 """The part of ``moe`` that says why a token went to its experts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from moedesk.core.attribution_json import taken_apart
 from moedesk.core.errors import MoedeskError
+from moedesk.probe.console.tasks import Result
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,10 +57,23 @@ class MoeWhy:
         """
         from moedesk.probe.explaining.why import why
 
+        return why(self._explained(), self._passage(token, index), layer, experts)
+
+    def do_why(self, value: Mapping[str, Any], progress: Callable[[float, str], None]) -> Result:
+        """Do the task ``why`` of an app: ``passage``, ``layer``, and ``experts`` if it gives them."""
+        from moedesk.probe.explaining.asked import asked_passage
+        from moedesk.probe.explaining.why import why
+
+        passage, layer = asked_passage(value.get("passage", {})), value.get("layer")
+        if not isinstance(layer, int | str):
+            raise MoedeskError("the app asked why without a layer; update it")
+        return taken_apart(why(self._explained(), passage, layer, value.get("experts"), progress=progress))
+
+    def _explained(self) -> "nn.Module":
         model = self.model
         if model is None:
             raise MoedeskError('no model to explain; type moe.load("sample"), then moe.attach()')
-        return why(model, self._passage(token, index), layer, experts)
+        return model
 
     def _passage(self, token: Any, index: int) -> Any:
         from moedesk.probe.console.passages import passage_of

@@ -14,7 +14,7 @@ from moedesk.probe.explaining.component_names import name_components
 from moedesk.probe.explaining.logits_found import find_logits
 from moedesk.probe.explaining.passage import Passage
 from moedesk.probe.explaining.ranked import Ranked, ranked
-from moedesk.probe.explaining.rerun import Rerun
+from moedesk.probe.explaining.rerun import Progress, Rerun
 from moedesk.probe.explaining.split import PathRun, Reached, split
 from moedesk.probe.explaining.stream_path import StreamPath, find_path
 from moedesk.probe.finding.binding import Binding
@@ -27,7 +27,14 @@ FROZEN = "every norm's scale, and every gate, is taken for given as it was at th
 ALONE = "the model was run again on this sequence alone, without a cache"
 
 
-def why(model: nn.Module, passage: Passage, layer: int | str, experts: Sequence[int] | int | None = None) -> Why:
+def why(
+    model: nn.Module,
+    passage: Passage,
+    layer: int | str,
+    experts: Sequence[int] | int | None = None,
+    *,
+    progress: Progress = lambda share, text: None,
+) -> Why:
     """Explain the routing of a passage's last token at one layer.
 
     Runs the model three times on the passage. Nothing of it is recorded, and the model is left as it was.
@@ -39,17 +46,21 @@ def why(model: nn.Module, passage: Passage, layer: int | str, experts: Sequence[
     layer : int or str
         Place or path of an MoE layer.
     experts : int or sequence of int, optional
-        Experts whose logits are split, beside those chosen and the runner-up. All are up to 64.
+        Experts whose logits are split, beside those chosen and the next ones. All are up to 64.
+    progress : function, optional
 
     Raises
     ------
     MoedeskError
         If there is no such layer or expert, or the router's logits can't be followed.
     """
+    progress(0.0, "running the model")
     with Rerun(model, passage) as rerun:
         (binding,) = rerun.layers(layer)
         asked = _checked(experts, binding)
+        progress(0.3, "following the residual stream")
         path = find_path(find_logits(rerun, binding))
+        progress(0.6, "splitting the logits")
         run = PathRun(path)
         with suppress(Reached), run:
             rerun.run()
