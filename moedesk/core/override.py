@@ -65,6 +65,7 @@ _UNITS = {
 _CALLS = {OverrideKind.TOP_K: "set_k"}
 _WHOLE_PASS = frozenset({OverrideKind.TOP_K, OverrideKind.CAPACITY})
 _LONGEST_NAME = 100
+_NOTED = "overridden: "
 
 
 @dataclass(frozen=True)
@@ -272,6 +273,16 @@ class Override:
         if self.name:
             arguments.append(f"name={self.name!r}")
         return f"moe.{_CALLS.get(self.kind, self.kind)}({', '.join(arguments)})"
+
+
+def noted(override: Override) -> str:
+    """Return the line that a capture notes of an override that was on while it was recorded."""
+    return f"{_NOTED}{override.title}; the rows it changed are marked (is:overridden)"
+
+
+def noted_titles(notes: Iterable[str]) -> tuple[str, ...]:
+    """Return the titles of the overrides that a capture's notes name."""
+    return tuple(note.removeprefix(_NOTED).rpartition("; ")[0] for note in notes if note.startswith(_NOTED))
 
 
 def _argument(numbers: tuple[int, ...]) -> str:

@@ -26,7 +26,7 @@ class Kept:
 
 def as_text(kept: Iterable[Kept], model: str = "") -> str:
     """Return the contents of a file, one override a line; ``model`` is only told, so that a reader knows what they were for."""
-    lines = [json.dumps({"on": one.on, **one.override.to_json()}, ensure_ascii=False) for one in kept]
+    lines = [json.dumps(one, ensure_ascii=False) for one in plain(kept)]
     head = f'{{\n  "{KEY}": {VERSION},\n  "model": {json.dumps(model, ensure_ascii=False)},\n  "overrides": ['
     return head + ",".join(f"\n    {line}" for line in lines) + ("\n  ]\n}\n" if lines else "]\n}\n")
 
@@ -47,7 +47,22 @@ def from_text(text: str) -> tuple[Kept, ...]:
         raise MoedeskError(f'no list of overrides: it has no "{KEY}"; Save in the Overrides panel writes one')
     if values[KEY] != VERSION:
         raise MoedeskError(f"overrides of format {values[KEY]!r}, and this moedesk reads {VERSION}: update moedesk")
-    entries = values.get("overrides")
+    return kept_of(values.get("overrides"))
+
+
+def plain(kept: Iterable[Kept]) -> list[dict[str, Any]]:
+    """Return overrides as JSON values, each with its switch."""
+    return [{"on": one.on, **one.override.to_json()} for one in kept]
+
+
+def kept_of(entries: object) -> tuple[Kept, ...]:
+    """Return the overrides of which ``plain`` made JSON values.
+
+    Raises
+    ------
+    MoedeskError
+        In one line: which entry makes no sense.
+    """
     if not isinstance(entries, list) or len(entries) > MOST:
         raise MoedeskError(f'"overrides" is a list of at most {MOST:,} overrides')
     return tuple(_kept(number, entry) for number, entry in enumerate(entries, 1))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
-from moedesk.core.override_file import Kept
+from moedesk.core.override_file import Kept, plain
 
 if TYPE_CHECKING:
     from moedesk.session.session import Session
@@ -155,8 +155,14 @@ class Overriding:
         self.check(override)
         self._order("add", override=override.to_json())
 
-    def add_all(self, kept: Sequence[Kept]) -> None:
-        """Set several more; those that are kept switched off come switched off.
+    def add_all(self, kept: Sequence[Kept], origin: str) -> None:
+        """Set several more in one step; those that are kept switched off come switched off.
+
+        Parameters
+        ----------
+        kept : sequence of Kept
+        origin : str
+            The file that they come from.
 
         Raises
         ------
@@ -165,8 +171,7 @@ class Overriding:
         """
         for one in kept:
             self.check(one.override)
-        for one in kept:
-            self._order("add", override=one.override.to_json(), on=one.on)
+        self._order("load", overrides=plain(kept), name=origin)
 
     def change(self, number: int, override: Override) -> None:
         """Put another override in the place of one.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo, ModelInfo
-from moedesk.core.override import Override, OverrideKind
+from moedesk.core.override import Override, OverrideKind, noted, noted_titles
 
 MODEL = ModelInfo(
     "tiny", "Tiny", tuple(LayerInfo(f"layers.{place}.mlp", "Block", 8, 2, place=place) for place in range(4))
@@ -126,3 +126,10 @@ def test_other_json_is_refused_in_one_line(values: object, words: str) -> None:
     with pytest.raises(MoedeskError, match=words) as caught:
         Override.from_json(values)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_capture_notes_of_an_override_is_found_again() -> None:
+    override = Override(OverrideKind.ABLATE, (1,), (3,), columns=(0, 4))
+    notes = ("the recording stopped early", noted(override), "overridden by nobody")
+    assert noted_titles(notes) == (override.title,)
+    assert noted_titles(()) == ()

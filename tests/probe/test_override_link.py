@@ -59,6 +59,21 @@ def test_orders_are_done_and_told(told: Any, overrides: Overrides, olmoe: Any) -
         assert len(told.kept[-1]["entries"]) == left, do
 
 
+def test_a_list_is_added_in_one_step_or_not_at_all(told: Any, overrides: Overrides) -> None:
+    other = {"kind": "exclude", "experts": [5], "on": False}
+    told.link.order({"do": "load", "name": "mine.json", "overrides": [ABLATE, other]})
+    assert [entry["on"] for entry in told.kept[-1]["entries"]] == [True, False]
+    assert told.kept[-1]["undo"] == "load mine.json"
+    told.link.order({"do": "undo"})
+    assert not told.kept[-1]["entries"]
+    told.link.order({"do": "load", "name": "mine.json", "overrides": [ABLATE, {**other, "experts": [99]}]})
+    assert not told.kept[-1]["entries"]
+    assert "mine.json: override 2: no expert 99" in told.kept[-1]["note"]
+    told.link.order({"do": "load", "overrides": [{"kind": "bake"}]})
+    assert "no kind of override 'bake'" in told.kept[-1]["note"]
+    overrides.close()
+
+
 @pytest.mark.parametrize(
     ("order", "words"),
     [

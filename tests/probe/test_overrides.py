@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+import moedesk
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
-from moedesk.core.override import Override, OverrideKind
+from moedesk.core.override import Override, OverrideKind, noted_titles
 from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.overriding.registry import overrides_of
 from tests.support.console import own_moe
@@ -96,6 +97,18 @@ def test_ablating_changes_exactly_the_tokens_that_chose_it(olmoe: Any, overrides
     np.testing.assert_array_equal((routes.flags & RouteFlag.OVERRIDDEN) != 0, chose)
     assert (routes.weights[routes.experts == expert] == 0).all()
     assert overrides.acted(entry) == chose.sum()
+
+
+def test_a_capture_notes_each_override_that_was_on_once(olmoe: Any, overrides: Overrides, tmp_path: Any) -> None:
+    with moedesk.record(olmoe, tmp_path / "run.h5"):
+        logits(olmoe)
+        for override in (Override(ABLATE, (0,), (3,)), Override(OverrideKind.EXCLUDE, (1,), (5,))):
+            overrides.add(override)
+            logits(olmoe)
+        overrides.clear()
+        logits(olmoe)
+    with moedesk.open(tmp_path / "run.h5") as capture:
+        assert noted_titles(capture.notes) == ("ablate expert 3 in layer 0", "exclude expert 5 in layer 1")
 
 
 def test_only_some_columns_and_phases(olmoe: Any, overrides: Overrides) -> None:

@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_never_sent(session: Session, wrong: Override) -> N
     for send in (
         lambda: session.overriding.add(wrong),
         lambda: session.overriding.change(1, wrong),
-        lambda: session.overriding.add_all([Kept(ABLATE), Kept(wrong)]),
+        lambda: session.overriding.add_all([Kept(ABLATE), Kept(wrong)], "a.json"),
     ):
         with pytest.raises(MoedeskError):
             send()

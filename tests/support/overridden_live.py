@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moedesk.core.override import Override
+from moedesk.core.override_file import kept_of
 from moedesk.session.session import Session
 from tests.support.played_live import PlayedLive
 
@@ -49,6 +50,11 @@ class OverriddenLive(PlayedLive):
                 self._last += 1
                 on = value.get("on", True)
                 self.rows.append({"id": self._last, "on": on, "acted": 0, "override": dict(value["override"])})
+            case "load":
+                for kept in kept_of(value["overrides"]):
+                    self._last += 1
+                    row = {"id": self._last, "on": kept.on, "acted": 0, "override": kept.override.to_json()}
+                    self.rows.append(row)
             case "change":
                 assert row is not None
                 row["override"] = dict(value["override"])

@@ -245,7 +245,7 @@ class OverridesPanel(Panel):
         """Add the overrides of a file; nothing, if one of them doesn't fit the model."""
         try:
             kept = load(path)
-            self.overriding.add_all(kept)
+            self.overriding.add_all(kept, path.name)
         except MoedeskError as error:
             self.shell.say(f"Nothing added: {error}")
             return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
+from moedesk.core.override_file import kept_of
 
 if TYPE_CHECKING:
     from moedesk.link.server import LinkServer
@@ -78,7 +79,7 @@ class OverrideLink:
         try:
             overrides = self._overrides()
             self.follow(overrides)
-            waits = self.turns is not None and not overrides.layers.knows(_override(value))
+            waits = self.turns is not None and not all(overrides.layers.knows(one) for one in _named(value))
         except MoedeskError as error:
             self._say(str(error))
             return
@@ -148,6 +149,8 @@ def deed(overrides: "Overrides", value: Mapping[str, Any]) -> None:
             overrides.remove(int(number))  # type: ignore[arg-type]
         case "switch":
             overrides.switch(int(number), bool(value.get("on")))  # type: ignore[arg-type]
+        case "load":
+            overrides.add_all(kept_of(value.get("overrides")), str(value.get("name", "")))
         case "undo":
             overrides.undo()
         case "redo":
@@ -156,6 +159,13 @@ def deed(overrides: "Overrides", value: Mapping[str, Any]) -> None:
             overrides.clear()
         case _:
             raise MoedeskError(f"the kernel's moedesk knows no order {do!r} for overrides; update it")
+
+
+def _named(value: Mapping[str, Any]) -> list[Override | None]:
+    """The overrides that an order is about."""
+    if value.get("do") == "load":
+        return [kept.override for kept in kept_of(value.get("overrides"))]
+    return [_override(value)]
 
 
 def _override(value: Mapping[str, Any]) -> Override | None:

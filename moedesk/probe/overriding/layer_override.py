@@ -92,7 +92,7 @@ class LayerOverride:
         if self._routing:
             self._pending = changed
         else:
-            say(self._binding.candidate.experts, Changed(changed))
+            say(self._binding.candidate.experts, Changed(changed, by=tuple(act.override for act, _ in edits)))
         return output
 
     def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> tuple[Tensor, Tensor]:
@@ -139,12 +139,12 @@ class LayerOverride:
     def _change(self, routing: Routing) -> Routing:
         """The routing with all that acts on it; tells which rows differ."""
         given, count = routing, len(routing.ids)
-        acted = False
+        acted: list[Act] = []
         for act in self._routing:
             rows: Rows | bool = act.rows(count, routing.ids.device)
             if rows is False:
                 continue
-            acted = True
+            acted.append(act)
             mask = rows if isinstance(rows, Tensor) else None
             new = changed_routing(act.override, routing, mask, self._binding.layer.experts)
             act.count(differing(routing, new), mask)
@@ -153,7 +153,8 @@ class LayerOverride:
         if acted or pending is not None:
             rows = differing(given, routing)
             dropped = (routing.ids < 0) & (given.ids >= 0)
-            say(self._binding.candidate.experts, Changed(rows if pending is None else rows | pending, dropped))
+            by = tuple(act.override for act in [*(self._scoring if pending is not None else ()), *acted])
+            say(self._binding.candidate.experts, Changed(rows if pending is None else rows | pending, dropped, by))
         return routing
 
 

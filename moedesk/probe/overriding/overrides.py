@@ -216,15 +216,18 @@ class Overrides:
 
     def load(self, path: str | Path) -> None:
         """Add the overrides of a file to the list; all or none."""
-        kept = override_file.load(Path(path))
+        self.add_all(override_file.load(Path(path)), str(path))
+
+    def add_all(self, kept: Sequence[Kept], origin: str) -> None:
+        """Add overrides to the list, all or none, in one step; ``origin`` is the file that they come from."""
         with self._lock:
             for number, one in enumerate(kept, 1):
                 try:
                     self.layers.check(one.override)
                 except MoedeskError as error:
-                    raise MoedeskError(f"{path}: override {number}: {error}") from None
+                    raise MoedeskError(f"{origin}: override {number}: {error}") from None
             new = [Entry(self._next + place, one.override, one.on) for place, one in enumerate(kept)]
-            self._set((*self.entries, *new), f"load {Path(path).name}")
+            self._set((*self.entries, *new), f"load {Path(origin).name}")
             self._next += len(new)
 
     def close(self) -> None:

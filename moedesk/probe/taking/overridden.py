@@ -4,7 +4,7 @@ Layers' hooks see what is used, changed or not; this is how they learn which row
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from moedesk.core.columns import RouteFlag
+from moedesk.core.override import Override, noted
 from moedesk.probe.taking.tap import Current, recomputing
 
+MOST_NOTED = 200
+"""Overrides of which a recording notes that they were on; of a loop over thousands, the first ones."""
 _currents: "weakref.WeakSet[Current]" = weakref.WeakSet()
 
 
@@ -26,10 +29,18 @@ class Changed(NamedTuple):
         Whose ids or weights are others than without them.
     dropped : (N, k) bool tensor or None
         Slots that lost their expert; experts can't be told of a slot without one, so they get weight 0 there.
+    by : tuple of Override
+        What acted.
     """
 
     rows: Tensor
     dropped: Tensor | None = None
+    by: tuple[Override, ...] = ()
+
+    def through(self, take: Callable[[Tensor], Tensor]) -> "Changed":
+        """Return it with its tensors taken to the host."""
+        dropped = None if self.dropped is None else take(self.dropped)
+        return self._replace(rows=take(self.rows), dropped=dropped)
 
 
 def listen(current: Current) -> None:
@@ -45,6 +56,27 @@ def say(experts: nn.Module, changed: Changed) -> None:
         tap = current.tap
         if tap is not None:
             tap.overridden.setdefault(experts, []).append(changed)
+
+
+class Noted:
+    """Has a recording note which overrides were on, each once.
+
+    Parameters
+    ----------
+    note : function
+        Takes a line.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._known: set[Override] = set()
+
+    def take(self, changed: Mapping[nn.Module, Sequence[Changed]]) -> None:
+        """Take what acted in a pass."""
+        for override in (override for calls in changed.values() for call in calls for override in call.by):
+            if override not in self._known and len(self._known) < MOST_NOTED:
+                self._known.add(override)
+                self._note(noted(override))
 
 
 class Marks:

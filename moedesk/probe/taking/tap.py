@@ -200,9 +200,7 @@ class Tap:
         if self._events:
             self.flush()
         for calls in self.overridden.values():
-            calls[:] = [
-                call._make(None if part is None else self.transfer.take(part) for part in call) for call in calls
-            ]
+            calls[:] = [call.through(self.transfer.take) for call in calls]
         self.transfer.send()
 
 
