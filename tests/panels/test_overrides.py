@@ -9,7 +9,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLineEdit, QMenu
 from pytestqt.qtbot import QtBot
 
-from moedesk.core.override import Override, OverrideKind
+from moedesk.core.override import Override, OverrideKind, noted
 from moedesk.core.override_file import load
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.overrides.model_rows import COLUMNS
@@ -57,8 +57,19 @@ def test_a_file_says_why_there_is_nothing_and_what_to_do(qtbot: QtBot) -> None:
     with Stage(qtbot, memory_store(), OverridesPanel) as stage:
         assert stage.panel.empty.isVisible()
         assert "moe.attach()" in stage.panel.empty.text()
-        assert "capture" in stage.panel.empty.text()
+        assert "No override was on" in stage.panel.empty.text()
         assert not stage.panel.bar.isVisible()
+
+
+def test_a_file_says_what_was_overridden_when_it_was_recorded(qtbot: QtBot) -> None:
+    store = memory_store()
+    store.notes = ("one more note", noted(ABLATE), noted(FEWER))
+    with Stage(qtbot, store, OverridesPanel) as stage:
+        said = stage.panel.empty.text()
+        assert "2 overrides were on" in said
+        assert ABLATE.title in said
+        assert FEWER.title in said
+        assert "one more note" not in said
 
 
 def test_a_model_without_overrides_says_how_to_add_one(stage: OverriddenStage) -> None:

@@ -1,10 +1,10 @@
 """What the list says of an override, column by column. No Qt."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Literal, get_args
 
-from moedesk.core.override import Override, OverrideKind, listed
+from moedesk.core.override import Override, OverrideKind, listed, noted_titles
 from moedesk.core.selection import Selection
 from moedesk.session.overriding import Entry
 
@@ -108,6 +108,18 @@ def heading(entries: Sequence[Entry]) -> str:
     if not entries:
         return "No overrides"
     return f"{acting} of {len(entries)} overrides on" if acting < len(entries) else f"{counted(acting)} on"
+
+
+def recorded_text(notes: Iterable[str]) -> str:
+    """Return which overrides were on while a capture was recorded."""
+    titles = noted_titles(notes)
+    if not titles:
+        return "No override was on while this capture was recorded."
+    listed_titles = "\n".join(f"· {title}" for title in titles)
+    return (
+        f"While this capture was recorded, {counted(len(titles))} {'was' if len(titles) == 1 else 'were'} on, "
+        f"for some of its passes at least:\n\n{listed_titles}\n\nThe rows they changed: is:overridden in Network's filter."
+    )
 
 
 def counted(number: int) -> str:

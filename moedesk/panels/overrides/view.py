@@ -11,7 +11,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
 from moedesk.core.override_file import Kept, load, save
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.overrides.model_rows import counted, heading
+from moedesk.panels.overrides.model_rows import counted, heading, recorded_text
 from moedesk.panels.overrides.spec import SPEC
 from moedesk.panels.overrides.view_bar import OverridesBar
 from moedesk.panels.overrides.view_before_after import BeforeAfterTab
@@ -29,7 +29,7 @@ WHAT = (
 )
 HOW = 'In the console (Ctrl+`):\n\nmoe.load("sample")\nmoe.attach()'
 NO_MODEL = f"{WHAT}\n\nNo model is attached. {HOW}"
-A_FILE = f"{WHAT}\n\nThis is a capture: its model doesn't run here. Attach one. {HOW}"
+A_FILE = f"This is a capture: its model doesn't run here, so nothing can be overridden. To do so, attach one. {HOW}"
 NO_OVERRIDES = (
     "No overrides: the model routes as it was trained to.\n\n"
     "Add one above, from the context menu of an expert, a layer or a token in any panel,\n"
@@ -134,7 +134,7 @@ class OverridesPanel(Panel):
         if live is not None and live.ended:
             return f"Ended: {live.ended}\nAttach a model anew in the console (Ctrl+`): moe.attach()"
         if live is None:
-            return A_FILE
+            return f"{recorded_text(self.session.store.notes)}\n\n{A_FILE}"
         return NO_MODEL if self.overriding.why_not else NO_OVERRIDES
 
     # The form
