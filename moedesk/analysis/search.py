@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.analysis.chunks import ROWS, Chunks, Part, Ticket
+from moedesk.analysis.pass_load import PassLoads
 from moedesk.core.columns import PassFlag
 from moedesk.core.filter import Filter, Labelled, LayerRows, Match, match, match_passes, match_routes, match_tokens
 from moedesk.core.label import labelled
@@ -102,7 +103,7 @@ def matching_passes(
     )
     layers = [layer for layer in store.model.layers if filter.wants_layer(layer)]
     counts_only = 0
-    whole = Part(ticket)
+    whole, loads = Part(ticket), PassLoads(store)
     for start in range(first, last, PASSES):
         part = whole.part((start - first) / (last - first), min(PASSES, last - start) / (last - first))
         part.check(0)
@@ -115,7 +116,7 @@ def matching_passes(
         numbers = np.flatnonzero(kept)
         if len(numbers) and layers:
             headers = headers[numbers[0] : numbers[-1] + 1]
-            _search(store, found, layers, headers, part)
+            _search(store, found, layers, headers, part, loads)
     np.logical_or(found.passes, found.events > 0, out=found.passes)
     return replace(found, counts_only=counts_only)
 
@@ -127,11 +128,13 @@ def matching_tokens(store: Store, filter: Filter, layer: LayerLike, i: int, j: i
     if not len(tokens):
         return Match(np.zeros(0, bool), np.zeros((0, info.top_k), bool))
     passes = store.read_passes(int(tokens["pass"].min()), int(tokens["pass"].max()) + 1)
-    rows = _rows(store, filter, info, i, j)
+    rows = _rows(store, filter, info, i, j, tokens["pass"], PassLoads(store))
     return match(filter, rows, tokens, passes, store.token_text, _labelled(store, filter, info.stream, i, tokens))
 
 
-def _search(store: Store, found: Matches, layers: list[LayerInfo], headers: np.ndarray, ticket: Part) -> None:
+def _search(
+    store: Store, found: Matches, layers: list[LayerInfo], headers: np.ndarray, ticket: Part, loads: PassLoads
+) -> None:
     """Add the events of consecutive passes to ``found``."""
     first, last = int(headers["id"][0]), int(headers["id"][-1]) + 1
     streams = {layer.stream for layer in layers}
@@ -150,7 +153,7 @@ def _search(store: Store, found: Matches, layers: list[LayerInfo], headers: np.n
             if layer.stream != stream:
                 continue
             ticket.check(None)
-            routes = _rows(store, found.filter, layer, i, j)
+            routes = _rows(store, found.filter, layer, i, j, tokens["pass"], loads)
             result = match_routes(found.filter, routes, kept, tokens, headers)
             if not result.rows.any():
                 continue
@@ -192,15 +195,25 @@ def _token_chunks(
             yield stream, (i, j), store.read_tokens(i, j, stream)
 
 
-def _rows(store: Store, filter: Filter, layer: LayerInfo, i: int, j: int) -> LayerRows:
+def _rows(
+    store: Store,
+    filter: Filter,
+    layer: LayerInfo,
+    i: int,
+    j: int,
+    passes: npt.NDArray[np.integer],
+    loads: PassLoads,
+) -> LayerRows:
     columns = filter.columns
+    experts = store.experts(layer, i, j)
     return LayerRows(
         layer,
         store.flags(layer, i, j),
-        store.experts(layer, i, j),
+        experts,
         store.weights(layer, i, j) if "weights" in columns else None,
         store.entropy(layer, i, j) if "entropy" in columns else None,
         store.margin(layer, i, j) if "margin" in columns else None,
+        loads.of(layer, passes, experts) if "loads" in columns else None,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moedesk.analysis import search
+from moedesk.analysis import pass_load, search
 from moedesk.analysis.search import matching_passes, matching_tokens
 from moedesk.core.columns import PassFlag, RouteFlag
 from moedesk.core.filter import LayerRows, match, parse
@@ -34,6 +34,16 @@ def store():
     return store
 
 
+def slow_loads(store, layer, tokens) -> np.ndarray:
+    """Slots of each slot's expert in its pass, as a multiple of all slots of the pass ÷ E: one after another."""
+    experts, counts = store.experts(layer), store.counts(layer, by="pass")
+    loads = np.full(experts.shape, np.nan, np.float32)
+    for row, slot in np.argwhere(experts >= 0):
+        of_pass = counts[tokens["pass"][row]]
+        loads[row, slot] = of_pass[experts[row, slot]] * layer.experts / of_pass.sum()
+    return loads
+
+
 def slow(store, text: str, first: int, last: int):
     """Events per pass, tokens per pass, slots per layer, from whole columns."""
     events, tokens = np.zeros(last - first, int), np.zeros(last - first, int)
@@ -48,6 +58,7 @@ def slow(store, text: str, first: int, last: int):
             store.weights(layer),
             store.entropy(layer),
             store.margin(layer),
+            slow_loads(store, layer, everything),
         )
         found = match(parse(text), rows, everything, store.read_passes(), store.token_text)
         for row in np.flatnonzero(found.rows):
@@ -73,6 +84,9 @@ def slow(store, text: str, first: int, last: int):
         "layer:2",
         "token:/^ /",
         "phase:decode weight>0.6",
+        "load>1.5",
+        "expert:3 load<=1 weight>0.4",
+        "-load>1",
         "pass:8..9 entropy>0.5",
         "is:padding",
         "is:absent",
@@ -112,6 +126,20 @@ def test_a_filter_about_passes_finds_those_without_tokens_too(store) -> None:
     assert found.counts_only == 1
     assert "1 passes kept counts only" in found.note
     assert matching_passes(store, parse("pass:7.. expert:0")).note == ""
+
+
+def test_loads_are_the_same_however_they_are_read(store, monkeypatch) -> None:
+    """Few passes at once, none remembered, and from a store whose blocks hold several passes."""
+    filter = parse("load>1.2")
+    expected = matching_passes(store, filter).events
+    assert expected.any()
+    monkeypatch.setattr(pass_load, "PASSES", 4)
+    np.testing.assert_array_equal(matching_passes(store, filter).events, expected)
+    monkeypatch.setattr(pass_load, "CELLS", 1)
+    np.testing.assert_array_equal(matching_passes(store, filter).events, expected)
+    blocks = store.load_blocks
+    store.load_blocks = lambda first, last, columns: blocks(first, last, 1)
+    np.testing.assert_array_equal(matching_passes(store, filter).events, expected)
 
 
 def test_what_a_filter_rules_out_is_not_read(store) -> None:

@@ -44,12 +44,18 @@ LABELS = (
     Label("two words", 9, 10),
 )
 STORE = varied_store()
+LOADS = [
+    np.random.default_rng(layer).choice(np.array([0.5, 1, 2, np.nan], np.float32), STORE.experts(layer).shape)
+    for layer in range(3)
+]
 
 
 def evaluate(filter: Filter, layer: int) -> Match:
     passes, tokens = STORE.read_passes(), STORE.read_tokens()
     columns = {"experts": STORE.experts, "weights": STORE.weights, "entropy": STORE.entropy, "margin": STORE.margin}
     read = {name: column(layer) for name, column in columns.items() if name in filter.columns}
+    if "loads" in filter.columns:
+        read["loads"] = LOADS[layer]
     rows = LayerRows(STORE.model.layers[layer], STORE.flags(layer), **read)
     return match(
         filter, rows, tokens, passes, STORE.token_text, lambda name: labelled(LABELS, name, "main", 0, tokens["pass"])
@@ -129,16 +135,19 @@ def holds(term: Term, row: int, layer: int) -> bool:
     raise AssertionError(term.key)
 
 
-def slot_holds(term: Term, expert: int, weight: float) -> bool:
+def slot_holds(term: Term, expert: int, weight: float, load: float) -> bool:
     if expert < 0:
         return False
-    return inside(expert, term.value) if term.key == "expert" else inside(weight, term.value, np.float32)
+    if term.key == "expert":
+        return inside(expert, term.value)
+    return inside(weight if term.key == "weight" else load, term.value, np.float32)
 
 
 def slow_match(filter: Filter, row: int, layer: int) -> tuple[bool, list[bool]]:
     """Whether an event matches, and which of its slots to point out."""
-    slots = [(int(e), w) for e, w in zip(STORE.experts(layer)[row], STORE.weights(layer)[row], strict=True)]
-    filled = [expert >= 0 for expert, _ in slots]
+    columns = STORE.experts(layer)[row].tolist(), STORE.weights(layer)[row], LOADS[layer][row]
+    slots = list(zip(*columns, strict=True))
+    filled = [expert >= 0 for expert, _, _ in slots]
     if not filter.terms:
         return True, filled
     nothing = [False] * len(slots)
@@ -146,14 +155,14 @@ def slow_match(filter: Filter, row: int, layer: int) -> tuple[bool, list[bool]]:
         named = any(term.key == "is" and flag in term.value.names for term in filter.terms)
         if flag_is(flag, row, layer) and not named:
             return False, nothing
-    slot_terms = [term for term in filter.terms if term.key in ("expert", "weight")]
+    slot_terms = [term for term in filter.terms if term.key in ("expert", "weight", "load")]
     for term in filter.terms:
         if term not in slot_terms and holds(term, row, layer) == term.negated:
             return False, nothing
         if term in slot_terms and term.negated and any(slot_holds(term, *slot) for slot in slots):
             return False, nothing
     experts = [term for term in slot_terms if term.key == "expert" and not term.negated]
-    weights = [term for term in slot_terms if term.key == "weight" and not term.negated]
+    weights = [term for term in slot_terms if term.key != "expert" and not term.negated]
     if not experts and not weights:
         return True, filled
     shown = [False] * len(slots)
@@ -280,5 +289,6 @@ def test_a_filter_names_what_it_reads() -> None:
     assert parse("layer:3 phase:decode id:5").columns == {"flags"}
     assert parse("expert:3 -entropy>2 word").columns == {"flags", "experts", "entropy", "texts"}
     assert parse("weight>2 margin<1").columns == {"flags", "experts", "weights", "margin"}
+    assert parse("load>2").columns == {"flags", "experts", "loads"}
     assert parse("pass:3 is:failed -phase:eval").asks_passes_only
     assert not parse("pass:3 is:failed,padding").asks_passes_only

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 import moedesk
 from moedesk.analysis.search import matching_tokens
+from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
 from moedesk.core.filter import parse
+from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.attach import attached
+from moedesk.probe.overriding.registry import overrides_of
 from tests.support.stopping import PlayedApp, attached_to, hooks_on
 
 TEXTS = ["def add(a, b):\n    return", "Berlin is the capital of"]
@@ -58,6 +61,8 @@ def found_in(path: Path, text: str, since: int = 1) -> set[tuple[int, int, int]]
         "id:1138",
         "entropy>2.4 layer:4",
         "is:padding layer:1",
+        "load>2.5 layer:3",
+        "expert:2..9 load<1.5 layer:1",
         "label:two layer:2",
         "pass:2 layer:1,2",
         "layer:model.layers.3 expert:2,5",
@@ -243,6 +248,9 @@ def test_a_weight_that_is_changed_is_what_the_experts_get(code: str, sample: Any
     assert torch.equal(changed, expected)
     assert not torch.equal(changed, plain)
     assert gathered.routes(3, 1).weights[row, 0] == 0, "the capture has what was used"
+    flags = gathered.routes(3, 1).filled().flags
+    assert np.flatnonzero(flags).tolist() == [row], "and says that it is none of the router's"
+    assert flags[row] == RouteFlag.OVERRIDDEN
 
 
 def test_an_expert_that_is_changed_is_the_one_that_runs(sample: Any) -> None:
@@ -259,6 +267,41 @@ def test_an_expert_that_is_changed_is_the_one_that_runs(sample: Any) -> None:
     others = np.arange(len(gathered.routes(5, 0).experts)) != 1
     np.testing.assert_array_equal(gathered.routes(5, 1).experts[others], gathered.routes(5, 0).experts[others])
     assert changed.isfinite().all()
+
+
+def test_it_sees_what_overrides_made_and_its_own_change_comes_on_top(sample: Any, tmp_path: Path) -> None:
+    model, tokenizer = sample
+    app, path, inputs = PlayedApp(), tmp_path / "run.h5", batch_of(tokenizer)
+    overrides = overrides_of(model)
+    with torch.no_grad(), attached_to(app, model, tokenizer, path):
+        model(**inputs)
+        app.break_on("is:overridden layer:2..4")
+        app.break_on("layer:1 is:dropped")
+        overrides.add(Override(OverrideKind.ABLATE, layers=(2,), experts=(3,)))
+        overrides.add(Override(OverrideKind.EXCLUDE, layers=(4,), experts=(1,)))
+        overrides.add(Override(OverrideKind.CAPACITY, layers=(1,), value=1.0))
+        app.orders = ["step_token"] * 1000
+        model(**inputs)
+        stops, app.stops = app.stops, []
+        app.at_stop = lambda breakpoints, stop: exec("weights *= 2", app.namespace)
+        app.breakpoints.clear()
+        app.break_on("layer:2 is:overridden")
+        model(**inputs)
+        overrides.close()
+    found = found_in(path, "is:overridden layer:2") | found_in(path, "is:overridden layer:4")
+    lost = found_in(path, "layer:1 is:dropped")
+    seen = {(stop["pass"], stop["layer"], stop["token"]["row"]) for stop in stops}
+    assert {place for place in found if place[0] == 1} | {place for place in lost if place[0] == 1} == seen
+    for stop in stops:
+        if stop["layer"] == 2:
+            assert stop["weights"][stop["ids"].index(3)] == 0
+        assert stop["layer"] != 1 or -1 in stop["ids"]
+    store = moedesk.open(path)
+    row = app.stops[0]["token"]["row"]
+    at = store.token_span(2, 3)[0] + row
+    np.testing.assert_allclose(store.weights(2, at, at + 1)[0], np.multiply(app.stops[0]["weights"], 2))
+    assert {place[2] for place in found if place[:2] == (2, 2)} == {place[2] for place in found if place[:2] == (1, 2)}
+    assert {place[2] for place in lost if place[0] == 2} == {place[2] for place in lost if place[0] == 1}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def terms(limit: int = 10**6) -> st.SearchStrategy[Term]:
             values(whole),
             st.booleans(),
         ),
-        st.builds(Term, st.sampled_from(["entropy", "margin", "weight"]), values(floats), st.booleans()),
+        st.builds(Term, st.sampled_from(["entropy", "margin", "weight", "load"]), values(floats), st.booleans()),
         st.builds(Term, st.just("phase"), words(PHASES), st.booleans()),
         st.builds(Term, st.just("is"), words(FLAGS), st.booleans()),
         st.builds(Term, st.just("label"), words(("code", "prose", "odd")), st.booleans()),

@@ -10,8 +10,9 @@ every token row at every layer:
   token; ``label:python`` ``label:c,html`` ``label:"two words"`` about the label of the token or its pass; a bare ``word`` or
   ``"two words"`` is looked for inside the token's text, upper and lower case alike
 * ``entropy>1.5`` ``margin<0.01`` ``is:dropped`` ``is:overridden`` ``is:absent`` ``is:nonfinite`` ask about the event
-* ``expert:37`` ``weight>=0.3`` ask about its slots: for each ``expert`` term there must be a slot that has such an expert
-  *and* satisfies all ``weight`` terms; so ``expert:37 weight>0.5`` is one slot, ``expert:3 expert:7`` two. Negated, no slot may
+* ``expert:37`` ``weight>=0.3`` ``load>2`` ask about its slots: for each ``expert`` term there must be a slot that has such an
+  expert *and* satisfies all ``weight`` and ``load`` terms (``load>2``: its expert got more than twice its fair share of the pass,
+  1/E of all slots); so ``expert:37 weight>0.5`` is one slot, ``expert:3 expert:7`` two. Negated, no slot may
   satisfy it.
 
 Every number takes ``:`` with numbers, ranges (both ends included; ``10..`` and ``..10`` are open) and lists, or one of

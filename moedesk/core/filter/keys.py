@@ -57,6 +57,12 @@ KEYS = {
         Key("entropy", "number", "event", "the entropy of the router's softmax in nats: entropy>1.5"),
         Key("margin", "number", "event", "the score of rank k minus rank k+1: margin<0.01"),
         Key("weight", "number", "slot", "the weight the expert's output is multiplied by: weight>=0.3"),
+        Key(
+            "load",
+            "number",
+            "slot",
+            "the slots that the expert received in the pass, as a multiple of its fair share 1/E: load>2",
+        ),
         Key("pass", "integer", "pass", "a pass number: pass:10..20"),
         Key("sequence", "integer", "token", "a sequence number: sequence:3"),
         Key("position", "integer", "token", "a position in the sequence: position<10"),

@@ -27,7 +27,7 @@ class Filter:
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that must be read to evaluate it: of ``experts weights entropy margin flags texts``."""
+        """The columns that must be read to evaluate it: of ``experts weights loads entropy margin flags texts``."""
         needs = {"flags"}
         for term in self.terms:
             if term.key in ("entropy", "margin"):
@@ -36,6 +36,8 @@ class Filter:
                 needs.add("experts")
             elif term.key == "weight":
                 needs.update(("experts", "weights"))
+            elif term.key == "load":
+                needs.update(("experts", "loads"))
             elif term.key == "token":
                 needs.add("texts")
         return frozenset(needs)

@@ -30,6 +30,8 @@ class LayerRows:
     experts : (T, k) signed int or None
     weights : (T, k) float32 or None
     entropy, margin : (T,) float32 or None
+    loads : (T, k) float32 or None
+        Slots that a slot's expert received in the pass, as a multiple of its fair share of all slots, 1/E; padding left out.
     """
 
     layer: LayerInfo
@@ -38,6 +40,7 @@ class LayerRows:
     weights: npt.NDArray[np.float32] | None = None
     entropy: npt.NDArray[np.float32] | None = None
     margin: npt.NDArray[np.float32] | None = None
+    loads: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,14 @@ def match_routes(filter: Filter, rows: LayerRows, kept: Mask, tokens: np.ndarray
 
 
 def _match_slots(filter: Filter, rows: LayerRows, kept: Mask, slots: Mask | None) -> Match:
-    terms = [term for term in filter.terms if term.key in ("expert", "weight")]
+    terms = [term for term in filter.terms if term.key in _SLOT_COLUMNS]
     if not terms:
         return Match(kept, None if slots is None else slots & kept[:, None])
     filled = _column(rows, "experts") >= 0
     wanted = filled
     choices = []
     for term in terms:
-        held = filled & _numbers_hold(term, _column(rows, "experts" if term.key == "expert" else "weights"))
+        held = filled & _numbers_hold(term, _column(rows, _SLOT_COLUMNS[term.key]))
         if term.negated:
             kept = kept & ~held.any(axis=1)
         elif term.key == "expert":
@@ -158,6 +161,9 @@ def _match_slots(filter: Filter, rows: LayerRows, kept: Mask, slots: Mask | None
         kept = kept & held.any(axis=1)
         shown |= held
     return Match(kept, shown & kept[:, None])
+
+
+_SLOT_COLUMNS = {"expert": "experts", "weight": "weights", "load": "loads"}
 
 
 def _column(rows: LayerRows, name: str) -> npt.NDArray:

@@ -6,18 +6,20 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moedesk.core.batch import LayerRoutes
-from moedesk.core.columns import RouteFlag
 from moedesk.core.filter import Filter, LayerRows, Match, match
+from moedesk.core.filter.load import load_of, slot_loads
 from moedesk.core.filter.match import Texts
 from moedesk.core.model import LayerInfo
 from moedesk.probe.adapters.adapter import ABSENT, Routing
 from moedesk.probe.breaking.layer_watch import Reached
 from moedesk.probe.breaking.under_way import UnderWay
+from moedesk.probe.overriding.layer_override import differing
 from moedesk.probe.taking.batch import in_their_rows
 from moedesk.probe.taking.block import Block
+from moedesk.probe.taking.overridden import Changed, Marks, say
 from moedesk.probe.taking.reduction import reduce
 from moedesk.probe.taking.tap import own, small_ids
 from moedesk.probe.taking.tokens import unknown_rows
@@ -33,18 +35,29 @@ class Arrival:
     under_way : UnderWay
     texts : function
         Gives a text for each token id.
+    overridden : Changed or None
+        What overrides changed in this call.
     """
 
     reached: Reached
     under_way: UnderWay
     texts: Texts
+    overridden: Changed | None = None
 
     def changed(self, routing: Routing) -> "Arrival":
-        """Return the same with another routing."""
-        event = self.reached.event._replace(
-            ids=small_ids(routing.ids, self.layer.experts), weights=own(routing.weights)
-        )
-        return Arrival(self.reached._replace(event=event, routing=routing), self.under_way, self.texts)
+        """Return the same with another routing, which recordings are told of."""
+        event, given = self.reached.event, self.reached.routing
+        assert given is not None
+        rows, dropped = differing(given, routing), (routing.ids < 0) & (given.ids >= 0)
+        before = self.overridden
+        if before is not None:
+            rows = rows | before.rows
+            dropped = dropped if before.dropped is None else dropped | (before.dropped & (routing.ids == given.ids))
+        changed = Changed(rows, dropped)
+        say(event.binding.candidate.experts, changed, in_place_of_last=before is not None)
+        self.under_way.overridden(event.binding)
+        event = event._replace(ids=small_ids(routing.ids, self.layer.experts), weights=own(routing.weights))
+        return Arrival(self.reached._replace(event=event, routing=routing), self.under_way, self.texts, changed)
 
     @property
     def layer(self) -> LayerInfo:
@@ -60,8 +73,14 @@ class Arrival:
     def _block(self) -> Block:
         (group,) = reduce([self.reached.event], keep_logits=True)
         block = Block.of(group)
+        block.drop(self._marks)
         call = self.under_way.call_of(self.reached.event.binding)
         return block if call is None else in_their_rows(block, [call])
+
+    @cached_property
+    def _marks(self) -> dict[nn.Module, Marks]:
+        experts = self.reached.event.binding.candidate.experts
+        return {} if self.overridden is None else {experts: Marks([self.overridden])}
 
     @cached_property
     def is_sound(self) -> bool:
@@ -74,7 +93,10 @@ class Arrival:
         """What the layer did with its token rows, as in a capture."""
         padding = self.tokens["is_padding"]
         (routes,) = self._block.stack([self.layer.place], self._block.counts(padding)).layers()
-        return routes.filled()
+        filled = routes.filled()
+        for marks in self._marks.values():
+            marks.mark(_given(filled.flags))
+        return filled
 
     @cached_property
     def logits(self) -> npt.NDArray[np.float32] | None:
@@ -105,8 +127,9 @@ class Arrival:
         if any(term.key == "sequence" for term in filter.terms):
             self.number_sequences()
         routes = self.routes
+        loads = slot_loads(load_of(routes.counts)[None], _given(routes.experts)) if "loads" in filter.columns else None
         rows = LayerRows(
-            self.layer, _given(routes.flags), routes.experts, routes.weights, routes.entropy, routes.margin
+            self.layer, _given(routes.flags), routes.experts, routes.weights, routes.entropy, routes.margin, loads
         )
         label = self.under_way.label
         tokens = self.tokens
@@ -123,10 +146,6 @@ class Arrival:
         if not wanted.any():
             return -1
         return int(np.where(wanted, np.nan_to_num(weights, nan=-np.inf), -np.inf).argmax())
-
-    def is_absent(self, row: int) -> bool:
-        """Whether the layer did not see the row."""
-        return bool(_given(self.routes.flags)[row] & RouteFlag.ABSENT)
 
     def hidden(self) -> Tensor | None:
         """Return what the experts (or the layer) were given, (T, H) on its device, if its rows are the tokens."""

@@ -156,7 +156,8 @@ class Breaker:
     def _arrived(self, reached: Reached) -> Routing | None:
         if self._hold.stop is not None or not self._under_way.here:
             return None
-        arrival = Arrival(reached, self._under_way, self._texts)
+        overridden = self._under_way.overridden(reached.event.binding)
+        arrival = Arrival(reached, self._under_way, self._texts, overridden)
         if not arrival.is_sound:
             return None
         found: dict[int, list[tuple[PlacedBreakpoint, npt.NDArray[np.bool_]]]] = {}

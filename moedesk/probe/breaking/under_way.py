@@ -17,7 +17,9 @@ from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader
 from moedesk.probe.taking.compiled import CallsAround
 from moedesk.probe.taking.cost import Cost
-from moedesk.probe.taking.tap import recomputing
+from moedesk.probe.taking.overridden import Changed, listen
+from moedesk.probe.taking.room import Room
+from moedesk.probe.taking.tap import Current, Tap, recomputing
 from moedesk.probe.taking.tokens import HostCall, find_phase, token_kinds, token_rows
 from moedesk.probe.tracer import Tracer
 
@@ -70,6 +72,8 @@ class UnderWay:
         self._header: np.ndarray | None = None
         self._training = False
         self._thread = 0
+        self._told = Current(settled=False)
+        listen(self._told)
         self.number = 0
         self.label = ""
 
@@ -81,6 +85,7 @@ class UnderWay:
     def forget(self) -> None:
         """Forget a pass that was left in the middle."""
         self._calls.clear()
+        self._told.tap = None
 
     @property
     def here(self) -> bool:
@@ -98,6 +103,12 @@ class UnderWay:
             self._header["id"] = self.number
             self._header["phase"] = Phase.EVAL if evaluating else phase
         return self._header
+
+    def overridden(self, binding: Binding) -> Changed | None:
+        """Return what overrides changed in the call of a layer that comes now; ask once a call."""
+        tap = self._told.tap
+        calls = tap.overridden.pop(binding.candidate.experts, []) if tap is not None else []
+        return calls[-1] if calls else None
 
     def call_of(self, binding: Binding) -> HostCall | None:
         """Return the call that the layer's tokens are of, or None if none is open."""
@@ -157,6 +168,7 @@ class UnderWay:
         self._thread = threading.get_ident()
         self._began()
         self._seen.clear()
+        self._told.tap = Tap(Room.EVERYTHING, False, lambda tap, piece: None)
         self.number, self.label = self._tracer.passes, self._tracer.hooks.label
         self._training = self._model.training and torch.is_grad_enabled()
 
@@ -172,6 +184,7 @@ class UnderWay:
         if call is not None and output is not None and call.path in self._stacks:
             self._reader.finish(call, output, self._stacks[call.path] == "encoder")
         if call is not None and not self._calls:
+            self._told.tap = None
             self._ended()
 
 

@@ -48,14 +48,24 @@ def listen(current: Current) -> None:
     _currents.add(current)
 
 
-def say(experts: nn.Module, changed: Changed) -> None:
-    """Tell what was changed in the call that is under way of the layer with these experts, once for each of its calls."""
+def say(experts: nn.Module, changed: Changed, in_place_of_last: bool = False) -> None:
+    """Tell what was changed in the call that is under way of the layer with these experts, once for each of its calls.
+
+    Parameters
+    ----------
+    in_place_of_last : bool
+        Whether something was told of this call already, which ``changed`` includes.
+    """
     if recomputing():
         return
     for current in tuple(_currents):
         tap = current.tap
         if tap is not None:
-            tap.overridden.setdefault(experts, []).append(changed)
+            calls = tap.overridden.setdefault(experts, [])
+            if in_place_of_last and calls:
+                calls[-1] = changed
+            else:
+                calls.append(changed)
 
 
 class Noted:
