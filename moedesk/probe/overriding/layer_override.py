@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from moedesk.core.override import OverrideKind
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
@@ -39,6 +40,8 @@ class LayerOverride:
         self._binding, self._way = binding, way
         self._scoring = [act for act in acts if on_score(act.override)]
         self._routing = [act for act in acts if not on_score(act.override)]
+        drops = any(act.override.kind in (OverrideKind.CAPACITY, OverrideKind.REPLAY) for act in self._routing)
+        self._hidden = drops or binding.adapter is not None  # what is used is not all that hooks see
         self._pending: Tensor | None = None
         self._arounds: list[ForwardAround] = []
         self._handles: list[RemovableHandle] = []
@@ -104,8 +107,11 @@ class LayerOverride:
             assert routing is not None
             return routing.ids, routing.weights
         choice, weights = (output[place].detach() for place in way.places)
-        rows = weights.numel() // weights.shape[-1]
-        return choice.reshape(rows, -1), weights.reshape(rows, -1)
+        weights = weights.reshape(-1, weights.shape[-1])
+        if choice.numel() == weights.numel():
+            return choice.reshape(weights.shape), weights
+        mask = choice.reshape(*weights.shape, -1)  # an empty row of it is a slot that was dropped
+        return mask.flatten(1), weights.masked_fill(~(mask != 0).any(-1), 0)
 
     def _miss(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -152,9 +158,9 @@ class LayerOverride:
         pending, self._pending = self._pending, None
         if acted or pending is not None:
             rows = differing(given, routing)
-            dropped = (routing.ids < 0) & (given.ids >= 0)
             by = tuple(act.override for act in [*(self._scoring if pending is not None else ()), *acted])
-            say(self._binding.candidate.experts, Changed(rows if pending is None else rows | pending, dropped, by))
+            used = (routing.ids, routing.weights.detach()) if self._hidden else (None, None)
+            say(self._binding.candidate.experts, Changed(rows if pending is None else rows | pending, *used, by))
         return routing
 
 

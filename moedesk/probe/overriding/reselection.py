@@ -168,16 +168,21 @@ class Reselection(TorchFunctionMode):
         kwargs: Mapping[str, Any],
     ) -> Any:
         """What a ranking gives with forced experts in it: their values are the scores that the model gave them."""
-        output = func(self._forced(given), *more, **kwargs)
+        forced = self._forced(given)
+        output = func(forced, *more, **kwargs)
         if name in ("argmax", "argsort"):
             return output
         indices = output[1]
         if indices.ndim < scores.ndim:  # max without keepdim
             return type(output)((scores.gather(-1, indices.unsqueeze(-1)).squeeze(-1), indices))
+        plain = func(given, *more, **kwargs)[1]  # rows that choose so anyway keep the order of their slots
+        wanted = forced == INFINITE
+        chosen = wanted.gather(-1, plain).sum(-1, keepdim=True) == wanted.sum(-1, keepdim=True)
         values = scores.gather(-1, indices)
-        order = values.argsort(dim=-1, descending=True, stable=True)
         if name == "topk" and kwargs.get("sorted", True):
-            values, indices = values.gather(-1, order), indices.gather(-1, order)
+            indices = indices.gather(-1, values.argsort(dim=-1, descending=True, stable=True))
+        indices = torch.where(chosen, plain, indices)
+        values = scores.gather(-1, indices)
         if self._replaying and name == "topk":
             values, indices = self._in_slots(scores, values, indices)
         return type(output)((values, indices))

@@ -126,7 +126,7 @@ class BatchMaker:
         blocks = self._sound(blocks_of([group for piece in recorded.pieces for group in piece.groups()]))
         marks = {experts: Marks(changed) for experts, changed in recorded.overridden.items()}
         for block in blocks if marks else ():
-            block.drop(marks)
+            block.correct(marks)
         blocks = [in_their_rows(block, calls) for block in blocks]
         numbered: dict[int, Numbered] = {}
         rows: dict[str, np.ndarray] = {}

@@ -112,13 +112,13 @@ class Block:
             ),
         )
 
-    def drop(self, marks: Mapping[nn.Module, Marks]) -> None:
-        """Take the experts out of slots that an override dropped; in place."""
+    def correct(self, marks: Mapping[nn.Module, Marks]) -> None:
+        """Write what overrides say is used where hooks could not see it; in place."""
         for i, binding in enumerate(self.bindings):
             changed = marks.get(binding.candidate.experts)
             if changed is not None:
                 weights, margin = (None if column is None else column[i] for column in (self.weights, self.margin))
-                changed.drop(self.ids[i], weights, margin)
+                changed.correct(self.ids[i], weights, margin)
 
     def scattered(self, rows: npt.NDArray[np.bool_]) -> "Block":
         """Return the same for as many rows as ``rows`` has, of which the layers saw those where it is true."""

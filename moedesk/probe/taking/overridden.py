@@ -27,20 +27,22 @@ class Changed(NamedTuple):
     ----------
     rows : (N,) bool tensor
         Whose ids or weights are others than without them.
-    dropped : (N, k) bool tensor or None
-        Slots that lost their expert; experts can't be told of a slot without one, so they get weight 0 there.
+    ids, weights : (N, k) tensors or None
+        What is used, where hooks can't see it: experts can't be told of a slot without one, and some routers' outputs don't say
+        which expert has no weight.
     by : tuple of Override
         What acted.
     """
 
     rows: Tensor
-    dropped: Tensor | None = None
+    ids: Tensor | None = None
+    weights: Tensor | None = None
     by: tuple[Override, ...] = ()
 
     def through(self, take: Callable[[Tensor], Tensor]) -> "Changed":
         """Return it with its tensors taken to the host."""
-        dropped = None if self.dropped is None else take(self.dropped)
-        return self._replace(rows=take(self.rows), dropped=dropped)
+        ids, weights = (None if part is None else take(part) for part in (self.ids, self.weights))
+        return self._replace(rows=take(self.rows), ids=ids, weights=weights)
 
 
 def listen(current: Current) -> None:
@@ -99,26 +101,22 @@ class Marks:
     """
 
     def __init__(self, calls: Sequence[Changed]) -> None:
-        self._rows = np.concatenate([call.rows.cpu().numpy() for call in calls])
-        dropped = [call.dropped for call in calls]
-        some = next((part for part in dropped if part is not None), None)
-        self._dropped: npt.NDArray[np.bool_] | None = None
-        if some is not None:
-            parts = [
-                np.zeros((len(call.rows), some.shape[1]), bool) if part is None else part.cpu().numpy()
-                for call, part in zip(calls, dropped, strict=True)
-            ]
-            self._dropped = np.concatenate(parts)
+        self._rows = np.concatenate([_array(call.rows) for call in calls])
+        self._used: tuple[np.ndarray, np.ndarray] | None = None
+        if all(call.ids is not None and call.weights is not None for call in calls):
+            ids = np.concatenate([_array(call.ids) for call in calls if call.ids is not None])
+            weights = np.concatenate([_array(call.weights.float()) for call in calls if call.weights is not None])
+            self._used = ids, weights
 
-    def drop(self, ids: np.ndarray, weights: np.ndarray | None, margin: np.ndarray | None) -> None:
-        """Write -1 into (N, k) ids where a slot lost its expert; in place, like the rest of what belongs to such a slot."""
-        if self._dropped is None or self._dropped.shape != ids.shape:
+    def correct(self, ids: np.ndarray, weights: np.ndarray | None, margin: np.ndarray | None) -> None:
+        """Write what is used into (N, k) ids and weights, where it is known better; in place. A dropped slot has no margin."""
+        if self._used is None or self._used[0].shape != ids.shape:
             return
-        ids[self._dropped] = -1
+        ids[:] = self._used[0]
         if weights is not None:
-            weights[self._dropped] = 0
+            weights[:] = self._used[1]
         if margin is not None:
-            margin[self._dropped.any(-1)] = np.nan
+            margin[(ids < 0).any(-1)] = np.nan
 
     def mark(self, flags: npt.NDArray[np.uint8]) -> bool:
         """Set ``OVERRIDDEN`` in (N,) flags; return whether rows and flags fit together."""
@@ -128,3 +126,7 @@ class Marks:
         places = np.flatnonzero(self._rows) if len(self._rows) == len(flags) else seen[self._rows]
         flags[places] |= np.uint8(RouteFlag.OVERRIDDEN)
         return True
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.asarray(tensor.cpu().numpy())

@@ -1,0 +1,184 @@
+"""Overrides on every family, whatever way its selection takes: exact, or refused by name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from moedesk.core.columns import RouteFlag
+from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.overriding.layers import Layers
+from moedesk.probe.overriding.overrides import Overrides
+from tests.support.families import FAMILIES, some_ids
+from tests.support.families.observed import first_tensor
+from tests.support.gathered import Gathered, gather
+
+EVERY = pytest.mark.parametrize("name", FAMILIES)
+FIXED = {
+    "doge": "'doge' says no way",
+    "vitpose_backbone": "'vitpose_backbone' says no way",
+}
+"""Families whose routing can't be changed on its way."""
+GIVEN = {"doge", "vitpose_backbone", "nllb_moe", "dbrx"}
+"""Families whose score can't be changed."""
+
+
+class Tried:
+    """One family with its overrides."""
+
+    def __init__(self, name: str) -> None:
+        family = FAMILIES[name]
+        self.name, self.model, self.inputs = name, family.build(), family.arguments(some_ids())
+        with torch.no_grad():
+            self.model(**self.inputs)  # some hook themselves in their first call
+        self.hooks = hooks_on(self.model)
+        self.overrides = Overrides(self.model, Layers(self.model, inputs=self.inputs))
+        self.plain, self.output, self.blocks = self.run()
+
+    @torch.no_grad()
+    def run(self) -> tuple[Gathered, Tensor, dict[str, Tensor]]:
+        """What is recorded of a forward, its output, and what each block returned."""
+        blocks: dict[str, Tensor] = {}
+
+        def keep(path: str) -> Any:
+            return lambda module, args, output: blocks.update({path: first_tensor(output).clone()})
+
+        infos = self.overrides.info.layers
+        recording, gathered = gather(self.model)
+        handles = [self.model.get_submodule(layer.path).register_forward_hook(keep(layer.path)) for layer in infos]
+        with recording:
+            output = first_tensor(self.model(**self.inputs))
+        for handle in handles:
+            handle.remove()
+        return gathered, output.clone(), blocks
+
+    @contextmanager
+    def on(self, *overrides: Override) -> Iterator[None]:
+        """Overrides that act in the block, and leave nothing."""
+        try:
+            for override in overrides:
+                self.overrides.add(override)
+            yield
+        finally:
+            self.overrides.close()
+        assert hooks_on(self.model) == self.hooks
+
+    def chosen(self) -> Iterator[tuple[Any, int, np.ndarray]]:
+        """Layers that run, each with the expert chosen most, and which rows chose it."""
+        for layer in self.overrides.info.layers:
+            routes = self.plain.routes(layer.place)
+            ids = routes.experts
+            expert = int(np.bincount(ids[ids >= 0]).argmax())
+            yield layer, expert, ((ids == expert) & (routes.weights != 0)).any(1)
+
+
+tried = cache(Tried)
+
+
+def hooks_on(model: nn.Module) -> list[tuple[int, int, bool]]:
+    """What is on each module; some models hook themselves."""
+    return [
+        (len(module._forward_hooks), len(module._forward_pre_hooks), "forward" in vars(module))
+        for module in model.modules()
+    ]
+
+
+def refusal(one: Tried, override: Override) -> str | None:
+    """Why an override can't act; None if it can."""
+    try:
+        one.overrides.layers.check(override)
+    except MoedeskError as error:
+        return str(error)
+    return None
+
+
+def flagged(gathered: Gathered, place: int) -> np.ndarray:
+    return (gathered.routes(place).flags & RouteFlag.OVERRIDDEN) != 0
+
+
+@EVERY
+def test_without_overrides_it_is_as_it_was(name: str) -> None:
+    one = tried(name)
+    assert hooks_on(one.model) == one.hooks
+    assert torch.equal(one.run()[1], one.output)
+
+
+@EVERY
+def test_ablating_changes_exactly_the_tokens_that_chose_the_expert(name: str) -> None:
+    one = tried(name)
+    for layer, expert, chose in one.chosen():
+        override = Override(OverrideKind.ABLATE, (layer.place,), (expert,))
+        if name in FIXED:
+            with pytest.raises(MoedeskError, match=FIXED[name]):
+                one.overrides.add(override)
+            continue
+        with one.on(override):
+            gathered, _, blocks = one.run()
+        np.testing.assert_array_equal(flagged(gathered, layer.place), chose)
+        routes = gathered.routes(layer.place)
+        np.testing.assert_array_equal(routes.experts[chose], one.plain.routes(layer.place).experts[chose])
+        assert not routes.weights[chose][routes.experts[chose] == expert].any()
+        if layer.path not in blocks:  # JetMoE's attention calls the parts of its block
+            continue
+        before, after = one.blocks[layer.path], blocks[layer.path]
+        if before.numel() // before.shape[-1] != len(chose) or layer.identity:
+            continue  # the block's rows are other ones
+        changed = (before != after).reshape(len(chose), -1).any(1).numpy()
+        np.testing.assert_array_equal(changed, chose)
+
+
+@EVERY
+def test_an_expert_that_nobody_chose_has_no_effect(name: str) -> None:
+    one = tried(name)
+    if name in FIXED:
+        return
+    overrides = []
+    for layer in one.overrides.info.layers:
+        ids = one.plain.routes(layer.place).experts
+        idle = np.setdiff1d(np.arange(layer.experts), ids)
+        if len(idle):
+            overrides.append(Override(OverrideKind.ABLATE, (layer.place,), (int(idle[0]),)))
+    if not overrides:
+        return
+    with one.on(*overrides):
+        gathered, output, _ = one.run()
+    assert torch.equal(output, one.output)
+    assert not any(flagged(gathered, layer.place).any() for layer in one.overrides.info.layers)
+
+
+@EVERY
+def test_excluding_leaves_the_expert_out_and_forcing_brings_it_in(name: str) -> None:
+    one = tried(name)
+    for layer, expert, chose in one.chosen():
+        exclude = Override(OverrideKind.EXCLUDE, (layer.place,), (expert,))
+        if (refused := refusal(one, exclude)) is not None:
+            assert name in GIVEN or layer.selection == "hash" or "left" in refused, refused
+            continue
+        with one.on(exclude):
+            gathered, _, _ = one.run()
+        routes, plain = gathered.routes(layer.place), one.plain.routes(layer.place)
+        assert not (routes.experts == expert).any()
+        assert routes.experts.shape == plain.experts.shape
+        assert flagged(gathered, layer.place)[chose].all()
+        rows = (routes.experts != plain.experts).any(1) | (routes.weights != plain.weights).any(1)
+        seen = (routes.flags & RouteFlag.ABSENT) == 0
+        np.testing.assert_array_equal(flagged(gathered, layer.place), rows & seen)
+        force = Override(OverrideKind.FORCE, (layer.place,), (expert,))
+        if (refused := refusal(one, force)) is not None:
+            assert name == "phimoe", refused
+            continue
+        with one.on(force):
+            gathered, _, _ = one.run()
+        routes = gathered.routes(layer.place)
+        seen = (routes.flags & (RouteFlag.ABSENT | RouteFlag.DROPPED)) == 0
+        assert (routes.experts[seen] == expert).any(1).all()
+        same = chose & seen
+        if layer.top_k > 1:  # rows that chose it anyway are left alone
+            np.testing.assert_array_equal(routes.experts[same], plain.experts[same])
+            np.testing.assert_allclose(routes.weights[same], plain.weights[same], rtol=1e-6)
