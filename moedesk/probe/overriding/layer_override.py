@@ -159,8 +159,10 @@ class LayerOverride:
         if acted or pending is not None:
             rows = differing(given, routing)
             by = tuple(act.override for act in [*(self._scoring if pending is not None else ()), *acted])
-            used = (routing.ids, routing.weights.detach()) if self._hidden else (None, None)
-            say(self._binding.candidate.experts, Changed(rows if pending is None else rows | pending, *used, by))
+            changed = Changed(rows if pending is None else rows | pending, by=by)
+            if self._hidden:
+                changed = changed._replace(ids=routing.ids, weights=routing.weights.detach())
+            say(self._binding.candidate.experts, changed)
         return routing
 
 
