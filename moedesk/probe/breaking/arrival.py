@@ -48,12 +48,15 @@ class Arrival:
         """Return the same with another routing, which recordings are told of."""
         event, given = self.reached.event, self.reached.routing
         assert given is not None
-        rows, dropped = differing(given, routing), (routing.ids < 0) & (given.ids >= 0)
-        before = self.overridden
+        rows, ids, weights, before = differing(given, routing), routing.ids, routing.weights.detach(), self.overridden
         if before is not None:
             rows = rows | before.rows
-            dropped = dropped if before.dropped is None else dropped | (before.dropped & (routing.ids == given.ids))
-        changed = Changed(rows, dropped)
+            if (
+                before.ids is not None and before.weights is not None
+            ):  # what was left as it was is what overrides made it
+                ids = torch.where(ids == given.ids, before.ids.to(ids), ids)
+                weights = torch.where(weights == given.weights, before.weights.to(weights), weights)
+        changed = Changed(rows, ids, weights, () if before is None else before.by)
         say(event.binding.candidate.experts, changed, in_place_of_last=before is not None)
         self.under_way.overridden(event.binding)
         event = event._replace(ids=small_ids(routing.ids, self.layer.experts), weights=own(routing.weights))
@@ -73,7 +76,7 @@ class Arrival:
     def _block(self) -> Block:
         (group,) = reduce([self.reached.event], keep_logits=True)
         block = Block.of(group)
-        block.drop(self._marks)
+        block.correct(self._marks)
         call = self.under_way.call_of(self.reached.event.binding)
         return block if call is None else in_their_rows(block, [call])
 
