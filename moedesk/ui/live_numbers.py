@@ -42,7 +42,8 @@ def overhead_text(counters: Counters, layers: int) -> str:
         return ""
     share = 100 * counters.hook_ns / counters.pass_ns
     each = counters.hook_ns / counters.passes / layers / 1e3
-    return f"hooks {share:.2g} % · {each:.3g} µs a layer and pass"
+    time = f"{each:.3g} µs" if each < 999.5 else f"{each / 1e3:.3g} ms"
+    return f"hooks {share:.2g} % · {time} a layer and pass"
 
 
 def recording_text(session: Session) -> str:

@@ -12,6 +12,7 @@ from moedesk.core.verification_text import as_text, short_verdict
 from moedesk.session.overriding import TOPIC as OVERRIDES
 from moedesk.session.overriding import say_all
 from moedesk.session.session import Session
+from moedesk.ui.elided_label import ShrinkingLabel
 from moedesk.ui.live_bar import left_out, why_left_out
 from moedesk.ui.live_numbers import Rate, overhead_text, rate_text, recording_text
 from moedesk.ui.theme import LIGHT, Theme
@@ -54,9 +55,9 @@ class StatusBar(QStatusBar):
         self.setSizeGripEnabled(False)
         self._theme: Theme = LIGHT
         self._numbers, self._left_out, self._overhead, self._frames, self._state, self._renderer = (
-            QLabel() for _ in range(6)
+            ShrinkingLabel() for _ in range(6)
         )
-        self._tested = QLabel()
+        self._tested = ShrinkingLabel()
         self.overrides = QToolButton()
         self.overrides.setAutoRaise(True)
         self.overrides.clicked.connect(self.overrides_asked)

@@ -86,3 +86,15 @@ def test_it_follows_the_session_and_stops_by_itself(session: Session, bar: Statu
     live.count(passes=10)
     assert not bar._timer.isActive()
     assert bar._overhead.isHidden()
+
+
+def test_what_it_says_never_makes_the_window_wider(session: Session, bar: StatusBar, qtbot: QtBot) -> None:
+    live = session.live
+    assert isinstance(live, PlayedLive)
+    live.count(passes=9, shed=2, hook_ns=9 * 3 * 5_000_000, pass_ns=9 * 10_000_000)
+    qtbot.waitUntil(lambda: bar._overhead.text().endswith("5 ms a layer and pass"))
+    bar.show_renderer("raster (llvmpipe is a software renderer)", "")
+    bar._state.setText("stopped at a breakpoint · recording to a scratch capture · 123,456 passes unsaved")
+    bar.overrides.show()
+    bar.resize(600, bar.height())
+    qtbot.waitUntil(lambda: bar.minimumSizeHint().width() <= 600 >= bar.width())
