@@ -8,6 +8,7 @@ from moedesk.core.event import Event
 from moedesk.core.filter import NO_FILTER, Filter
 from moedesk.core.selection import NOTHING, Selection
 from moedesk.core.store import Store
+from moedesk.session.explaining import Explaining
 from moedesk.session.explanations import Explanations
 from moedesk.session.jobs import Jobs
 from moedesk.session.labelling import Labelling
@@ -21,8 +22,9 @@ class Session:
     """A store and the state its panels share.
 
     Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
-    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``attributions``, ``conventions``
-    or ``live``, or the topic of which the model's process told something (``live.told``). A listener only marks itself stale.
+    ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``attributions``, ``explaining``,
+    ``conventions`` or ``live``, or the topic of which the model's process told something (``live.told``). A listener only
+    marks itself stale.
 
     Attributes
     ----------
@@ -44,6 +46,8 @@ class Session:
         By which definitions panels show a balance.
     explanations : Explanations
         What was explained of tokens: kept, and saved with the capture.
+    explaining : Explaining
+        Asks the model for explanations, and finds those that there are.
     overriding : Overriding
         What overrides act on the model, and how to change them.
     live : Live or None
@@ -70,6 +74,7 @@ class Session:
         self.changed: Event[str] = Event()
         self.labelling = Labelling(store, jobs, self.changed)
         self.explanations = Explanations(store, jobs, self.changed)
+        self.explaining = Explaining(store, jobs, self.explanations, lambda: self.live, self.changed)
         self.overriding = Overriding(self)
         self._history: deque[Selection] = deque(maxlen=HISTORY)
 

@@ -15,7 +15,7 @@ from moedesk.ui.ticker import Ticker
 
 EVERYTHING = {
     "session": frozenset(
-        {"store", "selection", "window", "cursor", "filter", "labels", "conventions", "live", *TOPICS}
+        {"store", "selection", "window", "cursor", "filter", "labels", "conventions", "live", "explanations", *TOPICS}
     ),
     "desk": frozenset({"session", "selection", "kernels"}),
 }

@@ -1,11 +1,13 @@
 """The Network panel: filter bar, overview, the table of passes, and the details beside it."""
 
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QLabel, QMenu, QSplitter, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
+from moedesk.core.attribution import Explanation, Why
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.breaking import BreakOnFilter
 from moedesk.panels.network.copying import add_copy_actions, copy_text, subject_of
@@ -182,14 +184,19 @@ class NetworkPanel(Panel):
         menu.addAction(f"Select {selection}", lambda: session.select(selection))
         if selection.kind is Kind.TOKEN and selection.token is not None:
             token, stream = selection.token, selection.stream
+            for page in self.details.explain.pages:
+                menu.addAction(page.verb, partial(self.explain, page.kind, selection))
+            menu.addSeparator()
             menu.addAction("Copy text of the token", lambda: copy_text(session, self.shell, token, token + 1, stream))
-            page = self.details.tokens.text.page
-            if page is not None and len(page):
-                first = page.tokens.first
+            shown = self.details.tokens.text.page
+            if shown is not None and len(shown):
+                first = shown.tokens.first
                 menu.addAction(
                     "Copy text of all tokens shown",
-                    lambda: copy_text(session, self.shell, first, first + len(page), stream),
+                    lambda: copy_text(session, self.shell, first, first + len(shown), stream),
                 )
+        if selection.kind is Kind.EXPERT and session.selection.token is not None:
+            menu.addAction("Why this expert?", lambda: self.explain(Why, selection))
         if selection.kind is Kind.EXPERT:
             menu.addAction("Filter by this expert", lambda: self._filter_by(selection))
         menu.addSeparator()
@@ -202,6 +209,14 @@ class NetworkPanel(Panel):
 
     def _filter_by(self, selection: Selection) -> None:
         self.filter_bar.edit.setText(f"layer:{selection.layer} expert:{selection.expert}")
+
+    def explain(self, kind: type[Explanation], selection: Selection) -> None:
+        """Show what is known of a token, or of the selected one at an expert's layer; ask the model where nothing is."""
+        self.session.select(selection)
+        self.details.show()
+        self.details.setCurrentWidget(self.details.explain)
+        self.details.explain.show_page(kind)
+        self.details.explain.ask_if_unknown()
 
     def toggle_details(self) -> None:
         """Show or hide the details."""

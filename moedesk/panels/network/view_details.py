@@ -1,8 +1,9 @@
-"""The details sidebar: Tokens, Routing, Numbers, Raw, Training. Only the tab in front asks for anything."""
+"""The details sidebar: Tokens, Routing, Explain, Numbers, Raw, Training. Only the tab in front asks for anything."""
 
 from PySide6.QtCore import QPoint, Signal
 from PySide6.QtWidgets import QTabWidget, QWidget
 
+from moedesk.panels.network.view_explain import ExplainTab
 from moedesk.panels.network.view_numbers import NumbersTab
 from moedesk.panels.network.view_raw import RawTab
 from moedesk.panels.network.view_routing import RoutingTab
@@ -32,6 +33,7 @@ class Details(QTabWidget):
         self._newest: int | None = None
         self.tokens = TokensTab(session)
         self.routing = RoutingTab(session)
+        self.explain = ExplainTab(session)
         self.numbers = NumbersTab(session)
         self.raw = RawTab(session, shell)
         self.training = TrainingTab(session)
@@ -40,6 +42,7 @@ class Details(QTabWidget):
         for tab, title, hint in (
             (self.tokens, "Tokens", "The text, coloured by expert"),
             (self.routing, "Routing", "The selected token in all layers"),
+            (self.explain, "Explain", "Why the selected token went there, and what that did"),
             (self.numbers, "Numbers", "The pass in numbers, layer by layer"),
             (self.raw, "Raw", "Ids and weights of what is selected"),
             (self.training, "Training", "The training step of the pass, and the gradients of the layer's experts"),
@@ -47,6 +50,7 @@ class Details(QTabWidget):
             self.setTabToolTip(self.addTab(tab, title), hint)
         self.tokens.menu_asked.connect(self.menu_asked)
         self.routing.menu_asked.connect(self.menu_asked)
+        self.explain.picked.connect(session.select)
         self.currentChanged.connect(self._catch_up)
 
     def refresh(self, changed: frozenset[str]) -> None:
@@ -81,6 +85,8 @@ class Details(QTabWidget):
                 self.tokens.refresh(missed)
             case self.routing:
                 self.routing.refresh(missed)
+            case self.explain:
+                self.explain.refresh(missed)
             case self.numbers:
                 number = self.number()
                 self.numbers.refresh(number, newest=number == self._newest)
@@ -98,5 +104,6 @@ class Details(QTabWidget):
         """Take over new colours."""
         self.tokens.set_theme(theme)
         self.routing.set_theme(theme)
+        self.explain.set_theme(theme)
         self.raw.set_theme(theme)
         self.training.set_theme(theme)
