@@ -91,7 +91,7 @@ def facts(why: Why, expert: int) -> list[tuple[str, str]]:
     for title, array, form in (
         ("logit", why.logits, "{:.4f}"),
         (f"{name} of it", why.transformed, "{:.4f}"),
-        ("bias added for the choice", why.bias, "{:+.4f}"),
+        ("bias added for the choice", why.bias if np.nan_to_num(why.bias).any() else why.bias[:0], "{:+.4f}"),
     ):
         if len(array) and np.isfinite(array[expert]):
             found.append((title, form.format(array[expert])))

@@ -59,21 +59,30 @@ class AskBar(QWidget):
         column.addWidget(self.line)
         self.show_state("Explain", None, "", "")
 
-    def show_state(self, verb: str, asking: Asking | None, problem: str, why_not: str) -> None:
-        """Show whether a question is under way, what went wrong with the last, or why none can be asked."""
+    def show_state(self, verb: str, asking: Asking | None, problem: str, why_not: str, stored: str = "") -> None:
+        """Show whether a question is under way, what went wrong with the last, or why none can be asked.
+
+        Parameters
+        ----------
+        stored : str
+            What is said instead of the controls where there is an explanation and new ones can't be asked for.
+        """
         if asking is not None and self._asking is None:
             self._soon.start()
         elif asking is None:
             self._soon.stop()
         self._asking = asking
         self.button.setText(verb)
-        self.button.setVisible(asking is None)
+        only_stored = bool(why_not and stored)
+        self.button.setVisible(asking is None and not only_stored)
         self.button.setEnabled(not why_not)
         self.button.setToolTip(why_not)
         self.progress.setVisible(asking is not None)
         self.cancel.setVisible(asking is not None)
         if asking is None:
-            self._say(problem or why_not, "error" if problem and problem != why_not else "muted")
+            self.line.setToolTip(why_not)
+            said = stored if only_stored else why_not
+            self._say(problem or said, "error" if problem and problem != why_not else "muted")
         else:
             self._say_progress()
 

@@ -90,7 +90,7 @@ class EffectsTable(QAbstractTableModel):
     def _sort(self) -> None:
         column, order = self._order
         place = self._place(self.columns[column - 1]) if 0 < column <= len(self.columns) else -1
-        self._rows = model.ordered(self._all, place, order == Qt.SortOrder.DescendingOrder)
+        self._rows = model.ordered(self._all, place, column >= 0 and order == Qt.SortOrder.DescendingOrder)
 
     def _place(self, quantity: model.Quantity) -> int:
         return model.QUANTITIES.index(quantity)

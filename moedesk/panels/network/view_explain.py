@@ -1,7 +1,7 @@
 """The Explain tab: why the selected token went where it went, what its experts did, and what other routes would have done."""
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from moedesk.core.attribution import Attribution, Explanation, Why
 from moedesk.panels.network.model_explain import AboutToken, about_token
@@ -14,6 +14,7 @@ from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.theme import Theme
 
 NOTHING = "Click a token in the Tokens tab to have its routing explained."
+STORED = "Stored, made {created} UTC. New ones need the attached model."
 Page = WhyPage | AttributionPage | OtherRoutesPage
 
 
@@ -72,12 +73,14 @@ class ExplainTab(QWidget):
         self.area.setWidgetResizable(True)
         self.area.setFrameShape(QFrame.Shape.NoFrame)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.heading.setContentsMargins(6, 0, 6, 0)
+        heading = QHBoxLayout()
+        heading.setContentsMargins(6, 0, 6, 0)
+        heading.addWidget(self.heading)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 2, 0, 0)
         column.setSpacing(2)
         column.addWidget(self.choice)
-        column.addWidget(self.heading)
+        column.addLayout(heading)
         column.addWidget(self.bar)
         column.addWidget(self.area, 1)
 
@@ -126,9 +129,10 @@ class ExplainTab(QWidget):
         session, page = self._session, self.page
         selected, explanations = session.selection, session.explanations
         there = selected.token is not None
+        can_ask = there and explanations.asking is None and not explanations.why_not
         for part in (self.attribution.target, self.attribution.quantity):
-            part.setVisible(there and page is self.attribution and explanations.asking is None)
-        self.routes.scope.setVisible(there and page is self.routes and explanations.asking is None)
+            part.setVisible(can_ask and page is self.attribution)
+        self.routes.scope.setVisible(can_ask and page is self.routes)
         self.bar.setVisible(there)
         self.area.setVisible(there)
         if selected.token is None:
@@ -147,7 +151,8 @@ class ExplainTab(QWidget):
         self.nothing.setVisible(found is None)
         self.nothing.setText(page.empty)
         again = f"{page.verb} again" if found is not None and not page.verb.endswith("?") else page.verb
-        self.bar.show_state(again, explanations.asking, explanations.problem, explanations.why_not)
+        stored = "" if found is None else STORED.format(created=found.created.replace("T", " ").removesuffix("Z"))
+        self.bar.show_state(again, explanations.asking, explanations.problem, explanations.why_not, stored)
 
     def _ask_about(self, row: int, stream: str | None, texts: bool) -> None:
         """Have the token read: its name, and the texts that attention looks at."""
