@@ -77,7 +77,13 @@ class Explaining:
         live: Callable[[], Live | None],
         changed: Event[str],
     ) -> None:
-        self._store, self._jobs, self._explanations, self._live, self._changed = store, jobs, explanations, live, changed
+        self._store, self._jobs, self._explanations, self._live, self._changed = (
+            store,
+            jobs,
+            explanations,
+            live,
+            changed,
+        )
         self._kept: tuple[Explanation, ...] | None = None
         self._new: tuple[Explanation, ...] = ()
         self.asking: Asking | None = None

@@ -13,10 +13,9 @@ from moedesk.session.session import Session
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.ticker import Ticker
 
+_SESSION = "store selection window cursor filter labels attributions explaining conventions live"
 EVERYTHING = {
-    "session": frozenset(
-        {"store", "selection", "window", "cursor", "filter", "labels", "conventions", "live", "explanations", *TOPICS}
-    ),
+    "session": frozenset({*_SESSION.split(), *TOPICS}),
     "desk": frozenset({"session", "selection", "kernels"}),
 }
 """All that can change, by scope of the panel."""

@@ -3,7 +3,7 @@
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from moedesk.session.explanations import Asking
+from moedesk.session.explaining import Asking
 from moedesk.ui.theme import LIGHT, Theme
 
 WAITS = "Waits for the kernel: a cell runs, or the model is stopped at a breakpoint. It begins when that ends."

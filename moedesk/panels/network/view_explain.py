@@ -45,7 +45,7 @@ class ExplainTab(QWidget):
         self._lay_out()
         self.choice.currentChanged.connect(self._show)
         self.bar.asked.connect(self.ask)
-        self.bar.cancelled.connect(session.explanations.cancel)
+        self.bar.cancelled.connect(session.explaining.cancel)
         self.attribution.target.returnPressed.connect(self.ask)
         for page in self.pages:
             page.picked.connect(self.picked)
@@ -95,7 +95,7 @@ class ExplainTab(QWidget):
 
     def refresh(self, changed: frozenset[str]) -> None:
         """Take over what changed in the session."""
-        if changed & {"selection", "explanations", "live"}:
+        if changed & {"selection", "explaining", "live"}:
             self._show()
 
     def ask_if_unknown(self) -> None:
@@ -114,7 +114,7 @@ class ExplainTab(QWidget):
             options["layer"] = self._layer
         if self.page is self.routes:
             options["layers"] = None if options["layers"] == "all" else [self._layer]
-        self._session.explanations.ask(self.page.kind, selected.token, selected.stream, options)
+        self._session.explaining.ask(self.page.kind, selected.token, selected.stream, options)
 
     @property
     def _layer(self) -> int:
@@ -127,9 +127,10 @@ class ExplainTab(QWidget):
 
     def _show(self) -> None:
         session, page = self._session, self.page
-        selected, explanations = session.selection, session.explanations
+        selected, explaining = session.selection, session.explaining
+        explaining.load()
         there = selected.token is not None
-        can_ask = there and explanations.asking is None and not explanations.why_not
+        can_ask = there and explaining.asking is None and not explaining.why_not
         for part in (self.attribution.target, self.attribution.quantity):
             part.setVisible(can_ask and page is self.attribution)
         self.routes.scope.setVisible(can_ask and page is self.routes)
@@ -139,7 +140,7 @@ class ExplainTab(QWidget):
             self._about = self._asked = None
             self.heading.setText(NOTHING)
             return
-        found = explanations.find(page.kind, selected.token, selected.stream, self._layer if page.kind is Why else None)
+        found = explaining.find(page.kind, selected.token, selected.stream, self._layer if page.kind is Why else None)
         page.show_found(found)
         if isinstance(page, OtherRoutesPage):
             page.show_layer(self._layer)
@@ -152,7 +153,7 @@ class ExplainTab(QWidget):
         self.nothing.setText(page.empty)
         again = f"{page.verb} again" if found is not None and not page.verb.endswith("?") else page.verb
         stored = "" if found is None else STORED.format(created=found.created.replace("T", " ").removesuffix("Z"))
-        self.bar.show_state(again, explanations.asking, explanations.problem, explanations.why_not, stored)
+        self.bar.show_state(again, explaining.asking, explaining.problem, explaining.why_not, stored)
 
     def _ask_about(self, row: int, stream: str | None, texts: bool) -> None:
         """Have the token read: its name, and the texts that attention looks at."""

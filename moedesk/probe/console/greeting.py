@@ -13,6 +13,7 @@ from moedesk.link.machine import machine_identity
 from moedesk.link.protocol import PROTOCOL
 from moedesk.probe.console.complete import selection_matcher
 from moedesk.probe.console.dollars import DollarTransformer
+from moedesk.probe.console.explain_tasks import explain_tasks
 from moedesk.probe.console.expressions import Expressions
 from moedesk.probe.console.faults import watch_faults
 from moedesk.probe.console.moe import Moe
@@ -53,6 +54,8 @@ class Console:
         self._matcher = selection_matcher(self.selections)
         self._tasks = Tasks(Turns.of(shell), lambda: self.moe.server)
         self._orders: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        for name, function in explain_tasks(self.moe).items():
+            self.on_task(name, function)
         self.moe.show_stop = lambda stop: self.selections.put(*describe_stop(stop))
         self.moe.may_ask = lambda: not self._tasks.busy
         self.moe.override_link.turns = Turns.of(shell)

@@ -7,7 +7,7 @@ import numpy as np
 
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.console.selected_token import SelectedToken
-from moedesk.probe.explaining.passage import HELP, Passage
+from moedesk.probe.explaining.passage import Passage
 
 Routes = Mapping[int, tuple[np.ndarray, np.ndarray]]
 
@@ -22,12 +22,13 @@ def selected_passage(token: SelectedToken) -> Passage:
     """
     if token.ids is None:
         raise MoedeskError(
-            f"some tokens before {token.text!r} were not recorded, so the model can't be run on them; try {HELP}"
+            f"some tokens before {token.text!r} were not recorded, so the model can't be run on them; give a text or token ids"
         )
     routes = {}
     if token.layers is not None and token.experts is not None and token.weights is not None:
         for place, experts, weights in zip(token.layers.tolist(), token.experts, token.weights, strict=True):
-            routes[place] = experts.astype(np.int64), weights.astype(np.float32)
+            there = np.isfinite(weights)  # layers of fewer slots are filled up with NaN
+            routes[place] = experts[there].astype(np.int64), weights[there].astype(np.float32)
     fields = token.fields
     return Passage(
         ids=token.ids.astype(np.int64),
