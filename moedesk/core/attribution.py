@@ -199,7 +199,7 @@ class Attribution:
     target : str
         ``logit`` or ``log-probability``.
     method : str
-        What ``explained`` is the sum of: ``direct``, ``gradient`` or ``ablation``.
+        What was computed: of ``direct``, ``gradient``, ``ablation`` and ``norm`` those that were, with commas between.
     layers : (L,) int64
         Places.
     experts : (L, k) int64
@@ -222,12 +222,23 @@ class Attribution:
         Attention weights of the token over the T tokens up to it, where the model gives them; empty if not.
     attention_blocks : (A,) int64
         Numbers of the decoder layers they are of.
+    stream_gradient_norms : (B,) float64
+        ‖∂target/∂stream‖₂ at this token, as each decoder layer receives it.
+    embedding_gradient_norms : (T,) float64
+        ‖∂target/∂embedding‖₂ of each token up to it.
+    sum_errors, sum_tolerances : (L,) float64
+        Largest difference between the slots' sum (with shared experts) and the block's output, or its experts' where what follows
+        them is not linear, relative to the largest values that add up; and how much of it rounding explains.
+    noise : float
+        Largest difference between equal runs, which the ablation effects can't be told from; NaN without ablation.
     value : float
         The target, as the model computed it.
+    logit : float
+        The target token's logit, as the model computed it.
     explained : float
-        What the listed contributions add up to.
+        What the direct contributions of slots and components add up to: the logit; NaN without the direct method.
     tolerance : float
-        The most of ``residual`` that rounding explains; NaN where the method need not add up.
+        The most of ``residual`` that rounding explains.
     model, dtype, created : str
     notes : tuple of str
         Conventions, and what is special, a line each.
@@ -254,7 +265,13 @@ class Attribution:
     gradient_norms: Floats = field(default_factory=_floats)
     attention: Floats = field(default_factory=_float_tables)
     attention_blocks: Ints = field(default_factory=_ints)
+    stream_gradient_norms: Floats = field(default_factory=_floats)
+    embedding_gradient_norms: Floats = field(default_factory=_floats)
+    sum_errors: Floats = field(default_factory=_floats)
+    sum_tolerances: Floats = field(default_factory=_floats)
+    noise: float = nan
     value: float = nan
+    logit: float = nan
     explained: float = nan
     tolerance: float = nan
     model: str = ""
@@ -264,13 +281,21 @@ class Attribution:
 
     @property
     def residual(self) -> float:
-        """The part of the target that the listed contributions do not add up to."""
-        return self.value - self.explained
+        """The part of the logit that the direct contributions do not add up to."""
+        return self.logit - self.explained
 
     @property
     def complete(self) -> bool:
         """Whether they add up within the tolerance."""
         return bool(abs(self.residual) <= self.tolerance)
+
+    def effect(self, layer: int, expert: int) -> float:
+        """Return the ablation effect of an expert at a layer, by its place: exactly 0 if the token did not go to it."""
+        rows = np.flatnonzero(self.layers == layer)
+        if not len(rows):
+            return nan
+        chosen = self.experts[rows[0]] == expert
+        return float(self.ablation[rows[0]][chosen].sum()) if chosen.any() else 0.0
 
     @property
     def title(self) -> str:

@@ -42,8 +42,8 @@ class Rerun:
         Its MoE layers, in the order of their places; known once it is entered.
     routes : mapping of int to LayerRoutes
         What each did with the passage, by place; a row for each of its tokens.
-    logits : (V,) float32 tensor
-        Of the token that is explained, on the host.
+    output
+        What the model returned.
     notes : list of str
         What was left out.
 
@@ -79,6 +79,7 @@ class Rerun:
         self.bindings: tuple[Binding, ...] = ()
         self.routes: dict[int, LayerRoutes] = {}
         self.notes: list[str] = []
+        self.output: Any = None
 
     def __enter__(self) -> Self:
         self._untouched = Untouched(self.model)
@@ -126,7 +127,12 @@ class Rerun:
             raise MoedeskError(f"nothing can be explained: {tracer.courier.failure}")
         self.bindings, self.notes = tracer.bindings, list(dict.fromkeys(kept.notes))
         self.routes = {routes.layer: routes for batch in kept.batches[:1] for routes in batch.layers}
-        self.logits = logits_of(output, self.model)[0, -1].float().cpu()
+        self.output = output
+
+    @property
+    def logits(self) -> Tensor:
+        """(V,) float32 logits of the token that is explained, on the host."""
+        return logits_of(self.output, self.model)[0, -1].float().cpu()
 
     def layers(self, layer: Any) -> tuple[Binding, ...]:
         """Return the layers that are named, by place, path or a list of these; all for None.
