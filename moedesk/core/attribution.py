@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.attribution_text import attribution_table
 from moedesk.core.why_text import why_table
 
 Floats = npt.NDArray[np.float64]
@@ -199,7 +200,7 @@ class Attribution:
     target : str
         ``logit`` or ``log-probability``.
     method : str
-        What was computed: of ``direct``, ``gradient``, ``ablation`` and ``norm`` those that were, with commas between.
+        What ``explained`` is the sum of: ``direct``, ``gradient``, ``ablation``, or ``norm`` for nothing.
     layers : (L,) int64
         Places.
     experts : (L, k) int64
@@ -236,9 +237,9 @@ class Attribution:
     logit : float
         The target token's logit, as the model computed it.
     explained : float
-        What the direct contributions of slots and components add up to: the logit; NaN without the direct method.
+        What the contributions of slots and components add up to; NaN with ``norm``.
     tolerance : float
-        The most of ``residual`` that rounding explains.
+        The most of ``residual`` that rounding explains; NaN where the method need not add up, which only ``direct`` does.
     model, dtype, created : str
     notes : tuple of str
         Conventions, and what is special, a line each.
@@ -281,8 +282,8 @@ class Attribution:
 
     @property
     def residual(self) -> float:
-        """The part of the logit that the direct contributions do not add up to."""
-        return self.logit - self.explained
+        """What the contributions leave of the target; direct ones are of the logit, whatever the target."""
+        return (self.logit if self.method == "direct" else self.value) - self.explained
 
     @property
     def complete(self) -> bool:
@@ -300,7 +301,15 @@ class Attribution:
     @property
     def title(self) -> str:
         """What it is, in one line."""
-        return f"{self.target} of {self.target_text!r} after {self.token.text!r}"
+        return (
+            f"{self.target} of {self.target_text or self.target_id!r} after {self.token.text or self.token.token_id!r}"
+        )
+
+    def __repr__(self) -> str:
+        return attribution_table(self).text
+
+    def _repr_html_(self) -> str:
+        return attribution_table(self).html
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from moedesk.core.verification import Verification
 from moedesk.core.verification_text import verdict_text
 from moedesk.probe.console.connection_file import app_command
 from moedesk.probe.console.loaded import Loaded, load_with_progress
+from moedesk.probe.console.moe_attribution import MoeAttribution
 from moedesk.probe.console.moe_breakpoints import MoeBreakpoints
 from moedesk.probe.console.moe_overrides import OverrideCalls
 from moedesk.probe.console.moe_why import MoeWhy
@@ -39,7 +40,7 @@ ARRIVAL_SECONDS = 1.0
 START = 'moe.load("sample"), then moe.attach()'
 
 
-class Moe(MoeBreakpoints, OverrideCalls, MoeWhy):
+class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
     """Loads Mixture-of-Experts models, attaches them to the moedesk app, and runs them.
 
     Parameters

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from math import nan
+from math import nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from moedesk.core.attribution import Attribution, Component, TokenPlace
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.exactness.rerouting import can_reroute
 from moedesk.probe.explaining.attention import attention_weights
 from moedesk.probe.explaining.backward import Backward, Part, run_direct, run_gradient
 from moedesk.probe.explaining.heard import heard_slots
@@ -21,6 +20,7 @@ from moedesk.probe.explaining.rerun import Progress, Rerun
 from moedesk.probe.explaining.slots import Slots
 from moedesk.probe.explaining.variants import Outcomes, Variant, Variants, ablated
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.overriding.rerouting import can_reroute
 
 METHODS = ("direct", "gradient", "ablation", "norm")
 VALUES = {"logit": "logit", "logprob": "log-probability", "log-probability": "log-probability"}
@@ -121,7 +121,7 @@ class _Work:
             target_id=self._target,
             target_text=text_of(tokenizer, self._target),
             target=self._value,
-            method=", ".join(self._methods),
+            method="norm",
             layers=np.array(self._places, np.int64),
             experts=table.experts,
             weights=table.weights,
@@ -202,34 +202,38 @@ class _Work:
         self._notes.append("direct: of the logit, with the final norm's scale as it is for this token")
         return replace(
             found,
+            method="direct",
             direct=slots,
             components=components,
             component_norms=np.array([nan if part is None else float(part.value.norm()) for part in parts]),
             component_direct=values,
             logit=direct.target,
             explained=float(np.nansum(slots) + values.sum()),
-            tolerance=count * float(torch.finfo(_widest(self._rerun.model)).eps) * size,
+            tolerance=2 * sqrt(count) * float(torch.finfo(_widest(self._rerun.model)).eps) * size,
         )
 
     def _with_gradient(self, found: Attribution, table: "_Table", gradient: Backward) -> Attribution:
         components, parts, values = self._components(gradient)
+        slots = table.of(lambda place: gradient.slots[place].added @ gradient.anchors[place].gradient)
         self._notes.append(
             "gradient: gradient × contribution, the first order of what ablation does; it need not add up"
         )
-        known = {component: at for at, component in enumerate(components)}
-        if found.components:
-            order = [known.get(component) for component in found.components]
-            values = np.array([nan if at is None else values[at] for at in order])
-            components = found.components
+        if found.method == "direct":
+            known = dict(zip(components, values.tolist(), strict=True))
+            values = np.array([known.get(component, nan) for component in found.components])
+        else:
+            found = replace(
+                found,
+                method="gradient",
+                components=components,
+                component_norms=np.array([nan if part is None else float(part.value.norm()) for part in parts]),
+                explained=float(np.nansum(slots) + values.sum()),
+            )
         embedding = gradient.embedding
         return replace(
             found,
-            gradient=table.of(lambda place: gradient.slots[place].added @ gradient.anchors[place].gradient),
-            components=components,
+            gradient=slots,
             component_gradient=values,
-            component_norms=found.component_norms
-            if len(found.component_norms)
-            else np.array([nan if part is None else float(part.value.norm()) for part in parts]),
             gradient_norms=np.array(
                 [float(gradient.anchors[p].gradient.norm()) if p in gradient.anchors else nan for p in self._places]
             ),
@@ -247,6 +251,8 @@ class _Work:
             effects[at] = nan
         for at, effect in zip(places, runs.effects.tolist(), strict=True):
             effects[at] = effect
+        if found.method == "norm":
+            found = replace(found, method="ablation", explained=float(np.nansum(effects)))
         return replace(found, ablation=effects, noise=runs.noise)
 
     def _components(self, heard: Backward) -> tuple[tuple[Component, ...], list[Part | None], np.ndarray]:

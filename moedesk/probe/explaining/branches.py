@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -104,14 +105,14 @@ def _numbered(found: nn.Module) -> bool:
 
 
 def _embeddings(model: nn.Module, tops: Sequence[str]) -> list[tuple[str, nn.Module]]:
-    get = getattr(model, "get_input_embeddings", None)
+    get: Any = getattr(model, "get_input_embeddings", None)
     main = get() if get is not None else None
     found = [
         (path, module)
         for path, module in model.named_modules()
         if isinstance(module, nn.Embedding) and not any(inside(path, top) for top in tops)
     ]
-    named = [(path, module) for path, module in model.named_modules() if module is main]
+    named = [(path, module) for path, module in model.named_modules() if main is not None and module is main]
     return [*named, *(pair for pair in found if pair[1] is not main)]
 
 
@@ -123,7 +124,7 @@ def _parts(layer: DecoderLayer, bindings: Sequence[Binding]) -> list[tuple[str, 
     parts = []
     for name, child in layer.module.named_children():
         path = f"{layer.path}.{name}"
-        several = child.named_children() if type(child) is nn.ModuleList else [("", child)]
+        several = list(child.named_children()) if type(child) is nn.ModuleList else [("", child)]
         for number, module in several:
             whole = f"{path}.{number}" if number else path
             if any(True for _ in module.parameters()) and not is_norm(path, module):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.probe.adapters.adapter import Routing
-from moedesk.probe.exactness.rerouting import Change, Rerouting, can_reroute
 from moedesk.probe.explaining.rerun import Progress, Rerun, logits_of
 from moedesk.probe.explaining.slots import replaced
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.overriding.rerouting import Change, Rerouting, can_reroute
 
 MOST_ROWS = 64
 """Variants that run as rows of one batch."""
