@@ -51,8 +51,14 @@ def choose(window: Window, session: Session, selection: Selection, title: str) -
     menu.deleteLater()
 
 
-def test_an_expert_is_ablated_from_a_menu_and_comes_back(window: Window, run: Run, qtbot: QtBot) -> None:
+def test_the_app_and_the_console_override_one_model(window: Window, run: Run, qtbot: QtBot, tmp_path: Path) -> None:
     session = attached(window, run, qtbot)
+    ablate_from_the_menu(window, session, run, qtbot)
+    share_the_list_with_the_console(window, session, run, qtbot, tmp_path)
+
+
+def ablate_from_the_menu(window: Window, session: Session, run: Run, qtbot: QtBot) -> None:
+    """An ablated expert's rows are marked, keep their ids and lose its weight; undone, all is as before."""
     qtbot.waitUntil(lambda: window.settled, timeout=TIMEOUT)
     store, layer = session.store, 2
     before = store.experts(layer)
@@ -83,8 +89,8 @@ def test_an_expert_is_ablated_from_a_menu_and_comes_back(window: Window, run: Ru
     np.testing.assert_array_equal(store.weights(layer, first, last), store.weights(layer, *store.token_span(0, 1)))
 
 
-def test_console_and_panel_share_one_list(window: Window, run: Run, qtbot: QtBot, tmp_path: Path) -> None:
-    session = attached(window, run, qtbot)
+def share_the_list_with_the_console(window: Window, session: Session, run: Run, qtbot: QtBot, tmp_path: Path) -> None:
+    """What the console sets is in the panel, what a file brings is in the console; a text runs before and after."""
     window.show_panel("overrides")
     qtbot.waitUntil(lambda: window.settled, timeout=TIMEOUT)
     panel = window.workspace.docks["overrides"].current.view

@@ -230,6 +230,7 @@ def test_the_status_bar_counts_what_acts_and_says_what_is_wrong(window: Window) 
     live.set(Override(OverrideKind.ABLATE, (1,), (3,)), Override(OverrideKind.TOP_K, value=1.0))
     assert window.status.overrides.text() == "⚠ 2 overrides on"
     assert "ablate expert 3 in layer 1" in window.status.overrides.toolTip()
+    assert window.status.minimumSizeHint().width() < 500, "in a small window the other words make way"
     session.overriding.switch(1, False)
     assert window.status.overrides.text() == "⚠ 1 override on"
     live.say("k can't act on layer 2")

@@ -36,4 +36,4 @@ def override_marks(outline: Outline, acting: Sequence[Entry]) -> Marks:
         nodes |= {outline.expert_node(layer, expert) for layer in layers for expert in entry.override.experts}
         for node in nodes - {NO_NODE}:
             titles.setdefault(node, []).append(entry.override.title)
-    return {node: (Badge("overridden", "overridden", "; ".join(said)),) for node, said in titles.items()}
+    return {node: (Badge("overridden", "overridden", "; ".join(said), "*"),) for node, said in titles.items()}

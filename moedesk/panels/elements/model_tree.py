@@ -25,11 +25,14 @@ class Badge:
         ``overridden``; chooses the colour, the text says it all.
     hint : str
         What it means, where a word won't do.
+    short : str
+        Drawn in its place where there is no room for the word; empty for nothing.
     """
 
     text: str
     role: str
     hint: str = ""
+    short: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Paints a node of the tree: its name, its class, and its badges."""
 
+from dataclasses import replace
+
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTreeView
@@ -62,6 +64,9 @@ class NodeDelegate(QStyledItemDelegate):
     def _draw_badge(self, painter: QPainter, area: QRectF, badge: Badge, font: QFont, ink: QColor | None) -> QRectF:
         assert self.theme is not None
         width = _badge_width(badge, font)
+        if area.width() < width and badge.short:
+            badge = replace(badge, text=badge.short)
+            width = _badge_width(badge, font)
         if area.width() < width:
             area.setLeft(area.right())
             return area
