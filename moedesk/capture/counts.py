@@ -135,7 +135,8 @@ class CountReader:
         a, b = self._holding(first), min(self._holding(last - 1) + 1, self._blocks)
         if self._is_cheap(first, last, max(0, b - a) * int(offsets[-1]), BUDGET):
             edges = np.append(np.arange(first, last, -(-(last - first) // columns)), last).astype(np.int64)
-            few = self._is_cheap(first, last, max(len(edges), b - a) * int(offsets[-1]), FEW)
+            read_from = first if (self._index.read(a, b)["count"] > 1).any() else max(first, self.covered)
+            few = self._is_cheap(read_from, last, max(len(edges), b - a) * int(offsets[-1]), FEW)
             read: Callable[[TableInfo, int], np.ndarray] = partial(self.by_group, edges=edges)
         else:
             edges, read = self._stored_blocks(a, b, last, columns, int(offsets[-1]))

@@ -1,6 +1,6 @@
 """A sink that keeps batches in a list, and a recording into it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class Gathered:
         self.models.append(model)
 
     def append(self, batch: RouteBatch) -> None:
-        self.batches.append(batch)
+        layers = tuple(layer.filled() for layer in batch.layers)  # as a capture has them
+        self.batches.append(replace(batch, layers=layers))
 
     def append_step(self, step: TrainingStep) -> None:
         self.steps.append(step)
@@ -53,8 +54,8 @@ class Gathered:
         return np.concatenate([batch.tokens[stream] for batch in self.batches if stream in batch.tokens])
 
     def routes(self, layer: int, batch: int = 0) -> LayerRoutes:
-        """One layer's routes in one pass, as a capture has them."""
-        return next(routes for routes in self.batches[batch].layers if routes.layer == layer).filled()
+        """One layer's routes in one pass."""
+        return next(routes for routes in self.batches[batch].layers if routes.layer == layer)
 
     def norms(self, name: str, layer: int) -> np.ndarray:
         """One of ``LayerNorms``' fields, a row per training step."""
@@ -66,8 +67,7 @@ class Gathered:
 
     def column(self, name: str, layer: int) -> np.ndarray:
         """One column of a layer over all passes."""
-        routes = [routes for batch in self.batches for routes in batch.layers if routes.layer == layer]
-        parts = [getattr(part.filled(), name) for part in routes]
+        parts = [getattr(routes, name) for batch in self.batches for routes in batch.layers if routes.layer == layer]
         return np.concatenate(parts)
 
 

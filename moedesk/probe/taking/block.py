@@ -74,7 +74,7 @@ class Block:
         """Return (L, N) ``RouteFlag`` bits; None if none is set."""
         lowest = self.ids.min(initial=0)
         floats = [column for column in (self.weights, self.entropy) if column is not None]
-        broken = [column for column in floats if not np.isfinite(column).all()]
+        broken = [column for column in floats if not _finite(column)]
         if lowest == 0 and not broken:
             return None
         flags = np.zeros(self.ids.shape[:2], np.uint8)
@@ -146,6 +146,11 @@ class Block:
         return RouteStack(
             tuple(places), counts, seen.ids, seen.weights, seen.entropy, seen.margin, self.flags(), seen.logits
         )
+
+
+def _finite(column: np.ndarray) -> bool:
+    """Whether all values are finite. Their sum is only if they are, and needs no second array; it may overflow."""
+    return bool(np.isfinite(np.einsum("i->", column.reshape(-1))) or np.isfinite(column).all())
 
 
 def blocks_of(groups: Sequence[LayerGroup]) -> list[Block]:

@@ -13,7 +13,9 @@ from moedesk.probe.finding.probabilities import to_logits
 from moedesk.probe.finding.ranking import entropies, margins
 from moedesk.probe.taking import small_reduction
 from moedesk.probe.taking.event import Event, Stack, alike
+from moedesk.probe.taking.reused import ReusedMemory
 
+_memory = ReusedMemory()
 _INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32}
 
 SERIAL = 32768
@@ -163,7 +165,7 @@ def _stack(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tenso
         return first.unsqueeze(0)
     if not first.is_cpu or len(tensors) * first.numel() <= SERIAL:
         return torch.stack(list(tensors)).to(dtype)
-    stacked = torch.empty((len(tensors), *first.shape), dtype=dtype)
+    stacked = _memory.empty((len(tensors), *first.shape), dtype)
     for target, source in zip(stacked, tensors, strict=True):
         if source.numel() <= SERIAL:
             target.copy_(source)
