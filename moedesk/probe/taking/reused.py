@@ -1,6 +1,6 @@
 """Memory for what is on its way from the hooks to whoever takes it.
 
-A large array that is made anew for every pass costs a page fault for each of its pages, 0.3 to 4 µs, which is more than to fill it.
+A large array that is made anew for every pass costs a page fault for each of its pages: 0.3 to 4 µs, more than to fill it.
 """
 
 import sys
