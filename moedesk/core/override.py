@@ -167,6 +167,8 @@ class Override:
         self._check_experts()
         self._check_value()
         self._check_columns()
+        if self.phases and self.kind is OverrideKind.TOP_K:
+            raise MoedeskError("set_k acts on passes of every phase; leave phase= out")
         known = [phase.label for phase in Phase]
         for phase in self.phases:
             if phase not in known:

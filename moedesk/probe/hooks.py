@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,6 +70,14 @@ _PAGED = "continuous batching: each request is a sequence of its own in every pa
 
 _WATCHED = 4
 """Passes that run uncompiled at most, while there are layers whose first call has to be watched."""
+
+
+_live: "weakref.WeakSet[Hooks]" = weakref.WeakSet()
+
+
+def hooks_on(model: nn.Module) -> "list[Hooks]":
+    """Return what takes, or could take, the passes of a model now."""
+    return [hooks for hooks in tuple(_live) if hooks.takes(model)]
 
 
 @dataclass
@@ -158,6 +167,7 @@ class Hooks:
         self._left_out: set[str] = set()
         self._scouts: list[Lookout] = []
         self._put_on(candidates)
+        _live.add(self)
 
     @property
     def outside(self) -> int:
@@ -182,6 +192,10 @@ class Hooks:
             self._recording = on
             if not on and self._running is None:
                 self._take_off()
+
+    def takes(self, model: nn.Module) -> bool:
+        """Return whether these are hooks of a model, and not taken off for good."""
+        return self._model is model and not self._detached
 
     def keep(self, everything: bool) -> None:
         """Keep all that is wanted of the passes that begin from now on, or only counts."""

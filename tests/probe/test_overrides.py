@@ -176,3 +176,92 @@ def test_moe_overrides_what_is_loaded_given_and_attached(olmoe: Any, overrides: 
             moe.exclude(9, 2)
         with pytest.raises(MoedeskError, match=r"no colums=; an override takes columns="):
             moe.exclude(1, 2, colums=(3, 4))
+
+
+def test_another_k_is_the_models_own_with_that_k(olmoe: Any, overrides: Overrides) -> None:
+    plain, expected = logits(olmoe), logits(build("olmoe", num_experts_per_tok=5))
+    overrides.add(Override(OverrideKind.TOP_K, (), (), 5.0))
+    assert torch.equal(logits(olmoe), expected)
+    recording, gathered = gather(olmoe)
+    with recording:
+        logits(olmoe)
+        with pytest.raises(MoedeskError, match="k can't change while the model is recorded"):
+            overrides.clear()
+    assert gathered.model.layers[0].top_k == gathered.routes(0).experts.shape[1] == 5
+    assert ((gathered.routes(0).flags & RouteFlag.OVERRIDDEN) != 0).all()
+    overrides.clear()
+    assert torch.equal(logits(olmoe), plain)
+    assert {layer.mlp.gate.top_k for layer in olmoe.model.layers} == {2}
+
+
+def test_attached_models_begin_anew_with_another_k(olmoe: Any, overrides: Overrides) -> None:
+    with own_moe() as moe:
+        moe.attach(olmoe)
+        first = moe.attachment
+        logits(olmoe)
+        with moe.set_k(None, 4):
+            logits(olmoe)
+            assert moe.attachment is not first
+            assert moe.info.layers[0].top_k == 4
+        logits(olmoe)
+        assert moe.info.layers[0].top_k == 2
+
+
+def record(model: Any, path: Any, *runs: torch.Tensor) -> list[torch.Tensor]:
+    with moedesk.record(model, path):
+        return [logits(model, ids) for ids in runs]
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_replayed_capture_gives_the_same_bits(olmoe: Any, overrides: Overrides, tmp_path: Any, weights: bool) -> None:
+    """Recorded while something else decided, replayed without that."""
+    runs = [some_ids(), some_ids(1, 5, seed=8), some_ids(seed=9)]
+    kind = Override(OverrideKind.BIAS, (), (1,), 4.0) if weights else Override(OverrideKind.FORCE, (), (1,))
+    overrides.add(kind)
+    expected = record(olmoe, tmp_path / "run.h5", *runs)
+    overrides.clear()
+    plain = [logits(olmoe, ids) for ids in runs]
+    entry = overrides.add(Override(OverrideKind.REPLAY, capture=str(tmp_path / "run.h5"), weights=weights))
+    for ids, output, without in zip(runs, expected, plain, strict=True):
+        assert torch.equal(logits(olmoe, ids), output)
+        assert not torch.equal(output, without)
+    assert overrides.acted(entry) > 0
+    other = some_ids(seed=11)
+    overrides.switch(entry.id, False)
+    untouched = logits(olmoe, other)
+    overrides.switch(entry.id, True)
+    assert torch.equal(logits(olmoe, other), untouched)
+    assert overrides.notes == ("replay of run.h5: 1 pass was none of the capture's, and ran untouched",)
+
+
+def test_a_generation_is_replayed_step_by_step(olmoe: Any, overrides: Overrides, tmp_path: Any) -> None:
+    prompt = some_ids(1, 6)
+    overrides.add(Override(OverrideKind.TEMPERATURE, value=0.3))
+    with moedesk.record(olmoe, tmp_path / "run.h5"):
+        expected = olmoe.generate(
+            prompt, max_new_tokens=6, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+    overrides.clear()
+    overrides.add(Override(OverrideKind.REPLAY, capture=str(tmp_path / "run.h5"), weights=True))
+    again = olmoe.generate(prompt, max_new_tokens=6, do_sample=False, output_logits=True, return_dict_in_generate=True)
+    assert torch.equal(again.sequences, expected.sequences)
+    assert all(torch.equal(one, other) for one, other in zip(again.logits, expected.logits, strict=True))
+    assert not overrides.notes
+
+
+def test_a_capture_of_another_model_is_refused(olmoe: Any, overrides: Overrides, tmp_path: Any) -> None:
+    record(build("mixtral"), tmp_path / "mixtral.h5", some_ids())
+    record(build("olmoe", num_experts=16), tmp_path / "wide.h5", some_ids())
+    record(build("olmoe", vocab_size=103), tmp_path / "words.h5", some_ids())
+    replay = OverrideKind.REPLAY
+    for name, words in (
+        ("mixtral", "of another model: its layer 0 is model.layers.0.mlp .MixtralSparseMoeBlock"),
+        ("wide", "of another model: its layer 0 is model.layers.0.mlp .* with 16 experts"),
+        ("words", "its vocabulary has 103 tokens, this one's 101"),
+        ("none", "none.h5"),
+    ):
+        with pytest.raises(MoedeskError, match=words) as caught:
+            overrides.add(Override(replay, capture=str(tmp_path / f"{name}.h5")))
+        assert "\n" not in str(caught.value)
+    assert not overrides.entries
+    assert pristine(olmoe)

@@ -65,6 +65,7 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
         self._server: LinkServer | None = None
         self._loaded: Loaded | None = None
         self._tokenizer: Any = None  # the attached model's
+        self._options: dict[str, Any] = {}
         self._tally: Tally | None = None
         self._verified: tuple[Callable[[], Any], Verification | None] = (lambda: None, None)
         self.override_link = OverrideLink(lambda: self.overrides, lambda: self._server)
@@ -172,7 +173,7 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
         except BaseException:
             tally.close()
             raise
-        self._tokenizer, self._tally = tokenizer, tally
+        self._tokenizer, self._tally, self._options = tokenizer, tally, {**options, "verify": False}
         self._attached()
         self._overrides_of(None)  # told to apps from now on
         if self.attachment.model.verification is not None:
@@ -380,6 +381,11 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
             tokenizer = loaded.tokenizer
         return chosen, tokenizer
 
+    def _attach_anew(self) -> None:
+        """Begin a new session: the rows of the old one have another number of slots."""
+        if self.attachment is not None:
+            self.attach(self.attachment.module, self._tokenizer, **self._options)
+
     def _overrides_of(self, model: "nn.Module | None") -> "Overrides":
         from moedesk.probe.overriding.registry import overrides_of
 
@@ -389,6 +395,7 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
         found = overrides_of(chosen)
         if chosen is self.model:
             self.override_link.follow(found)
+            found.attach_anew = self._attach_anew if self.attachment is not None else None
         return found
 
     @property

@@ -1,6 +1,7 @@
 """``moe.ablate``, ``moe.exclude`` and the like: overrides of the attached, the loaded or a given model's routing."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -113,6 +114,34 @@ class OverrideCalls:
     def temperature(self, layers: LayerNames, value: float, **limits: Unpack[Limits]) -> OverrideHandle:
         """Divide the router's logits by a number: above 1 evens the weights out, below 1 sharpens them."""
         return self._override(OverrideKind.TEMPERATURE, layers, (), value, limits)
+
+    def set_k(self, layers: LayerNames, k: int, **limits: Unpack[Limits]) -> OverrideHandle:
+        """Have the model choose k experts a token, by its own selection.
+
+        A capture's rows have k slots: what is attached begins anew, and a running recording has to be ended first.
+        """
+        return self._override(OverrideKind.TOP_K, layers, (), k, limits)
+
+    def replay(
+        self,
+        capture: str | PathLike[str],
+        *,
+        layers: LayerNames = None,
+        weights: bool = False,
+        **limits: Unpack[Limits],
+    ) -> OverrideHandle:
+        """Give passes the routing that they have in a capture, found by their tokens.
+
+        Ids alone go through the model's own selection, which weighs them; with ``weights=True``, both are the capture's. Passes
+        that the capture doesn't have run untouched, and are counted.
+
+        Examples
+        --------
+        >>> with moe.replay("run.h5", weights=True):
+        ...     moe.run("def add(a, b):")
+        """
+        more = {"capture": str(capture), "weights": bool(weights)}
+        return self._override(OverrideKind.REPLAY, layers, (), None, limits, **more)
 
     @property
     def overrides(self) -> "Overrides":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from moedesk.core.errors import MoedeskError
-from moedesk.core.override import Override
+from moedesk.core.override import Override, OverrideKind
 from moedesk.core.override_file import kept_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,11 @@ class OverrideLink:
         try:
             overrides = self._overrides()
             self.follow(overrides)
-            waits = self.turns is not None and not all(overrides.layers.knows(one) for one in _named(value))
+            named = [one for one in _named(value) if one is not None]
+            anew = any(
+                one.kind is OverrideKind.TOP_K for one in (*named, *(entry.override for entry in overrides.entries))
+            )
+            waits = self.turns is not None and (anew or not all(overrides.layers.knows(one) for one in named))
         except MoedeskError as error:
             self._say(str(error))
             return

@@ -7,13 +7,12 @@ from torch import Tensor
 
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.overriding.captured import Captured, CapturedRouting
 from moedesk.probe.overriding.changes import Rows
-from moedesk.probe.overriding.context import Context
+from moedesk.probe.overriding.context import Context, StackCall
 from moedesk.probe.taking.tap import recomputing
 
-ON_SCORE = frozenset(
-    {OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIAS, OverrideKind.TEMPERATURE, OverrideKind.TOP_K}
-)
+ON_SCORE = frozenset({OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIAS, OverrideKind.TEMPERATURE})
 """Kinds that act on the score, whatever else they are; a replay of ids alone does too."""
 
 
@@ -52,8 +51,10 @@ class Act:
     context : Context or None
         Needed where it is limited to columns or phases.
     tally : Tally
-    notes : list of str
+    notes : dict
         Takes why it did not act, once.
+    captured : Captured or None
+        What it replays.
     """
 
     override: Override
@@ -61,6 +62,7 @@ class Act:
     context: Context | None = None
     tally: Tally = field(default_factory=Tally)
     notes: dict[str, None] = field(default_factory=dict)
+    captured: Captured | None = None
 
     def rows(self, count: int, device: torch.device) -> Rows | bool:
         """Return which of a call's rows it acts on: False for none, None for all."""
@@ -72,16 +74,40 @@ class Act:
             return False
         if columns is None:
             return None
-        if self.context.last is None:  # switched on in the middle of a pass
-            return False
-        found = self.context.call(self.binding, count)
+        found = self._call(count)
         if found is None:
-            self.notes[
-                f"{self.override.title}: it doesn't act on {self.binding.layer.path}, whose rows are not the tokens of the pass"
-            ] = None
             return False
         slots = found.columns(device)
         return (slots >= columns[0]) & (slots < columns[1])
+
+    def replayed(self, count: int, device: torch.device, rows: Rows) -> CapturedRouting | None:
+        """Return what the capture says of a call's rows, ``present`` where it acts; None if the capture doesn't have this pass.
+
+        Where the tokens are on a device, waits for it once a pass.
+        """
+        assert self.captured is not None
+        found = self._call(count)
+        if found is None:
+            return None
+        number = found.replayed(self.captured, self.binding.layer.stream)
+        routing = None if number is None else self.captured.routing(self.binding.layer.place, number)
+        if routing is None or len(routing.ids) != count:
+            return None
+        ids, weights, present = (part.to(device, non_blocking=True) for part in routing)
+        return CapturedRouting(ids, weights, present if rows is None else present & rows)
+
+    def _call(self, count: int) -> StackCall | None:
+        """The call of the layer's stack, if its rows are the tokens of the pass; if not, that is noted."""
+        assert self.context is not None
+        if self.context.last is None:  # switched on in the middle of a pass
+            return None
+        found = self.context.call(self.binding, count)
+        if found is None:
+            where = self.binding.layer.path
+            self.notes[
+                f"{self.override.title}: it doesn't act on {where}, whose rows are not the tokens of the pass"
+            ] = None
+        return found
 
     def count(self, changed: Tensor, rows: Rows) -> None:
         """Count rows that were changed, of those that it acts on."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.overriding.captured import Captured
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader, uses_cache
 from moedesk.probe.taking.cost import Cost
@@ -121,12 +122,20 @@ class StackCall:
     def __init__(self, call: Call, of: Pass) -> None:
         self.call, self.of = call, of
         self._columns: Tensor | None = None
+        self._replayed: dict[tuple[int, str], int | None] = {}
 
     def columns(self, device: torch.device) -> Tensor:
         """Return (batch · length,) slots in the sequence of its rows."""
         if self._columns is None:
             self._columns = columns_of(self.call, device)
         return self._columns.to(device)
+
+    def replayed(self, captured: Captured, stream: str) -> int | None:
+        """Return which pass of a capture this call is given again, the same for all layers; None for none."""
+        key = id(captured), stream
+        if key not in self._replayed:
+            self._replayed[key] = captured.find(self.call, stream)
+        return self._replayed[key]
 
 
 @torch.no_grad()

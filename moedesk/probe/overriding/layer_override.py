@@ -1,6 +1,7 @@
 """Everything that acts on one layer: put on its modules, and taken off again."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from moedesk.probe.overriding.changes import Rows, changed_routing
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.rerouting import rewritten
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import Way
 from moedesk.probe.taking.overridden import Changed, say
 
@@ -42,12 +44,17 @@ class LayerOverride:
         self._routing = [act for act in acts if not on_score(act.override)]
         drops = any(act.override.kind in (OverrideKind.CAPACITY, OverrideKind.REPLAY) for act in self._routing)
         self._hidden = drops or binding.adapter is not None  # what is used is not all that hooks see
+        slots = [act.override.value for act in acts if act.override.kind is OverrideKind.TOP_K]
+        self._slots = int(slots[-1] or 0) if slots else 0
+        self._counts = slot_counts(binding) if slots else []
         self._pending: Tensor | None = None
         self._arounds: list[ForwardAround] = []
         self._handles: list[RemovableHandle] = []
 
     def put_on(self) -> None:
         """Hook the layer's modules."""
+        if self._slots:
+            self._arounds.append(ForwardAround(self._binding.candidate.block, self._with_slots))
         if self._scoring:
             assert self._way is not None
             self._arounds.append(ForwardAround(self._way.module, self._select))
@@ -76,11 +83,7 @@ class LayerOverride:
         with torch.no_grad():
             plain = inner(*args, **kwargs)
         ids, weights = self._read(way, args, kwargs, plain)
-        edits = []
-        for act in self._scoring:
-            rows = act.rows(len(ids), ids.device)
-            if rows is not False:
-                edits.append((act, ScoreEdit(act.override, rows if isinstance(rows, Tensor) else None)))
+        edits = [(act, edit) for act in self._scoring if (edit := _edit(act, len(ids), ids.device)) is not None]
         if not edits:
             return inner(*args, **kwargs)
         with Reselection(way, [edit for _, edit in edits]) as selection:
@@ -135,12 +138,12 @@ class LayerOverride:
         output = inner(*args, **kwargs)
         adapter, module = self._binding.adapter, self._binding.hooked
         assert adapter is not None
-        assert adapter.write is not None
         routing = adapter.routing(module, args, kwargs, output)
-        if routing is None:
+        changed = None if routing is None else self._change(routing)
+        if changed is None or changed is routing:
             return output
-        changed = self._change(routing)
-        return output if changed is routing else adapter.write(module, args, kwargs, output, changed)
+        assert adapter.write is not None
+        return adapter.write(module, args, kwargs, output, changed)
 
     def _change(self, routing: Routing) -> Routing:
         """The routing with all that acts on it; tells which rows differ."""
@@ -152,8 +155,11 @@ class LayerOverride:
                 continue
             acted.append(act)
             mask = rows if isinstance(rows, Tensor) else None
-            new = changed_routing(act.override, routing, mask, self._binding.layer.experts)
-            act.count(differing(routing, new), mask)
+            new = self._changed(act, routing, mask)
+            differ = differing(routing, new)
+            if act.override.kind is OverrideKind.TOP_K:
+                self._pending = differ = torch.ones_like(differ)
+            act.count(differ, mask)
             routing = new
         pending, self._pending = self._pending, None
         if acted or pending is not None:
@@ -164,6 +170,39 @@ class LayerOverride:
                 changed = changed._replace(ids=routing.ids, weights=routing.weights.detach())
             say(self._binding.candidate.experts, changed)
         return routing
+
+    def _changed(self, act: Act, routing: Routing, rows: Rows) -> Routing:
+        if act.override.kind is OverrideKind.TOP_K:  # it acted already, and this is what came of it
+            return routing
+        if act.override.kind is not OverrideKind.REPLAY:
+            return changed_routing(act.override, routing, rows, self._binding.layer.experts)
+        given = act.replayed(len(routing.ids), routing.ids.device, rows)
+        if given is None:
+            return routing
+        there = given.present[:, None]
+        ids = torch.where(there, given.ids.to(routing.ids), routing.ids)
+        return replace(routing, ids=ids, weights=torch.where(there, given.weights.to(routing.weights), routing.weights))
+
+    # the number of slots
+
+    def _with_slots(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with with_slots(self._counts, self._slots):
+            return inner(*args, **kwargs)
+
+
+def _edit(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
+    """What an act does to the score in a call of so many rows; None if nothing."""
+    rows = act.rows(count, device)
+    if rows is False:
+        return None
+    mask = rows if isinstance(rows, Tensor) else None
+    if act.override.kind is not OverrideKind.REPLAY:
+        return ScoreEdit(act.override, mask)
+    given = act.replayed(count, device, mask)
+    if given is None:
+        return None
+    whole = given.present & (given.ids >= 0).all(-1)
+    return ScoreEdit(act.override, mask, given.ids.masked_fill(~whole[:, None], -1))
 
 
 @torch.no_grad()

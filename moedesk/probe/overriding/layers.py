@@ -77,7 +77,8 @@ class Layers:
         """Return whether all is known that this override needs, so that the model need not run to find it out."""
         if self._study is not None or override is None:
             return True
-        return bool(self._bindings or self._known()) and not on_score(override)
+        needs = on_score(override) or override.kind is OverrideKind.TOP_K
+        return bool(self._bindings or self._known()) and not needs
 
     def way(self, place: int) -> Way:
         """Return how the layer at a place selects.
@@ -106,6 +107,10 @@ class Layers:
         """
         info = self.info
         override.check(info)
+        if override.kind is OverrideKind.TOP_K:
+            assert override.value is not None
+            places = [binding.layer.place for binding in self.bindings if override.acts_on(binding.layer.place)]
+            self.study.try_slots(self.module, places, int(override.value))
         for binding in self.bindings:
             if override.acts_on(binding.layer.place):
                 try:
@@ -120,6 +125,9 @@ class Layers:
         kind, layer = override.kind, binding.layer
         if override.columns and binding.candidate.pool is not None:
             raise MoedeskError("its experts see some rows of a pass only; leave columns= out")
+        if kind is OverrideKind.TOP_K:
+            self._check_groups(override, binding)
+            return
         if not on_score(override):
             if layer.selection in ("soft", "expert choice") and kind is not OverrideKind.ABLATE:
                 raise MoedeskError(f"its selection is {layer.selection!r}")
@@ -129,7 +137,7 @@ class Layers:
         way = self.way(layer.place)
         if kind in (OverrideKind.FORCE, OverrideKind.REPLAY) and not way.deciding:
             raise MoedeskError(_NO_RANKING)
-        if layer.selection == "hash" and kind in (OverrideKind.EXCLUDE, OverrideKind.TOP_K):
+        if layer.selection == "hash" and kind is OverrideKind.EXCLUDE:
             raise MoedeskError("a table of token ids says its experts, whatever the score")
         self._check_groups(override, binding)
 
@@ -140,6 +148,8 @@ class Layers:
             return
         size = layer.experts // rule.groups
         groups = {expert // size for expert in override.experts}
+        if override.kind is OverrideKind.TOP_K and (override.value or 0) > rule.kept * size:
+            raise MoedeskError(f"only {rule.kept * size} experts are in the {rule.kept} groups that it keeps")
         if override.kind is OverrideKind.FORCE and len(groups) > rule.kept:
             raise MoedeskError(
                 f"experts of {len(groups)} groups can't be forced, it keeps {rule.kept} of {rule.groups} groups"

@@ -13,11 +13,14 @@ from torch import nn
 from moedesk.core import override_file
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import ModelInfo
-from moedesk.core.override import Override
+from moedesk.core.override import Override, OverrideKind
 from moedesk.core.override_file import Kept
+from moedesk.probe.attach import attached
 from moedesk.probe.exactness.untouched import when_untouched
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.hooks import hooks_on
 from moedesk.probe.overriding.act import Act, Tally, on_score
+from moedesk.probe.overriding.captured import Captured
 from moedesk.probe.overriding.context import Context
 from moedesk.probe.overriding.layer_override import LayerOverride
 from moedesk.probe.overriding.layers import Layers
@@ -64,8 +67,9 @@ class Overrides:
 
     Attributes
     ----------
-    notes : mapping
-        What an override could not do while it was on, a line each.
+    attach_anew : function or None
+        Called when the number of slots a token changes, to have what is attached begin anew; such changes are refused while
+        anything else records the model.
     changed : list of function
         Called after every change of the list.
     """
@@ -74,7 +78,9 @@ class Overrides:
         self._module = weakref.ref(model)
         self.layers = layers
         self.entries: tuple[Entry, ...] = ()
-        self.notes: dict[str, None] = {}
+        self.attach_anew: Callable[[], None] | None = None
+        self._notes: dict[str, None] = {}
+        self._captured: dict[Override, Captured] = {}
         self.changed: list[Callable[[], None]] = []
         self._past: list[_Step] = []
         self._future: list[_Step] = []
@@ -107,6 +113,12 @@ class Overrides:
     def redoable(self) -> str:
         """What ``redo`` would do again, empty for nothing."""
         return self._future[-1].title if self._future else ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What overrides could not do so far, a line each."""
+        replays = (self._captured[e.override].note for e in self.acting if e.override in self._captured)
+        return (*self._notes, *filter(None, replays))
 
     @property
     def acting(self) -> tuple[Entry, ...]:
@@ -272,6 +284,11 @@ class Overrides:
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         """Let these act, or, if that fails, those before."""
         before = self.entries
+        for entry in entries:
+            self._prepare(entry)
+        widths = self._widths(entries) != self._widths(before)
+        if widths:
+            self._check_recordings()
         self.entries = entries
         try:
             when_untouched(self.module, self._renew)
@@ -279,6 +296,31 @@ class Overrides:
             self.entries = before
             self._renew()
             raise
+        if widths and self.attach_anew is not None:
+            self.attach_anew()
+
+    def _prepare(self, entry: Entry) -> None:
+        """Read the capture that an entry replays, before it acts."""
+        override = entry.override
+        if entry.on and override.kind is OverrideKind.REPLAY and override not in self._captured:
+            places = [binding.layer.place for binding in self.layers.bindings if override.acts_on(binding.layer.place)]
+            self._captured[override] = Captured(override.capture, self.info, places)
+
+    def _widths(self, entries: Sequence[Entry]) -> list[tuple[tuple[int, ...], float | None]]:
+        """What sets numbers of slots."""
+        return [
+            (e.override.layers, e.override.value) for e in entries if e.on and e.override.kind is OverrideKind.TOP_K
+        ]
+
+    def _check_recordings(self) -> None:
+        """Rows of another k don't fit into what is recorded now."""
+        ours = (
+            {id(one.hooks) for one in attached() if one.module is self.module} if self.attach_anew is not None else ()
+        )
+        if any(id(hooks) not in ours for hooks in hooks_on(self.module)):
+            raise MoedeskError(
+                "k can't change while the model is recorded or attached: a capture's rows have k slots; end it first"
+            )
 
     def _say(self) -> None:
         for function in tuple(self.changed):
@@ -296,7 +338,7 @@ class Overrides:
         if not acting:
             return
         bindings = self.layers.bindings
-        if any(entry.override.columns or entry.override.phases for entry in acting):
+        if any(_needs_context(entry.override) for entry in acting):
             self._context = Context(self.module, bindings)
         try:
             for binding in bindings:
@@ -313,4 +355,9 @@ class Overrides:
 
     def _act(self, entry: Entry, binding: Binding) -> Act:
         tally = self._tallies.setdefault(entry.id, Tally())
-        return Act(entry.override, binding, self._context, tally, self.notes)
+        captured = self._captured.get(entry.override)
+        return Act(entry.override, binding, self._context, tally, self._notes, captured)
+
+
+def _needs_context(override: Override) -> bool:
+    return bool(override.columns or override.phases) or override.kind is OverrideKind.REPLAY

@@ -20,6 +20,7 @@ from moedesk.probe.hooks import Wanted
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.operations import OperationLog
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import SelectionCall, Way, find_way
 from moedesk.probe.tracer import Tracer
 
@@ -84,6 +85,41 @@ class Study:
             for one in watched:
                 one.detach()
         return {one.binding.layer.place: one.seen for one in watched if one.seen is not None}
+
+    def try_slots(self, model: nn.Module, places: Sequence[int], number: int) -> None:
+        """Run the model with another number of slots in some layers; they have to come out.
+
+        Raises
+        ------
+        MoedeskError
+            If they don't, naming the layer.
+        """
+        tried = [binding for binding in self.bindings if binding.layer.place in places]
+        for binding in tried:
+            layer = binding.layer
+            if binding.plan is not None or not slot_counts(binding):
+                raise MoedeskError(
+                    f"layer {layer.place} ({layer.path}) has no number of experts a token that could be set"
+                )
+        seen = [_Slots(binding, number) for binding in tried]
+        with Untouched(model) as untouched:
+            try:
+                for one in seen:
+                    one.attach()
+                untouched.run(self._inputs)
+            except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise MoedeskError(f"the model can't run with k = {number} ({reason})") from error
+            finally:
+                for one in seen:
+                    one.detach()
+        for one in seen:
+            if one.found != number:
+                layer = one.binding.layer
+                raise MoedeskError(
+                    f"layer {layer.place} ({layer.path}) goes on with {one.found or layer.top_k} experts a token when it is told "
+                    f"{number}"
+                )
 
     def _selects(self, binding: Binding) -> nn.Module | None:
         """The module whose forward goes from token rows to the choice."""
@@ -183,6 +219,39 @@ class _Watched:
         routing = read_routing(args, kwargs)
         if self.seen is None and self._made is not None and routing is not None and self.binding.adapter is None:
             self.seen = SelectionCall(*self._made, routing.choice, routing.weights)
+
+
+class _Slots:
+    """Tries one layer with another number of slots, and sees how many its experts get."""
+
+    def __init__(self, binding: Binding, number: int) -> None:
+        self.binding, self._number = binding, number
+        self.found = 0
+
+    def attach(self) -> None:
+        binding, counts = self.binding, slot_counts(self.binding)
+
+        def run(inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            with with_slots(counts, self._number):
+                return inner(*args, **kwargs)
+
+        def read(module: nn.Module, args: Any, *rest: Any) -> None:
+            adapter = binding.adapter
+            if adapter is None:
+                call = read_routing(args, rest[0])
+                self.found = 0 if call is None else call.top_k
+            else:
+                routing = adapter.routing(module, args, rest[0], rest[1] if len(rest) > 1 else None)
+                self.found = 0 if routing is None else int(routing.ids.shape[-1])
+
+        before = binding.adapter is None or binding.adapter.when == "before"
+        hook = binding.hooked.register_forward_pre_hook if before else binding.hooked.register_forward_hook
+        self._handle = hook(read, with_kwargs=True)
+        self._around = ForwardAround(binding.candidate.block, run)
+
+    def detach(self) -> None:
+        self._handle.remove()
+        self._around.remove()
 
 
 def routing_of(binding: Binding, module: nn.Module, call: SelectionCall) -> tuple[Tensor, Tensor, Tensor]:

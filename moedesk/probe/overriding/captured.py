@@ -1,0 +1,164 @@
+"""The routing in a capture, read once, so that passes of a model with the same tokens can be given it again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moedesk.capture.open import open_capture
+from moedesk.core.columns import PassFlag, RouteFlag
+from moedesk.core.errors import MoedeskError
+from moedesk.core.model import LayerInfo, ModelInfo
+from moedesk.core.store import Store
+from moedesk.probe.taking.batch import arrive
+from moedesk.probe.taking.calls import Call
+from moedesk.probe.taking.tokens import packed_sequences, token_rows
+
+MOST_BYTES = 1 << 30
+"""Of ids and weights that are held in memory."""
+
+
+class CapturedRouting(NamedTuple):
+    """What a layer did with the rows of one pass.
+
+    Attributes
+    ----------
+    ids : (T, k) int64 tensor
+        -1 for a slot that was dropped.
+    weights : (T, k) float32 tensor
+    present : (T,) bool tensor
+        Rows that the layer saw.
+    """
+
+    ids: Tensor
+    weights: Tensor
+    present: Tensor
+
+
+class Captured:
+    """The passes of one stream of a capture, found by their tokens.
+
+    Parameters
+    ----------
+    path : str
+    model : ModelInfo
+        The model that is to be given the routing.
+    places : sequence of int
+        Its layers.
+
+    Attributes
+    ----------
+    missed : int
+        Passes of the model so far that are none of the capture's.
+
+    Raises
+    ------
+    MoedeskError
+        If it can't be read, is of another model, or holds too much.
+    """
+
+    def __init__(self, path: str, model: ModelInfo, places: Sequence[int]) -> None:
+        self.path, self.missed = path, 0
+        self._places: dict[tuple[str, bytes], list[int]] = {}
+        self._used: dict[tuple[str, bytes], int] = {}
+        self._routing: dict[int, list[CapturedRouting | None]] = {}
+        with open_capture(path) as store:
+            layers = [model.layers[place] for place in places]
+            self._check(store, model, layers)
+            for stream in dict.fromkeys(layer.stream for layer in layers):
+                spans = self._index(store, stream)
+                for layer in layers:
+                    if layer.stream == stream:
+                        self._routing[layer.place] = [_read(store, layer, span) for span in spans]
+        if not self._places:
+            raise MoedeskError(
+                f"{path} holds no pass whose routing and tokens were kept whole, so there is nothing to replay"
+            )
+
+    def _check(self, store: Store, model: ModelInfo, layers: Sequence[LayerInfo]) -> None:
+        name, theirs = Path(self.path).name, store.model.layers
+        if len(theirs) != len(model.layers):
+            raise MoedeskError(
+                f"{name} is of another model: it has {len(theirs)} MoE layers, this one {len(model.layers)}"
+            )
+        for layer in layers:
+            other = theirs[layer.place]
+            if _form(other) != _form(layer):
+                raise MoedeskError(
+                    f"{name} is of another model: its layer {layer.place} is {_form(other)}, here it is {_form(layer)}"
+                )
+        sizes = [info.config.get("vocab_size") for info in (store.model, model)]
+        if all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]:
+            raise MoedeskError(
+                f"{name} is of another model: its vocabulary has {sizes[0]:,} tokens, this one's {sizes[1]:,}"
+            )
+        held = sum(store.n_tokens(layer.stream) * layer.top_k * 12 for layer in layers)
+        if held > MOST_BYTES:
+            raise MoedeskError(
+                f"{name} holds {held / 1e9:.1f} GB of routing, more than {MOST_BYTES / 1e9:.1f} GB; replay fewer layers"
+            )
+
+    def _index(self, store: Store, stream: str) -> list[tuple[int, int] | None]:
+        """The rows of each pass, None for one that wasn't kept whole; notes the passes by their tokens."""
+        spans: list[tuple[int, int] | None] = []
+        for number, header in enumerate(store.read_passes()):
+            first, end = store.token_span(number, number + 1, stream)
+            partial = int(header["flags"]) & (PassFlag.COUNTS_ONLY | PassFlag.SAMPLED | PassFlag.LATE | PassFlag.FAILED)
+            whole = end > first and not partial
+            spans.append((first, end) if whole else None)
+            if whole:
+                tokens = store.read_tokens(first, end, stream)
+                if (tokens["token_id"] >= 0).all():
+                    key = stream, _key(tokens["token_id"], tokens["column"], tokens["sequence"])
+                    self._places.setdefault(key, []).append(number)
+        return spans
+
+    def find(self, call: Call, stream: str) -> int | None:
+        """Return which pass of the capture has the tokens of a call: of several, one after the other; None if none has."""
+        if call.ids is None:
+            self.missed += 1
+            return None
+        host = arrive(call)
+        rows = token_rows(host, packed_sequences(host)[0], {})
+        key = stream, _key(rows["token_id"], rows["column"], rows["sequence"])
+        passes = self._places.get(key)
+        if passes is None:
+            self.missed += 1
+            return None
+        turn = self._used.get(key, -1) + 1
+        self._used[key] = turn
+        return passes[turn % len(passes)]
+
+    def routing(self, place: int, number: int) -> CapturedRouting | None:
+        """Return what a layer did in a pass."""
+        return self._routing[place][number]
+
+    @property
+    def note(self) -> str:
+        """How many passes were not found, in one line; empty for none."""
+        if not self.missed:
+            return ""
+        passes = "pass was" if self.missed == 1 else "passes were"
+        return f"replay of {Path(self.path).name}: {self.missed:,} {passes} none of the capture's, and ran untouched"
+
+
+def _form(layer: LayerInfo) -> str:
+    return f"{layer.path} ({layer.block}) with {layer.experts} experts, k = {layer.top_k}"
+
+
+def _key(ids: np.ndarray, columns: np.ndarray, sequences: np.ndarray) -> bytes:
+    """What tells the tokens of a pass, their slots and their sequences; sequences count from the pass's first."""
+    starts = np.concatenate([[1], np.diff(sequences.astype(np.int64)) != 0])
+    return np.stack([ids.astype(np.int64), columns.astype(np.int64), starts.astype(np.int64)]).tobytes()
+
+
+def _read(store: Store, layer: LayerInfo, span: tuple[int, int] | None) -> CapturedRouting | None:
+    if span is None:
+        return None
+    ids = store.experts(layer.place, *span).astype(np.int64)
+    weights = np.array(store.weights(layer.place, *span), np.float32)
+    present = (store.flags(layer.place, *span) & RouteFlag.ABSENT) == 0
+    return CapturedRouting(torch.from_numpy(ids), torch.from_numpy(weights), torch.from_numpy(present))
