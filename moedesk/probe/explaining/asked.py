@@ -1,18 +1,20 @@
 """Passages of tokens that were clicked in the app, or that it asks about: what ran comes with them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.console.selected_token import SelectedToken
 from moedesk.probe.explaining.passage import Passage
+
+if TYPE_CHECKING:
+    from moedesk.probe.console.selected_token import SelectedToken
 
 Routes = Mapping[int, tuple[np.ndarray, np.ndarray]]
 
 
-def selected_passage(token: SelectedToken) -> Passage:
+def selected_passage(token: "SelectedToken") -> Passage:
     """Return the passage of ``$0``.
 
     Raises
