@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.core.attribution_text import attribution_table
+from moedesk.core.routes_text import routes_table
 from moedesk.core.why_text import why_table
 
 Floats = npt.NDArray[np.float64]
@@ -34,6 +35,10 @@ def _ints() -> Ints:
 
 def _int_table() -> Ints:
     return np.zeros((0, 0), np.int64)
+
+
+def _int_tables() -> Ints:
+    return np.zeros((0, 0, 0), np.int64)
 
 
 def _flags() -> Flags:
@@ -336,6 +341,12 @@ class Counterfactual:
         Each layer once.
     ranks : (M,) int64
         Place of the router's choice at that layer among its routes by their loss, from 0, the best.
+    whole_experts : (W, M, k) int64
+        Whole routes, sampled: experts at each of the tried layers at once.
+    whole_losses : (W,) float64
+        Of these.
+    noise : float
+        Largest difference between equal runs: losses that are nearer than that can't be told apart.
     model, dtype, created : str
     notes : tuple of str
     """
@@ -352,6 +363,9 @@ class Counterfactual:
     losses: Floats = field(default_factory=_floats)
     tried_layers: Ints = field(default_factory=_ints)
     ranks: Ints = field(default_factory=_ints)
+    whole_experts: Ints = field(default_factory=_int_tables)
+    whole_losses: Floats = field(default_factory=_floats)
+    noise: float = nan
     model: str = ""
     dtype: str = ""
     created: str = ""
@@ -361,7 +375,25 @@ class Counterfactual:
     def title(self) -> str:
         """What it is, in one line."""
         where = f"layer {self.tried_layers[0]}" if len(self.tried_layers) == 1 else f"{len(self.tried_layers)} layers"
-        return f"other routes of {self.token.text!r} at {where}"
+        return f"other routes of {self.token.text or self.token.token_id!r} at {where}"
+
+    @property
+    def loss(self) -> float:
+        """Of the router's choice, in nats; NaN if nothing was tried."""
+        own = self.losses[self.own]
+        return float(own[0]) if len(own) else nan
+
+    @property
+    def regrets(self) -> Floats:
+        """(M,) loss of the router's choice minus that of the best route tried at each layer, in nats; 0 where it is the best."""
+        best = [self.losses[self.layers == layer].min() for layer in self.tried_layers.tolist()]
+        return np.maximum(0.0, self.loss - np.array(best))
+
+    def __repr__(self) -> str:
+        return routes_table(self).text
+
+    def _repr_html_(self) -> str:
+        return routes_table(self).html
 
 
 Explanation = Why | Attribution | Counterfactual

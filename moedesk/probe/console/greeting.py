@@ -63,6 +63,7 @@ class Console:
         self.on_task("before_after", lambda value, progress: self.moe.do_before_after(value, progress))
         self.on_task("why", lambda value, progress: self.moe.do_why(value, progress))
         self.on_task("attribute", lambda value, progress: self.moe.do_attribute(value, progress))
+        self.on_task("counterfactual", lambda value, progress: self.moe.do_counterfactual(value, progress))
         self.on_order("breakpoints", lambda value: self.moe.breakpoints.order(value))
         self.on_order("stopped", lambda value: self.moe.breakpoints.go_on(value))
 

@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moedesk.core.attribution_json import taken_apart
-from moedesk.core.errors import MoedeskError
 from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.explaining.asked import asked_passage
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from moedesk.core.attribution import Attribution
+    from moedesk.core.attribution import Attribution, Counterfactual
     from moedesk.probe.explaining.passage import Passage
-
-START = 'no model to explain; type moe.load("sample"), then moe.attach()'
 
 
 class MoeAttribution:
@@ -25,12 +22,10 @@ class MoeAttribution:
     if TYPE_CHECKING:
 
         @property
-        def model(self) -> "nn.Module | None":
-            """The model."""
-
-        @property
         def tokenizer(self) -> Any:
             """Of the model, or None."""
+
+        def _explained(self) -> "nn.Module": ...
 
         def _passage(self, token: Any, index: int) -> "Passage": ...
 
@@ -95,6 +90,84 @@ class MoeAttribution:
             ),
         )
 
+    def counterfactual(
+        self,
+        token: Any,
+        index: int = -2,
+        *,
+        layers: int | str | Sequence[int | str] | None = None,
+        target: int | str | None = None,
+        runners: int = 4,
+        tries: int = 32,
+        seed: int = 0,
+    ) -> "Counterfactual":
+        """Say what other routes of a token would have done to the loss of the token that came next.
+
+        At each layer each of its experts is replaced by each of those that the router ranked next; then whole routes are
+        sampled. The choice is forced inside the layer's own selection, so weights are what the model makes of it. Runs the
+        model again, unrecorded and without overrides; it is left as it was, also after Ctrl+C.
+
+        Parameters
+        ----------
+        token : a token selected in the app, str, or sequence of token ids
+            ``$0``; or a text, or token ids, of which ``index`` is meant.
+        index : int
+            Which token of a text or of ids; the last but one if left out, since the next one has to be known.
+        layers : int, str or sequence of these, optional
+            Places or paths of MoE layers; all if left out.
+        target : int or str, optional
+            Whose loss it is, where the next token is not known or another one is meant.
+        runners : int
+            How many of those that the router ranked next.
+        tries : int
+            Whole routes that are sampled, through all these layers at once.
+        seed : int
+            Of the sampled routes.
+
+        Returns
+        -------
+        Counterfactual
+            ``losses`` of ``experts`` at ``layers``, ``ranks`` and ``regrets`` of the router's choice, ``whole_losses``; a table.
+
+        Examples
+        --------
+        >>> moe.counterfactual($0)
+        >>> moe.counterfactual("The capital of France is Paris", layers=3, runners=8)
+        """
+        from moedesk.probe.explaining.counterfactual import counterfactual
+
+        model = self._explained()
+        passage = self._passage(token, index)
+        return _with_line(
+            "trying other routes",
+            lambda progress: counterfactual(
+                model,
+                passage,
+                self.tokenizer,
+                layers=layers,
+                target=target,
+                runners=runners,
+                tries=tries,
+                seed=seed,
+                progress=progress,
+            ),
+        )
+
+    def do_counterfactual(
+        self, value: Mapping[str, Any], progress: Callable[[float, str], None]
+    ) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
+        """Do the task ``counterfactual`` of an app: ``passage``, and ``layers`` and other options if it gives them."""
+        from moedesk.probe.explaining.counterfactual import counterfactual
+
+        names = ("layers", "target", "runners", "tries", "seed")
+        options = {name: value[name] for name in names if value.get(name) is not None}
+        if options.get("layers") == "one":  # the page's own words: the layer that is selected, or all
+            options["layers"] = value.get("layer")
+        elif options.get("layers") == "all":
+            del options["layers"]
+        passage = asked_passage(value.get("passage", {}))
+        return taken_apart(counterfactual(self._explained(), passage, self.tokenizer, progress=progress, **options))
+
     def do_attribute(
         self, value: Mapping[str, Any], progress: Callable[[float, str], None]
     ) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
@@ -104,12 +177,6 @@ class MoeAttribution:
         options = {name: value[name] for name in ("layer", "target", "value", "method") if value.get(name) is not None}
         passage = asked_passage(value.get("passage", {}))
         return taken_apart(attribute(self._explained(), passage, self.tokenizer, progress=progress, **options))
-
-    def _explained(self) -> "nn.Module":
-        model = self.model
-        if model is None:
-            raise MoedeskError(START)
-        return model
 
 
 def _with_line(what: str, work: Callable[[Callable[[float, str], None]], Any]) -> Any:

@@ -100,7 +100,7 @@ class _Work:
     ) -> None:
         self._rerun, self._chosen, self._target, self._value = rerun, chosen, target, value
         self._methods, self._progress = methods, progress
-        self._notes: list[str] = [*rerun.notes, *_moved(rerun)]
+        self._notes: list[str] = [*rerun.notes, *moved(rerun)]
         self._places = [binding.layer.place for binding in chosen]
 
     def result(self, tokenizer: Any) -> Attribution:
@@ -133,7 +133,7 @@ class _Work:
             value=float(self._score(self._rerun.logits.double()[None])[0]),
             logit=float(self._rerun.logits[self._target]),
             model=type(self._rerun.model).__name__,
-            dtype=_dtypes(self._rerun.model),
+            dtype=dtypes_of(self._rerun.model),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         if direct is not None:
@@ -335,8 +335,8 @@ def _without(
     return Variant(minus={binding.layer.place: (slots.module, slots.added[slot])})
 
 
-def _moved(rerun: Rerun) -> list[str]:
-    """At which layers the token was routed otherwise when it was captured."""
+def moved(rerun: Rerun) -> list[str]:
+    """Return a line that says at which layers the token was routed otherwise when it was captured."""
     other = []
     for binding in rerun.bindings:
         captured, here = rerun.passage.routes.get(binding.layer.place), rerun.routing(binding)
@@ -365,5 +365,6 @@ def _widest(model: nn.Module) -> torch.dtype:
     return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
 
 
-def _dtypes(model: nn.Module) -> str:
+def dtypes_of(model: nn.Module) -> str:
+    """Return the dtypes of a model's parameters."""
     return ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()}))

@@ -107,11 +107,15 @@ class Rerun:
 
     def run(self, ids: Tensor | None = None, **more: Any) -> Any:
         """Return the model's output for the passage, or for other ids; without a cache unless ``use_cache`` is given."""
+        return self._untouched.run({**self.inputs(ids), **more})
+
+    def inputs(self, ids: Tensor | None = None) -> dict[str, Any]:
+        """Return the arguments of a forward for the passage, or for other ids, without a cache."""
         inputs: dict[str, Any] = {self._argument: self.ids if ids is None else ids}
         config: Any = getattr(self.model, "config", None)
         if self.takes("use_cache") or ("kwargs" in self._names and hasattr(config, "use_cache")):
             inputs["use_cache"] = False
-        return self._untouched.run({**inputs, **more})
+        return inputs
 
     def _bind(self) -> None:
         kept = Kept()

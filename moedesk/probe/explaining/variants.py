@@ -4,18 +4,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.explaining.rerun import Progress, Rerun, logits_of
 from moedesk.probe.explaining.slots import replaced
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.rerouting import Change, Rerouting, can_reroute
+from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.way import Way
 
 MOST_ROWS = 64
 """Variants that run as rows of one batch."""
@@ -24,9 +30,6 @@ CACHE_BYTES = 1 << 28
 
 Score = Callable[[Tensor], Tensor]
 """Takes (n, V) float64 logits of the token on the host; returns (n,) numbers."""
-
-Weigh = Callable[[Tensor], Tensor]
-"""Takes the (E,) logits that the router has in the run itself; returns the (k,) weights of the route."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +54,15 @@ class Variant:
     Attributes
     ----------
     routes : mapping of int to Route
-        By the layer's place.
+        By the layer's place: what its experts get instead.
+    forced : mapping of int to (k,) int64 tensor
+        Experts that a layer's own selection is made to choose; weights are what it makes of them.
     minus : mapping of int to (Module, (D,) tensor)
         Taken off the token's row of a module's output: for layers whose routing can't be written.
     """
 
     routes: Mapping[int, Route] = field(default_factory=dict)
+    forced: Mapping[int, Tensor] = field(default_factory=dict)
     minus: Mapping[int, tuple[nn.Module, Tensor]] = field(default_factory=dict)
 
 
@@ -73,12 +79,15 @@ class Outcomes:
         Largest difference between two equal rows of a batch, or between the token as it is in the batch and in the whole pass.
     note : str
         How they ran.
+    taken : tuple of mapping of int to Route
+        Of each variant, what the experts of the layers got at which its choice was forced.
     """
 
     values: np.ndarray
     unchanged: np.ndarray
     noise: float
     note: str
+    taken: tuple[Mapping[int, Route], ...] = ()
 
     @property
     def effects(self) -> np.ndarray:
@@ -96,10 +105,12 @@ class Variants:
     ----------
     rerun : Rerun
         Entered.
+    ways : mapping of int to Way
+        How layers select, by place; where a choice is forced.
     """
 
-    def __init__(self, rerun: Rerun) -> None:
-        self._rerun = rerun
+    def __init__(self, rerun: Rerun, ways: Mapping[int, Way] = MappingProxyType({})) -> None:
+        self._rerun, self._ways = rerun, ways
         self._past: Any = None
         self._by_rows = self._can_run_by_rows()
 
@@ -111,27 +122,33 @@ class Variants:
         if self._by_rows:
             return self._run_by_rows(variants, score, whole, progress)
         values = np.zeros(len(variants))
+        taken: list[dict[int, Route]] = []
         for number, variant in enumerate(variants):
             progress(number / len(variants), f"run {number + 1} of {len(variants)}")
-            with self._changed([variant]):
+            with self._changed([variant]) as seen:
                 output = self._rerun.run(**self._last_logits())
             values[number] = float(score(self._logits(output))[0])
-        return Outcomes(values, np.full(len(values), whole), 0.0, f"{len(values)} whole passes, one for each change")
+            taken += _taken(seen, [variant])
+        note = f"{len(values)} whole passes, one for each change"
+        return Outcomes(values, np.full(len(values), whole), 0.0, note, tuple(taken))
 
     def _run_by_rows(self, variants: Sequence[Variant], score: Score, whole: float, progress: Progress) -> Outcomes:
         values, unchanged = np.zeros(len(variants)), np.zeros(len(variants))
         noise, size = 0.0, self._rows_at_once() - 2
+        taken: list[dict[int, Route]] = []
         for first in range(0, len(variants), size):
             progress(
                 first / len(variants), f"runs {first + 1} to {min(first + size, len(variants))} of {len(variants)}"
             )
             part = variants[first : first + size]
-            with self._changed([Variant(), *part, Variant()]):
-                found = score(self._logits(self._one_token(len(part) + 2))).numpy()
+            rows = [Variant(), *part, Variant()]
+            with self._changed(rows) as seen:
+                found = score(self._logits(self._one_token(len(rows)))).numpy()
+            taken += _taken(seen, rows)[1:-1]
             values[first : first + size], unchanged[first : first + size] = found[1:-1], found[0]
             noise = max(noise, abs(float(found[0] - found[-1])), abs(float(found[0]) - whole))
         note = f"{len(variants)} runs of the token as rows of batches, on the keys and values of the tokens before it"
-        return Outcomes(values, unchanged, noise, note)
+        return Outcomes(values, unchanged, noise, note, tuple(taken))
 
     def _rows_at_once(self) -> int:
         tensors = [] if self._past is None else list(_tensors(self._past))
@@ -183,18 +200,26 @@ class Variants:
         return logits_of(output, self._rerun.model)[:, -1].detach().cpu().double()
 
     @contextmanager
-    def _changed(self, rows: Sequence[Variant]) -> Iterator[None]:
-        """The model with one variant for each row of a batch, or with one for the last row of a whole pass."""
+    def _changed(self, rows: Sequence[Variant]) -> Iterator[dict[int, Routing]]:
+        """The model with one variant for each row of a batch, or with one for the last row of a whole pass.
+
+        What it gives is the routing of the layers whose choice is forced, once it ran.
+        """
+        seen: dict[int, Routing] = {}
         with ExitStack() as stack:
             for binding in self._rerun.bindings:
                 place = binding.layer.place
                 routes = {row: variant.routes[place] for row, variant in enumerate(rows) if place in variant.routes}
                 minus = {row: variant.minus[place] for row, variant in enumerate(rows) if place in variant.minus}
+                forced = {row: variant.forced[place] for row, variant in enumerate(rows) if place in variant.forced}
+                if forced:
+                    stack.enter_context(_forced(self._ways[place], forced, len(rows)))
+                    stack.enter_context(Rerouting(binding, _noting(seen, place)))
                 if routes:
                     stack.enter_context(Rerouting(binding, _rerouted(routes, len(rows))))
                 if minus:
                     stack.enter_context(_subtracted(minus, len(rows)))
-            yield
+            yield seen
 
 
 def ablated(binding: Binding, ids: np.ndarray, weights: np.ndarray, slot: int) -> Variant:
@@ -224,6 +249,41 @@ def _rerouted(routes: Mapping[int, Route], rows: int) -> Change:
         return replace(routing, ids=routing.ids if same else ids, weights=weights)
 
     return change
+
+
+def _taken(seen: Mapping[int, Routing], rows: Sequence[Variant]) -> list[dict[int, Route]]:
+    """What the experts got of each variant, at the layers at which its choice was forced."""
+    found: list[dict[int, Route]] = []
+    for row, variant in enumerate(rows):
+        place = row if len(rows) > 1 else -1
+        routings = {layer: seen[layer] for layer in variant.forced}
+        found.append({n: Route(r.ids[place].cpu(), r.weights[place].float().cpu()) for n, r in routings.items()})
+    return found
+
+
+@contextmanager
+def _forced(way: Way, forced: Mapping[int, Tensor], rows: int) -> Iterator[None]:
+    """A layer's selection made to choose some experts in some rows of a batch, or in the last row of a whole pass."""
+
+    def select(inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hidden = first_tensor((*args, *kwargs.values()))
+        assert hidden is not None
+        count = hidden.shape[:-1].numel()
+        width = len(next(iter(forced.values())))
+        ids = torch.full((count, width), -1, dtype=torch.int64, device=hidden.device)
+        for row, chosen in forced.items():
+            ids[row if rows > 1 else -1] = chosen.to(ids)
+        with Reselection(way, [ScoreEdit(Override(OverrideKind.REPLAY), ids=ids)]) as selection:
+            output = inner(*args, **kwargs)
+        if not selection.reached:
+            raise MoedeskError("a layer selects in another way than when it was tried, so its choice can't be forced")
+        return output
+
+    around = ForwardAround(way.module, select)
+    try:
+        yield
+    finally:
+        around.remove()
 
 
 @contextmanager
