@@ -60,7 +60,9 @@ class Arrival:
         say(event.binding.candidate.experts, changed, in_place_of_last=before is not None)
         self.under_way.overridden(event.binding)
         event = event._replace(ids=small_ids(routing.ids, self.layer.experts), weights=own(routing.weights))
-        return Arrival(self.reached._replace(event=event, routing=routing), self.under_way, self.texts, changed)
+        other = Arrival(self.reached._replace(event=event, routing=routing), self.under_way, self.texts, changed)
+        other.first = self.first
+        return other
 
     @property
     def layer(self) -> LayerInfo:
@@ -106,20 +108,20 @@ class Arrival:
         """(T, E) router logits, if there are any."""
         return None if self._block.logits is None else self._block.logits[0]
 
-    @property
-    def has_tokens(self) -> bool:
-        """Whether its rows are the tokens of the call it is in."""
-        rows = self.under_way.rows(self.reached.event.binding)
-        return rows is not None and len(rows) == self._block.rows
+    @cached_property
+    def first(self) -> int | None:
+        """Place of its first row among the token rows of its stack; None if its rows are not these."""
+        return self.under_way.enter(self.reached.event.binding, self._block.rows)
 
     @cached_property
     def tokens(self) -> np.ndarray:
         """(T,) its token rows, dtype ``columns.TOKEN``; nothing is known of rows that are not the tokens of the call."""
         rows = self.under_way.rows(self.reached.event.binding)
-        if rows is None or not self.has_tokens:
+        if rows is None or self.first is None:
             rows = unknown_rows(self._block.rows)
             rows["pass"] = self.under_way.number
-        return rows
+            return rows
+        return rows[self.first : self.first + self._block.rows]
 
     def number_sequences(self) -> None:
         """Give the token rows the numbers of their sequences."""
@@ -150,13 +152,21 @@ class Arrival:
             return -1
         return int(np.where(wanted, np.nan_to_num(weights, nan=-np.inf), -np.inf).argmax())
 
+    def place_of(self, row: int) -> int | None:
+        """Return where a token row is among the rows that the layer was called with; None if it was not."""
+        called = len(self.reached.event.ids)
+        if called == self._block.rows:
+            return row
+        seen = self._block.ids[0, :, 0] != ABSENT
+        return int(seen[:row].sum()) if seen[row] and int(seen.sum()) == called else None
+
     def hidden(self) -> Tensor | None:
-        """Return what the experts (or the layer) were given, (T, H) on its device, if its rows are the tokens."""
+        """Return what the experts (or the layer) were given, a row for each that it was called with, on its device."""
         hidden = self.reached.hidden
         if hidden is None or hidden.ndim < 2:
             return None
         flat = hidden.detach().reshape(-1, hidden.shape[-1])
-        return flat if flat.shape[0] == self._block.rows and torch.is_floating_point(flat) else None
+        return flat if len(flat) == len(self.reached.event.ids) and torch.is_floating_point(flat) else None
 
 
 def _given(column: npt.NDArray | None) -> npt.NDArray:

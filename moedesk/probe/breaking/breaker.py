@@ -200,7 +200,8 @@ class Breaker:
             may_stop = going is Going.STEP_TOKEN
             if going is not Going.RESUME:
                 layer, sequence = arrival.layer, int(arrival.tokens["sequence"][row])
-                self._step = _Step(going, layer.stream, layer.place, row, sequence, self._passes)
+                at = (arrival.first or 0) + row
+                self._step = _Step(going, layer.stream, layer.place, at, sequence, self._passes)
             self.fit()
         return routing
 
@@ -229,7 +230,8 @@ class Breaker:
 
     def _is_same_token(self, arrival: Arrival, row: int, step: _Step) -> bool:
         """Whether a row is the token at which a step began."""
-        return (self._passes, arrival.layer.stream, row) == (step.passes, step.stream, step.row)
+        at = (arrival.first or 0) + row
+        return (self._passes, arrival.layer.stream, at) == (step.passes, step.stream, step.row)
 
     def _stepped_row(self, arrival: Arrival) -> int | None:
         """The row at which a step to the next layer ends here, if it does.
@@ -240,7 +242,8 @@ class Breaker:
         if step is None or step.going is not Going.STEP_LAYER or arrival.layer.stream != step.stream:
             return None
         if self._passes == step.passes:
-            return step.row if arrival.layer.place != step.layer and step.row < len(arrival.tokens) else None
+            at = step.row - (arrival.first or 0)
+            return at if arrival.layer.place != step.layer and 0 <= at < len(arrival.tokens) else None
         arrival.number_sequences()
         tokens = arrival.tokens
         rows = np.flatnonzero((tokens["sequence"] == step.sequence) & ~tokens["is_padding"])

@@ -20,6 +20,7 @@ from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.event import Event
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.tap import Current, Tap, own, small_ids
+from moedesk.probe.watched.operations import unseen
 from moedesk.probe.watched.watched_hooks import WatchedHooks
 
 
@@ -73,7 +74,8 @@ class _Each(Tap):
         self._arrived = arrived
 
     def add(self, event: Event, nbytes: int) -> None:
-        self._arrived(Reached(event))
+        with unseen():  # who records a watched block sees its operations
+            self._arrived(Reached(event))
 
 
 class LayerWatch(Rerouting):

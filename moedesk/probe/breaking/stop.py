@@ -93,7 +93,7 @@ class Stop:
             "position": int(token["position"]),
             "column": int(token["column"]),
             "id": int(token["token_id"]),
-            "row": self.row,
+            "row": (self.arrival.first or 0) + self.row,
             "hits": self.hits,
             "ids": _given(routes.experts)[self.row].tolist(),
             "weights": weights.tolist(),
@@ -145,8 +145,9 @@ class Locals:
         self._weights = weights.detach().clone()
         self._own = self._ids.clone(), self._weights.clone()
         logits, hidden = event.logits, arrival.hidden()
-        self._in_call = self._ids.shape[0] == len(arrival.tokens)
-        at = row if self._in_call else slice(0, 0)
+        place = arrival.place_of(row)
+        at = slice(0, 0) if place is None else place
+        self._at = at
         self.values: dict[str, Any] = {
             **stop.fields(),
             "ids": self._ids[at],
@@ -175,7 +176,7 @@ class Locals:
         for name, target in (("ids", ids), ("weights", weights)):
             value = namespace.get(name)
             if value is not self.values[name]:
-                target[self._stop.row] = _row(name, value, target[self._stop.row])
+                target[self._at] = _row(name, value, target[self._at])
         own_ids, own_weights = self._own
         changed_ids = not torch.equal(ids, own_ids)
         same = (weights == own_weights) | (weights.isnan() & own_weights.isnan())

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from moedesk.core.columns import PASS, Phase
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import find_candidates
+from moedesk.probe.notice import notice
 from moedesk.probe.taking.batch import arrive
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader
@@ -36,6 +37,8 @@ class _Open:
     ids: Tensor | None
     rows: np.ndarray | None = None
     numbered: bool = False
+    done: dict[str, int] = field(default_factory=dict)
+    """Token rows that each layer has seen by now."""
 
 
 class UnderWay:
@@ -71,6 +74,7 @@ class UnderWay:
         self._seen: list[Call] = []
         self._header: np.ndarray | None = None
         self._training = False
+        self._misfits: set[str] = set()
         self._thread = 0
         self._told = Current(settled=False)
         listen(self._told)
@@ -139,6 +143,19 @@ class UnderWay:
                 found.rows["sequence"] = of_call.reshape(-1)
         return found.rows
 
+    def enter(self, binding: Binding, count: int) -> int | None:
+        """Return the first of the token rows that a layer is called with now; a layer may be called with some after the other.
+
+        Call it once a call. None if the layer's rows are not the tokens of the call it is in.
+        """
+        found, rows = self._of(binding), self.rows(binding)
+        path = binding.layer.path
+        if found is None or rows is None or path in self._misfits:
+            return None
+        first = found.done.get(path, 0)
+        found.done[path] = first + count
+        return first if first + count <= len(rows) else None
+
     def _of(self, binding: Binding) -> _Open | None:
         stack = binding.candidate.stack_path
         for opened in reversed(self._calls):
@@ -179,6 +196,7 @@ class UnderWay:
         while self._calls:
             opened = self._calls.pop()
             if opened.module is module:
+                self._check(opened)
                 call = opened.call
                 break
         if call is not None and output is not None and call.path in self._stacks:
@@ -186,6 +204,15 @@ class UnderWay:
         if call is not None and not self._calls:
             self._told.tap = None
             self._ended()
+
+    def _check(self, opened: _Open) -> None:
+        """Say of which layers the rows were not the tokens after all."""
+        for path, count in opened.done.items():
+            if opened.rows is not None and count != len(opened.rows):
+                self._misfits.add(path)
+                notice(
+                    f"{path}: its {count} rows are not the {len(opened.rows)} tokens, so breakpoints there know no tokens"
+                )
 
 
 def _arrived(tensor: Tensor) -> Tensor:

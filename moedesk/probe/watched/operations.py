@@ -1,6 +1,7 @@
 """The operations that a block carries out between the calls of its modules: watched closely once, then taken by their place."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,8 @@ class OperationObserver(RankingObserver):
         """Keep a tensor; the block goes on whatever happens here."""
         try:
             if self._held < HELD_BYTES and not self.failure:
-                self._keep(place, value.detach(), name)
+                with unseen():
+                    self._keep(place, value.detach(), name)
         except Exception as error:
             self.failure = f"{type(error).__name__} in what {name} returned: {error}"
 
@@ -126,6 +128,12 @@ class OperationObserver(RankingObserver):
         if value.numel() == self._rows * value.shape[-1]:
             return name == "softmax" and value.shape[-1] % self._widest == 0
         return value.shape[-2] == self._widest and value.numel() == self._rows * self._widest * value.shape[-1]
+
+
+def unseen() -> AbstractContextManager[None]:
+    """Return a context whose operations are none of the model's: whoever else watches the block doesn't see them."""
+    hidden: AbstractContextManager[None] = torch._C.DisableTorchFunction()
+    return hidden
 
 
 class Taker(TorchFunctionMode):
@@ -169,16 +177,21 @@ class Taker(TorchFunctionMode):
         if step < self._alone and self._ways[0][0][step] == name and step not in self._wanted:
             return output  # the one way that is known, and nothing to take yet
         self._alive = [way for way in self._alive if self._ways[way][0][step] == name]
-        for place in self._wanted.get(step, ()) if self._alive else ():
-            parts = (output,) if isinstance(output, Tensor) else output
-            if place.part < len(parts):
-                self.taken[place] = parts[place.part].detach().clone()
+        if self._alive and step in self._wanted:
+            with unseen():
+                self._take(self._wanted[step], output)
         for way in tuple(self._alive):
             if len(self._ways[way][0]) == self._step:
                 self.came = way
                 self._alive.remove(way)
         self._over = not self._alive
         return output
+
+    def _take(self, places: set[Place], output: Any) -> None:
+        parts = (output,) if isinstance(output, Tensor) else output
+        for place in places:
+            if place.part < len(parts):
+                self.taken[place] = parts[place.part].detach().clone()
 
     @property
     def over(self) -> bool:

@@ -16,7 +16,7 @@ from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.tap import Current, Event, own, recomputing
-from moedesk.probe.watched.operations import Taker
+from moedesk.probe.watched.operations import Taker, unseen
 from moedesk.probe.watched.plan import Plan, make_plan
 from moedesk.probe.watched.watch import Watch, experts_of
 from moedesk.probe.watched.watched_scout import begin_watch, explained, rows_of
@@ -94,7 +94,8 @@ class WatchedHooks:
             plans = self._plans.get(module.training)
             self._rows = rows_of(args, kwargs)
             if plans is None or module.training in self._unsure:
-                self._taker = begin_watch(self._binding.candidate, args, kwargs)
+                with unseen():
+                    self._taker = begin_watch(self._binding.candidate, args, kwargs)
             else:
                 self._taker = Taker([(plan.names, plan.places) for plan in plans])
                 self._taker.start()
