@@ -147,11 +147,11 @@ class ModelInfo:
             for candidate in self.layers:
                 if candidate.path == layer:
                     return candidate
-            raise MoedeskError(f"no MoE layer {layer!r}; the capture has {self._layer_hint()}")
+            raise MoedeskError(f"no MoE layer {layer!r}; the model has {self._layer_hint()}")
         try:
             return self.layers[layer]
         except IndexError:
-            raise MoedeskError(f"no MoE layer {layer}; the capture has {self._layer_hint()}") from None
+            raise MoedeskError(f"no MoE layer {layer}; the model has {self._layer_hint()}") from None
 
     def _layer_hint(self) -> str:
         if not self.layers:
