@@ -113,7 +113,7 @@ def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_no_such_layer(capture_path: Path) -> None:
     with moedesk.open(capture_path) as capture:
-        with pytest.raises(moedesk.MoedeskError, match=r"no MoE layer 3; the capture has 3: model\.layers\.0\.mlp"):
+        with pytest.raises(moedesk.MoedeskError, match=r"no MoE layer 3; the model has 3: model\.layers\.0\.mlp"):
             capture.experts(3)
         np.testing.assert_array_equal(capture.experts("model.layers.2.mlp"), capture.experts(-1))
 
