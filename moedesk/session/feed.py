@@ -241,6 +241,8 @@ class Feed:
             stream.announce_topics()
 
     def _announce_topic(self, topic: str) -> None:
+        if topic == "stopped" and self._kernel is not None:
+            self._kernel.take_stop(bool(self.conversation.told.get(topic)))
         for stream in self.streams:
             if stream.session is not None and stream.attached:
                 stream.session.changed.emit(topic)

@@ -79,6 +79,8 @@ class Kernel:
         Last lines of stderr, lines of the fault file.
     client : LinkClient or None
         The link, while there is one; a ready kernel without one runs code, but shows no routing (``said`` says why).
+    stopped : bool
+        Whether its model stands at a breakpoint.
     about : mapping
         The greeting: python, executable, moedesk, protocol, pid, machine, address, server_key, cwd; empty before it.
     """
@@ -102,6 +104,7 @@ class Kernel:
         self.said = ""
         self.detail: tuple[str, ...] = ()
         self.client: LinkClient | None = None
+        self.stopped = False
         self.about: Mapping[str, Any] = {}
         self._deliver = deliver
         self._receiver = receiver
@@ -148,6 +151,12 @@ class Kernel:
     def answer(self, request: int, text: str, ok: bool) -> None:
         """Take the value of a live expression from the link's receiver; any thread."""
         self._deliver(lambda: self.answered.emit(Answer(request, text, ok)))
+
+    def take_stop(self, stopped: bool) -> None:
+        """Take whether its model stands at a breakpoint; in the thread of the listeners."""
+        if stopped != self.stopped:
+            self.stopped = stopped
+            self.changed.emit("stopped")
 
     def link_lost(self, reason: str) -> None:
         """Take the end of the link from its receiver; any thread."""

@@ -64,7 +64,9 @@ _SIGNS = {
 def bar(kernel: Kernel, busy: bool) -> Bar:
     """Return what the bar says; ``busy`` is whether a cell runs."""
     text, icon, role = _SIGNS[kernel.state]
-    if busy and kernel.state is KernelState.READY:
+    if kernel.stopped and kernel.state is KernelState.READY:
+        text, icon, role = "Stopped", "pause", "warning"
+    elif busy and kernel.state is KernelState.READY:
         text, icon, role = "Busy", "play", "accent"
     alive = kernel.state in (KernelState.READY, KernelState.SILENT)
     if kernel.own:

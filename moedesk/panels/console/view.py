@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import QHideEvent, QPalette, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from moedesk.panels.console import model_state
+from moedesk.panels.console.model_stop import stop_hint
 from moedesk.panels.console.view_banner import TroubleBanner
 from moedesk.panels.console.view_bar import KernelBar
 from moedesk.panels.console.view_choice import KernelMenu
@@ -16,6 +17,7 @@ from moedesk.panels.console.view_live import LiveRows
 from moedesk.panels.console.view_terminal import Terminal
 from moedesk.session.desk import Desk
 from moedesk.session.kernel import Kernel, KernelState
+from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.panel import Shell
 from moedesk.ui.theme import Theme
 
@@ -35,6 +37,8 @@ class ConsolePanel(QWidget):
         self.shell = shell
         self.bar = KernelBar()
         self.banner = TroubleBanner()
+        self.hint = ElidedLabel()
+        self.hint.setAccessibleName("What can be typed at a stop")
         self.live = LiveRows(self._ask)
         self.menu = KernelMenu(desk, shell.say, self)
         self.empty = NoKernel()
@@ -51,8 +55,13 @@ class ConsolePanel(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        for widget in (self.bar, self.banner, self.live):
-            column.addWidget(widget)
+        hint = QHBoxLayout()
+        hint.setContentsMargins(8, 2, 8, 2)
+        hint.addWidget(self.hint)
+        column.addWidget(self.bar)
+        column.addWidget(self.banner)
+        column.addLayout(hint)
+        column.addWidget(self.live)
         column.addWidget(self._stack, 1)
 
     def _connect(self) -> None:
@@ -87,6 +96,7 @@ class ConsolePanel(QWidget):
         if kernel is None:
             self.bar.show_state(None)
             self.banner.show_banner(None)
+            self._show_hint("")
             self._stack.setCurrentWidget(self.empty)
         else:
             self._show_kernel(kernel)
@@ -94,6 +104,9 @@ class ConsolePanel(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
+        palette = self.hint.palette()
+        palette.setColor(QPalette.ColorRole.WindowText, theme.color("muted"))
+        self.hint.setPalette(palette)
         self.bar.set_theme(theme)
         self.banner.set_theme(theme)
         self.live.set_theme(theme)
@@ -157,6 +170,12 @@ class ConsolePanel(QWidget):
         shown = model_state.bar(kernel, terminal.busy)
         self.bar.show_state(shown)
         self.banner.show_banner(model_state.banner(kernel), shown.restart_text)
+        terminal.set_stopped(kernel.stopped if kernel.client is not None else None)
+        self._show_hint(stop_hint(kernel.stopped, terminal.at_stop))
+
+    def _show_hint(self, text: str) -> None:
+        self.hint.setText(text)
+        self.hint.setVisible(bool(text))
 
     def _take_keyboard(self) -> None:
         """Put the keyboard into the prompt, once after the panel was opened; the prompt may come later than the panel."""
@@ -172,6 +191,7 @@ class ConsolePanel(QWidget):
     def _make_terminal(self) -> Terminal:
         terminal = Terminal(self.shell.theme)
         terminal.busy_changed.connect(lambda _: self.refresh(frozenset({"kernels"})))
+        terminal.stop_prompt_changed.connect(lambda: self.refresh(frozenset({"kernels"})))
         terminal.interrupt_asked.connect(self._interrupt)
         terminal.said.connect(self.shell.say)
         self._stack.addWidget(terminal)

@@ -11,11 +11,11 @@ os.environ.setdefault("QT_API", "pyside6")  # before qtconsole is imported
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QKeyEvent, QKeySequence, QShowEvent, QTextCursor
 from qtconsole.client import QtKernelClient
-from qtconsole.rich_jupyter_widget import RichJupyterWidget
 
 from moedesk.panels.console.model_messages import LINES, Message, MessageQueue, clip
 from moedesk.panels.console.view_client import connect, disconnect, dispatch
 from moedesk.panels.console.view_colors import ansi_colors, recolor, style_sheet, syntax_style, text_colors
+from moedesk.panels.console.view_stop_prompt import StopPromptWidget
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.theme import Theme
 
@@ -32,7 +32,7 @@ _CONTROL = re.compile(r"[\x1b\r\x08\x07\x0c]")  # what must be interpreted, colo
 HINT = 'moe.load("sample") loads a model, moe.attach() lets the panels follow it, moe.run("text") runs it'
 
 
-class Terminal(RichJupyterWidget):
+class Terminal(StopPromptWidget):
     """The console of one kernel.
 
     Output waits in a ``MessageQueue`` and is drawn in portions, 30 times a second at most. The text survives a restart.
@@ -156,7 +156,12 @@ class Terminal(RichJupyterWidget):
     def append_stream(self, text: str) -> None:
         """Write output; in one go where there is nothing to interpret but colours, and no prompt to keep."""
         pieces = _COLOR.split(text)
-        if not self._executing or self._pending_insert_text or any(_CONTROL.search(piece) for piece in pieces[::2]):
+        if (
+            not self._executing
+            or self._reading
+            or self._pending_insert_text
+            or any(_CONTROL.search(piece) for piece in pieces[::2])
+        ):
             super().append_stream(text)
             self._flush_pending_stream()
             return
