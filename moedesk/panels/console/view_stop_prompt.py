@@ -18,7 +18,7 @@ class StopPromptWidget(RichJupyterWidget):
     """A console whose kernel may ask for lines while a cell runs.
 
     While the model stands, lines have a history of their own, several pasted lines are sent as one, and output goes above the
-    prompt. When the model goes on without a line, by F8 say, the prompt ends, and what was typed waits for the next one.
+    prompt. When the model goes on without a line, by F8 say, the prompt goes, and what was typed waits for the next one.
 
     Signals
     -------
@@ -44,13 +44,14 @@ class StopPromptWidget(RichJupyterWidget):
             self._watch()
 
     def withdraw_prompt(self) -> None:
-        """End the prompt of a stop: nobody waits for a line any more."""
+        """Take the prompt of a stop away: nobody waits for a line any more."""
         if not self.at_stop:
             return
         self._unsent = self._get_input_buffer(force=True).rstrip("\n")
-        self._put("")
+        cursor = self._get_end_cursor()
+        cursor.setPosition(self._append_before_prompt_pos, QTextCursor.MoveMode.KeepAnchor)
+        cursor.removeSelectedText()
         self._finish()
-        self._append_plain_text("(went on)\n")
 
     def _watch(self) -> None:
         """Look again in a moment if there is a prompt, but no stop: one of the two comes first."""

@@ -89,6 +89,7 @@ class Terminal(StopPromptWidget):
     def disconnect_from(self) -> None:
         """Let go of the kernel; what it sent last is still shown."""
         _let_go(self._clients)
+        self.withdraw_prompt()
         self._set_busy(False)
 
     @property
@@ -154,21 +155,21 @@ class Terminal(StopPromptWidget):
         return bool(taken)
 
     def append_stream(self, text: str) -> None:
-        """Write output; in one go where there is nothing to interpret but colours, and no prompt to keep."""
+        """Write output, above a line that the kernel waits for; in one go where there is nothing to interpret but colours."""
         pieces = _COLOR.split(text)
-        if (
-            not self._executing
-            or self._reading
-            or self._pending_insert_text
-            or any(_CONTROL.search(piece) for piece in pieces[::2])
-        ):
+        if self._reading:  # qtconsole would write over that line
+            pieces[::2] = [_CONTROL.sub("", piece) for piece in pieces[::2]]
+            cursor = self._get_end_cursor()
+            cursor.setPosition(self._append_before_prompt_pos)
+        elif not self._executing or self._pending_insert_text or any(_CONTROL.search(piece) for piece in pieces[::2]):
             super().append_stream(text)
             self._flush_pending_stream()
             return
+        else:
+            cursor = self._insert_text_cursor
+            cursor.movePosition(QTextCursor.MoveOperation.End)
         follow = self._viewport_at_end()
-        cursor = self._insert_text_cursor
         cursor.beginEditBlock()
-        cursor.movePosition(QTextCursor.MoveOperation.End)
         for place, piece in enumerate(pieces):
             if place % 2:
                 list(self._ansi_processor.split_string(piece))  # takes the colour over
