@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 READY: Sequence[tuple[str, str, str]] = (
     ("nonfinite", "Stop on NaN or infinity", "is:nonfinite"),
     ("dropped", "Stop when a token is dropped", "is:dropped"),
+    ("overload", "Stop when an expert gets over twice its fair share of a pass", "load>2"),
 )
 """Ready breakpoints: a name, a title and the filter."""
 _MENU = "Model/Breakpoints"

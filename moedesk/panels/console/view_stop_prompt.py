@@ -41,6 +41,7 @@ class StopPromptWidget(RichJupyterWidget):
         """Say whether the kernel's model stands at a breakpoint; None where nobody knows."""
         if stands != self._stands:
             self._stands = stands
+            self._settling.stop()
             self._watch()
 
     def withdraw_prompt(self) -> None:

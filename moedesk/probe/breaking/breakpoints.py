@@ -127,6 +127,11 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
         except MoedeskError as error:
             self._say(problem=str(error))
 
+    def tell_hits(self) -> None:
+        """Tell what was hit and is not told yet: at the end of a cell, after which no pass may come for long."""
+        if self.told != self._told:
+            self._say()
+
     def go_on(self, value: Mapping[str, Any]) -> None:
         """Let a stopped model go on as an app asks: ``resume``, ``step_layer`` or ``step_token``."""
         if value.get("do") in set(Going):
@@ -167,8 +172,8 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
 
     def _hit(self) -> None:
         """Tell at the end of a pass what was hit, a few times a second."""
-        if time.monotonic() - self._told_at >= TELL_SECONDS and self.told != self._told:
-            self._say()
+        if time.monotonic() - self._told_at >= TELL_SECONDS:
+            self.tell_hits()
 
     def _say(self, problem: str = "") -> None:
         self._told, self._told_at = self.told, time.monotonic()

@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +76,7 @@ class Console:
         matchers = self._shell.Completer.custom_matchers
         if self._matcher not in matchers:
             matchers.append(self._matcher)
+        self._shell.events.register("post_run_cell", self._cell_ended)
         ours = {
             "moe": self.moe,
             "moedesk": moedesk,
@@ -92,6 +94,8 @@ class Console:
             transformers.remove(DollarTransformer)
         if self._matcher in self._shell.Completer.custom_matchers:
             self._shell.Completer.custom_matchers.remove(self._matcher)
+        with suppress(ValueError):  # never opened
+            self._shell.events.unregister("post_run_cell", self._cell_ended)
         self._names.withdraw()
         self._expressions.close()
         self._tasks.close()
@@ -118,6 +122,9 @@ class Console:
     def on_task(self, name: str, function: Function) -> None:
         """Have tasks of a name done by a function, in the main thread between cells; see ``Tasks``."""
         self._tasks.on(name, function)
+
+    def _cell_ended(self, _: object) -> None:
+        self.moe.tell_hits()
 
     def _record(self, client: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         from moedesk.probe.attach import attached

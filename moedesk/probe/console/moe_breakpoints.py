@@ -87,6 +87,11 @@ class MoeBreakpoints:
             self._attached()
         return self._breakpoints
 
+    def tell_hits(self) -> None:
+        """Tell apps what was hit since the last word."""
+        if self._breakpoints is not None:
+            self._breakpoints.tell_hits()
+
     def _attached(self) -> None:
         """Have breakpoints break in the attached model."""
         if self._breakpoints is None or self.attachment is None:
