@@ -1,0 +1,67 @@
+"""A token of a running model, explained in the window: from a click to the kernel and back, and into the saved capture."""
+
+from pathlib import Path
+
+import numpy as np
+from pytestqt.qtbot import QtBot
+
+import moedesk
+from moedesk.core.attribution import Why
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.network.view import NetworkPanel
+from moedesk.ui.window import Window
+from tests.live.conftest import TIMEOUT, Run
+
+RUN = """
+import torch
+torch.set_num_threads(1)
+model, tokenizer = moe.load("sample")
+moe.attach()
+result = moe.run("Once upon a time there was", max_new_tokens=3)
+"""
+TRUTH = """
+import numpy as np
+seen = []
+handle = model.model.layers[2].mlp.gate.register_forward_hook(lambda m, given, out: seen.append((given[0], m.weight)))
+with torch.no_grad():
+    model(torch.tensor([{ids}]))
+handle.remove()
+(given, weight), = seen
+np.save({path!r}, (given.detach().reshape(-1, given.shape[-1]) @ weight.detach().T)[-1].numpy())
+"""
+
+
+def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot, tmp_path: Path) -> None:
+    run(RUN)
+    session = window.files.current
+    assert session is not None
+    qtbot.waitUntil(lambda: session.store.n_passes == 3 and session.store.n_tokens() > 5, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: window.settled, timeout=TIMEOUT)
+    panel = window.workspace.docks["network"].current.view
+    assert isinstance(panel, NetworkPanel)
+    row = session.store.n_tokens() - 2  # decoded, with a next token
+    token = session.store.read_tokens(row, row + 1)[0]
+    panel.explain(Why, Selection(Kind.TOKEN, pass_id=int(token["pass"]), layer=2, token=row))
+    explain = panel.details.explain
+    qtbot.waitUntil(lambda: session.explaining.asking is None, timeout=TIMEOUT)
+    assert session.explaining.problem == ""
+    why = explain.why.shown
+    assert why is not None
+    assert explain.why.isVisible()
+    assert set(why.chosen.tolist()) == set(session.store.experts(2, row, row + 1)[0].tolist())
+    np.testing.assert_allclose(why.margin, session.store.margin(2, row, row + 1)[0], rtol=1e-3)
+    ids = session.store.read_tokens(0, row + 1)["token_id"].tolist()
+    path = tmp_path / "truth.npy"
+    run(TRUTH.format(ids=ids, path=str(path)))
+    np.testing.assert_allclose(why.logits, np.load(path), atol=1e-4)
+    assert why.complete
+    np.testing.assert_allclose(why.contributions.sum(0), why.explained, atol=1e-3)
+    target = tmp_path / "kept.h5"
+    qtbot.waitUntil(lambda: session.idle, timeout=TIMEOUT)
+    window.saving.save_to(session, target)
+    qtbot.waitUntil(lambda: not window.saving.busy, timeout=TIMEOUT)
+    with moedesk.open(target) as capture:
+        (stored,) = capture.attributions
+        assert isinstance(stored, Why)
+        assert stored.token.row == row
+        np.testing.assert_array_equal(stored.logits, why.logits)
