@@ -39,12 +39,12 @@ def attribution_table(attribution: "Attribution") -> Table:
         f"{attribution.title}: {attribution.value:.4f} {unit}",
         ("weight", *(title for _, _, title in columns)),
         tuple(_shown(section) for section in (rows, others) if section),
-        "\n".join([*_verdict(attribution), *attribution.notes]),
+        "\n".join([*verdict(attribution), *attribution.notes]),
     )
 
 
-def _verdict(attribution: "Attribution") -> list[str]:
-    """What adds up, and what is left."""
+def verdict(attribution: "Attribution") -> list[str]:
+    """Return what adds up, and what is left: a line each for the target, the blocks' outputs, and equal runs."""
     lines = []
     if attribution.method == "direct":
         fine = "rounding explains" if attribution.complete else "NOT complete: rounding explains only"

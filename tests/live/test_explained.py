@@ -6,7 +6,7 @@ import numpy as np
 from pytestqt.qtbot import QtBot
 
 import moedesk
-from moedesk.core.attribution import Why
+from moedesk.core.attribution import Attribution, Why
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.view import NetworkPanel
 from moedesk.ui.window import Window
@@ -43,7 +43,7 @@ def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot,
     token = session.store.read_tokens(row, row + 1)[0]
     panel.explain(Why, Selection(Kind.TOKEN, pass_id=int(token["pass"]), layer=2, token=row))
     explain = panel.details.explain
-    qtbot.waitUntil(lambda: session.explaining.asking is None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: explain.why.shown is not None or bool(session.explaining.problem), timeout=TIMEOUT)
     assert session.explaining.problem == ""
     why = explain.why.shown
     assert why is not None
@@ -56,12 +56,24 @@ def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot,
     np.testing.assert_allclose(why.logits, np.load(path), atol=1e-4)
     assert why.complete
     np.testing.assert_allclose(why.contributions.sum(0), why.explained, atol=1e-3)
+    panel.explain(Attribution, Selection(Kind.TOKEN, pass_id=int(token["pass"]), layer=2, token=row))
+    qtbot.waitUntil(lambda: explain.attribution.shown is not None or bool(session.explaining.problem), timeout=TIMEOUT)
+    assert session.explaining.problem == ""
+    effects = explain.attribution.shown
+    assert effects is not None
+    assert effects.complete
+    assert effects.target_id == session.store.read_tokens(row + 1, row + 2)[0]["token_id"]
+    for place in range(6):
+        mine = session.store.experts(place, row, row + 1)[0].tolist()
+        assert set(effects.experts[place].tolist()) == set(mine)
     target = tmp_path / "kept.h5"
     qtbot.waitUntil(lambda: session.idle, timeout=TIMEOUT)
     window.saving.save_to(session, target)
     qtbot.waitUntil(lambda: not window.saving.busy, timeout=TIMEOUT)
     with moedesk.open(target) as capture:
-        (stored,) = capture.attributions
+        stored, also = capture.attributions
+        assert isinstance(also, Attribution)
+        assert also.explained == effects.explained
         assert isinstance(stored, Why)
         assert stored.token.row == row
         np.testing.assert_array_equal(stored.logits, why.logits)

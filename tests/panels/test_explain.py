@@ -156,7 +156,7 @@ def test_an_attribution_shows_effects_by_layer_and_slot(stage: Stage, live: Play
     page.choice.setCurrentIndex(page.choice.findData("direct"))
     page.choice.activated.emit(0)
     assert page.map.values.tolist() == found.direct.tolist()
-    assert "nats" in page.legend.text()
+    assert "in logits" in page.legend.text()
     cell = page.map.cell(1, 2).center().toPoint()
     stage.qtbot.mouseClick(page.map, Qt.MouseButton.LeftButton, pos=cell)
     assert (stage.session.selection.layer, stage.session.selection.expert) == (1, found.experts[1, 2])

@@ -136,19 +136,24 @@ def test_order_by_size_has_unknown_values_last() -> None:
 
 
 def test_the_residual_is_always_said() -> None:
-    assert model_attribution.verdict(ATTRIBUTION)[1].endswith("residual +2.0e-06: rounding explains 1.0e-05.")
-    fine, line = model_attribution.verdict(replace(ATTRIBUTION, value=0.0, explained=-1.0))
-    assert not fine
-    assert "residual +1.0e+00: NOT complete" in line
-    fine, line = model_attribution.verdict(replace(ATTRIBUTION, method="ablation", tolerance=nan))
+    fine, lines = model_attribution.verdict(ATTRIBUTION)
     assert fine
-    assert "residual" in line
-    assert "need not add up" in line
+    assert "residual +2.0e-06, rounding explains 1.0e-05." in lines
+    fine, lines = model_attribution.verdict(replace(ATTRIBUTION, logit=0.0, explained=-1.0))
+    assert not fine
+    assert "residual +1.0e+00, NOT complete" in lines
+    fine, lines = model_attribution.verdict(replace(ATTRIBUTION, method="ablation", tolerance=nan, explained=-1.5))
+    assert fine
+    assert "residual -1.0e+00, which this method need not explain" in lines
+    fine, lines = model_attribution.verdict(replace(ATTRIBUTION, sum_errors=ATTRIBUTION.sum_errors + 1))
+    assert not fine
+    assert "NOT at layers 0, 1, 2" in lines
 
 
 def test_units_follow_the_target() -> None:
-    effect = model_attribution.QUANTITIES[-1]
+    direct, effect = model_attribution.QUANTITIES[2], model_attribution.QUANTITIES[-1]
     assert ", in nats;" in model_attribution.convention(effect, ATTRIBUTION)
+    assert "in logits, whatever the target" in model_attribution.convention(direct, ATTRIBUTION)
     logit = replace(ATTRIBUTION, target="logit")
     assert ", in logits;" in model_attribution.convention(effect, logit)
     assert model_attribution.headline(logit).startswith("Logit of “·=” after")
@@ -167,6 +172,15 @@ def test_attention_is_the_mean_over_heads() -> None:
     text = model_attribution.attention_text(ATTRIBUTION, 1, 4, ["a", "b", "c", "d", " e"])
     head = int(ATTRIBUTION.attention[1, :, 4].argmax())
     assert text.startswith(f"attention 1 to token 4 “·e”: {means[1, 4]:.3f}, the mean of 4 heads; most in head {head}:")
+
+
+def test_gradients_of_the_tokens_that_were_seen() -> None:
+    norms = ATTRIBUTION.embedding_gradient_norms
+    assert model_attribution.seen_gradients(ATTRIBUTION).tolist() == [norms.tolist()]
+    assert model_attribution.seen_text(ATTRIBUTION, 1, ["a", "b"]).endswith(
+        f"“b”: ‖∂target/∂embedding‖₂ = {norms[1]:.4g}"
+    )
+    assert not model_attribution.seen_gradients(replace(ATTRIBUTION, embedding_gradient_norms=np.zeros(0))).size
 
 
 def test_routes_are_listed_with_what_they_change() -> None:

@@ -65,12 +65,38 @@ def attribution(store: Store, row: int, seed: int = 0) -> Attribution:
     explained = float(np.nansum(tables["direct"]) + direct.sum())
     attention = rng.dirichlet(np.ones(12), (count, 4))
     return Attribution(
-        place(store, row), 7, " =", "log-probability", "direct", np.array([layer.place for layer in layers]), experts, weights,
-        np.where(experts >= 0, rng.gamma(2, 1, (count, width)), np.nan), tables["direct"], tables["gradient"],
-        tables["ablation"], parts, rng.gamma(2, 1, len(parts)), direct, rng.normal(0, 0.2, len(parts)),
-        rng.gamma(2, 0.1, count), attention, np.arange(count), explained + 2e-6, explained, 1e-5, "TestMoe", "float32",
-        "2026-11-23T05:00:00Z", ("the final norm's scale is frozen",),
-    )  # fmt: skip
+        token=place(store, row),
+        target_id=7,
+        target_text=" =",
+        target="log-probability",
+        method="direct",
+        layers=np.array([layer.place for layer in layers]),
+        experts=experts,
+        weights=weights,
+        norms=np.where(experts >= 0, rng.gamma(2, 1, (count, width)), np.nan),
+        direct=tables["direct"],
+        gradient=tables["gradient"],
+        ablation=tables["ablation"],
+        components=parts,
+        component_norms=rng.gamma(2, 1, len(parts)),
+        component_direct=direct,
+        component_gradient=rng.normal(0, 0.2, len(parts)),
+        gradient_norms=rng.gamma(2, 0.1, count),
+        attention=attention,
+        attention_blocks=np.arange(count),
+        embedding_gradient_norms=rng.gamma(2, 0.1, 12),
+        sum_errors=np.full(count, 1e-7),
+        sum_tolerances=np.full(count, 1e-6),
+        noise=1e-6,
+        value=-2.5,
+        logit=explained + 2e-6,
+        explained=explained,
+        tolerance=1e-5,
+        model="TestMoe",
+        dtype="float32",
+        created="2026-11-23T05:00:00Z",
+        notes=("the final norm's scale is frozen",),
+    )
 
 
 def counterfactual(store: Store, row: int, seed: int = 0) -> Counterfactual:

@@ -7,6 +7,7 @@ from math import isfinite, isnan, nan
 import numpy as np
 
 from moedesk.core.attribution import Attribution
+from moedesk.core.attribution_text import verdict as verdict_lines
 from moedesk.core.visible import visible_text
 
 
@@ -44,7 +45,8 @@ QUANTITIES = (
     Quantity(
         "direct",
         "Direct",
-        "Direct attribution: what it adds to the target through the final norm (scale frozen) and the unembedding, {unit}",
+        "Direct attribution: what it adds to the target token's logit through the final norm (scale frozen) and the unembedding, "
+        "in logits, whatever the target",
         component="component_direct",
     ),
     Quantity(
@@ -150,16 +152,18 @@ def headline(attribution: Attribution) -> str:
 
 def verdict(attribution: Attribution) -> tuple[bool, str]:
     """Return whether the contributions add up to the target, and the sentence that says so; the residual is always in it."""
-    names = {"direct": "direct attributions", "gradient": "gradient × output", "ablation": "ablation effects"}
-    method = names.get(attribution.method, attribution.method or "contributions")
-    said = f"Sum of the {method} {attribution.explained:.4f}, residual {attribution.residual:+.1e}"
-    if isnan(attribution.tolerance):
-        return True, f"{said}: this method need not add up."
-    fine = attribution.complete
-    return (
-        fine,
-        f"{said}: {'rounding explains' if fine else 'NOT complete, rounding explains only'} {attribution.tolerance:.1e}.",
-    )
+    errors, allowed = attribution.sum_errors, attribution.sum_tolerances
+    fine = attribution.method != "direct" or attribution.complete
+    fine = fine and not bool((np.isfinite(errors) & (errors > allowed)).any())
+    lines = verdict_lines(attribution)
+    if attribution.method in ("gradient", "ablation"):
+        names = {"gradient": "gradient × output", "ablation": "ablation effects"}
+        lines.insert(
+            0,
+            f"{names[attribution.method]} add up to {attribution.explained:.4f}; residual {attribution.residual:+.1e}, which "
+            "this method need not explain",
+        )
+    return fine, "\n".join(f"{line[:1].upper()}{line[1:]}." for line in lines)
 
 
 def attention_means(attribution: Attribution) -> np.ndarray:
@@ -168,15 +172,31 @@ def attention_means(attribution: Attribution) -> np.ndarray:
     return attention.mean(axis=1) if attention.size else np.zeros((0, 0))
 
 
+def seen_gradients(attribution: Attribution) -> np.ndarray:
+    """Return (1, T) norms of the gradient by each token's embedding; empty if there are none."""
+    norms = attribution.embedding_gradient_norms
+    return norms[None, :] if norms.size else np.zeros((0, 0))
+
+
+def seen_text(attribution: Attribution, column: int, texts: Sequence[str]) -> str:
+    """Return what one cell of these says."""
+    norm = attribution.embedding_gradient_norms[column]
+    return f"token {column}{_quoted(texts, column)}: ‖∂target/∂embedding‖₂ = {norm:.4g}"
+
+
 def attention_text(attribution: Attribution, row: int, column: int, texts: Sequence[str]) -> str:
     """Return what one cell of the attention says."""
     heads = attribution.attention[row, :, column]
-    seen = f" “{visible_text(texts[column])}”" if column < len(texts) else ""
+    seen = _quoted(texts, column)
     most = int(np.argmax(heads))
     return (
         f"attention {int(attribution.attention_blocks[row])} to token {column}{seen}: {heads.mean():.3f}, the mean of "
         f"{len(heads)} heads; most in head {most}: {heads[most]:.3f}"
     )
+
+
+def _quoted(texts: Sequence[str], column: int) -> str:
+    return f" “{visible_text(texts[column])}”" if column < len(texts) else ""
 
 
 def _at(array: np.ndarray, place: tuple[int, ...]) -> float:

@@ -1,4 +1,4 @@
-"""The attention weights of a token: a line for each attention, a column for each token that it looks at."""
+"""Numbers of the tokens that a token saw: a column for each, a line for each attention, or one."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,12 +8,12 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from moedesk.ui.theme import FIRST_LEVEL, LIGHT, Theme
 
-LINE, MOST = 8, 240
-"""Pixels of a line, and the most that all take."""
+LINE, LEAST, MOST = 8, 12, 240
+"""Pixels of a line, and the least and the most that all take."""
 
 
 class AttentionPicture(QWidget):
-    """Draws (A, T) weights from 0 to the largest, dark to bright.
+    """Draws (A, T) values from 0 to the largest, dark to bright.
 
     Signals
     -------
@@ -23,13 +23,13 @@ class AttentionPicture(QWidget):
 
     hovered = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme: Theme = LIGHT
         self.values: npt.NDArray[np.float64] = np.zeros((0, 0))
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("Attention weights of the token")
+        self.setAccessibleName(title)
 
     def set_values(self, values: npt.NDArray[np.float64]) -> None:
         """Draw other weights."""
@@ -44,7 +44,7 @@ class AttentionPicture(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return a line for each attention."""
-        return QSize(220, min(max(1, len(self.values)) * LINE, MOST))
+        return QSize(220, max(LEAST, min(len(self.values) * LINE, MOST)))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Return the same height."""

@@ -26,6 +26,8 @@ from moedesk.ui.theme import LIGHT, Theme
 ATTENTION = (
     "Attention weights of the token, the mean over the heads: attentions from top to bottom, tokens from left to right"
 )
+SEEN = "Gradient norm ‖∂target/∂embedding‖₂ of each token up to this one, from left to right"
+DARK = "Dark: 0, bright: the largest. Point at it for the numbers."
 MOST_ROWS = 16
 """Rows of the table that are in view at once."""
 
@@ -59,7 +61,9 @@ class AttributionPage(QWidget):
         self.delegate = EffectDelegate(self)
         self.view = QTableView()
         self.attention_title, self.attention_line = QLabel(ATTENTION), ElidedLabel()
-        self.attention = AttentionPicture()
+        self.attention = AttentionPicture("Attention weights of the token")
+        self.seen_title, self.seen_line = QLabel(SEEN), ElidedLabel()
+        self.seen = AttentionPicture("Gradient norms of the tokens up to this one")
         self._set_up()
         self._lay_out()
         self.choice.activated.connect(self._show_map)
@@ -67,6 +71,7 @@ class AttributionPage(QWidget):
         self.view.clicked.connect(self._pick_row)
         self.view.activated.connect(self._pick_row)
         self.attention.hovered.connect(self._hover)
+        self.seen.hovered.connect(self._hover_seen)
 
     def _set_up(self) -> None:
         self.target.setPlaceholderText("next token")
@@ -103,7 +108,7 @@ class AttributionPage(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 6)
         column.setSpacing(4)
-        for label in (self.headline, self.verdict, self.legend, self.attention_title, self.notes):
+        for label in (self.headline, self.verdict, self.legend, self.attention_title, self.seen_title, self.notes):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         column.addWidget(self.headline)
@@ -115,6 +120,9 @@ class AttributionPage(QWidget):
         column.addWidget(self.attention_title)
         column.addWidget(self.attention)
         column.addWidget(self.attention_line)
+        column.addWidget(self.seen_title)
+        column.addWidget(self.seen)
+        column.addWidget(self.seen_line)
         column.addWidget(self.notes)
         column.addStretch(1)
 
@@ -153,6 +161,11 @@ class AttributionPage(QWidget):
         for part in (self.attention_title, self.attention, self.attention_line):
             part.setVisible(bool(means.size))
         self._hover(None)
+        gradients = model.seen_gradients(found)
+        self.seen.set_values(gradients)
+        for part in (self.seen_title, self.seen, self.seen_line):
+            part.setVisible(bool(gradients.size))
+        self._hover_seen(None)
         self.notes.setText("\n".join(found.notes))
         self.notes.setVisible(bool(found.notes))
 
@@ -170,9 +183,15 @@ class AttributionPage(QWidget):
 
     def _hover(self, cell: tuple[int, int] | None) -> None:
         if self.shown is None or cell is None:
-            self.attention_line.setText("Dark: 0. Point at it for the numbers.")
+            self.attention_line.setText(DARK)
         else:
             self.attention_line.setText(model.attention_text(self.shown, *cell, self.texts))
+
+    def _hover_seen(self, cell: tuple[int, int] | None) -> None:
+        if self.shown is None or cell is None:
+            self.seen_line.setText(DARK)
+        else:
+            self.seen_line.setText(model.seen_text(self.shown, cell[1], self.texts))
 
     def _pick_cell(self, line: int, slot: int) -> None:
         assert self.shown is not None
@@ -192,6 +211,7 @@ class AttributionPage(QWidget):
         self.delegate.theme = theme
         self.map.set_theme(theme)
         self.attention.set_theme(theme)
-        for part in (self.legend, self.notes, self.attention_title):
+        self.seen.set_theme(theme)
+        for part in (self.legend, self.notes, self.attention_title, self.seen_title):
             part.setStyleSheet(f"color: {theme.color('muted').name()}")
         self.view.viewport().update()

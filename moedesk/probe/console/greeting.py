@@ -14,14 +14,13 @@ from moedesk.link.machine import machine_identity
 from moedesk.link.protocol import PROTOCOL
 from moedesk.probe.console.complete import selection_matcher
 from moedesk.probe.console.dollars import DollarTransformer
-from moedesk.probe.console.explain_tasks import explain_tasks
 from moedesk.probe.console.expressions import Expressions
 from moedesk.probe.console.faults import watch_faults
 from moedesk.probe.console.moe import Moe
 from moedesk.probe.console.reveal import Inspect
 from moedesk.probe.console.selected import Selections
 from moedesk.probe.console.selected_stop import describe_stop
-from moedesk.probe.console.tasks import Function, Tasks
+from moedesk.probe.console.tasks import Function, Result, Tasks
 from moedesk.probe.console.turns import Turns
 from moedesk.probe.finding.names import Names
 
@@ -55,8 +54,6 @@ class Console:
         self._matcher = selection_matcher(self.selections)
         self._tasks = Tasks(Turns.of(shell), lambda: self.moe.server)
         self._orders: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-        for name, function in explain_tasks(self.moe).items():
-            self.on_task(name, function)
         self.moe.show_stop = lambda stop: self.selections.put(*describe_stop(stop))
         self.moe.may_ask = lambda: not self._tasks.busy
         self.moe.override_link.turns = Turns.of(shell)
@@ -120,8 +117,25 @@ class Console:
         self._orders[topic] = handler
 
     def on_task(self, name: str, function: Function) -> None:
-        """Have tasks of a name done by a function, in the main thread between cells; see ``Tasks``."""
-        self._tasks.on(name, function)
+        """Have tasks of a name done by a function, in the main thread between cells; see ``Tasks``.
+
+        Those about another model than ``moe``'s are refused.
+        """
+
+        def of_our_model(value: Mapping[str, Any], progress: Callable[[float, str], None]) -> Result:
+            self._check_model(value.get("stream"))
+            return function(value, progress)
+
+        self._tasks.on(name, of_our_model)
+
+    def _check_model(self, stream: object) -> None:
+        from moedesk.probe.attach import attached
+
+        for attachment in attached():
+            if attachment.stream == stream and attachment.module is not self.moe.model:
+                raise MoedeskError(
+                    f"moe has another model than this session's; type moe.attach(model) with {attachment.name}"
+                )
 
     def _cell_ended(self, _: object) -> None:
         self.moe.tell_hits()

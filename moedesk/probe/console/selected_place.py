@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from moedesk.core.columns import Phase
-from moedesk.probe.console.moe import Moe
 from moedesk.probe.console.picture import load_picture
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from moedesk.probe.console.moe import Moe
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +27,7 @@ class Selected:
     arrays : mapping of str to array
     """
 
-    def __init__(self, moe: Moe, fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    def __init__(self, moe: "Moe", fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         self._moe = moe
         self.fields, self.arrays = fields, arrays
 

@@ -11,8 +11,6 @@ from moedesk.probe.explaining.passage import Passage
 if TYPE_CHECKING:
     from moedesk.probe.console.selected_token import SelectedToken
 
-Routes = Mapping[int, tuple[np.ndarray, np.ndarray]]
-
 
 def selected_passage(token: "SelectedToken") -> Passage:
     """Return the passage of ``$0``.
