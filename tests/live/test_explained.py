@@ -6,7 +6,7 @@ import numpy as np
 from pytestqt.qtbot import QtBot
 
 import moedesk
-from moedesk.core.attribution import Attribution, Why
+from moedesk.core.attribution import Attribution, Counterfactual, Why
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.view import NetworkPanel
 from moedesk.ui.window import Window
@@ -66,12 +66,19 @@ def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot,
     for place in range(6):
         mine = session.store.experts(place, row, row + 1)[0].tolist()
         assert set(effects.experts[place].tolist()) == set(mine)
+    panel.explain(Counterfactual, Selection(Kind.TOKEN, pass_id=int(token["pass"]), layer=2, token=row))
+    qtbot.waitUntil(lambda: explain.routes.shown is not None or bool(session.explaining.problem), timeout=TIMEOUT)
+    assert session.explaining.problem == ""
+    routes = explain.routes.shown
+    assert routes is not None
+    assert routes.tried_layers.tolist() == list(range(6))
+    np.testing.assert_allclose(-routes.loss, effects.value, atol=1e-4)  # the log-probability of the same token
     target = tmp_path / "kept.h5"
     qtbot.waitUntil(lambda: session.idle, timeout=TIMEOUT)
     window.saving.save_to(session, target)
     qtbot.waitUntil(lambda: not window.saving.busy, timeout=TIMEOUT)
     with moedesk.open(target) as capture:
-        stored, also = capture.attributions
+        stored, also, _ = capture.attributions
         assert isinstance(also, Attribution)
         assert also.explained == effects.explained
         assert isinstance(stored, Why)

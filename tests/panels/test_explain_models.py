@@ -210,5 +210,18 @@ def test_regret_is_what_the_routers_choice_cost() -> None:
     assert max(bar.length for bar in bars) in (0.0, 1.0)  # type: ignore[type-var]
     best = sum(each.rank == 0 for each in regrets)
     assert f"is the best of those tried at {best} of 3 layers" in model_other_routes.headline(ROUTES)
-    empty = replace(ROUTES, layers=ROUTES.layers[:0], tried_layers=ROUTES.tried_layers[:0], ranks=ROUTES.ranks[:0])
+    nothing = {
+        name: getattr(ROUTES, name)[:0] for name in ("layers", "losses", "own", "tried_layers", "ranks", "whole_losses")
+    }
+    empty = replace(ROUTES, **nothing, noise=nan)
+    assert model_other_routes.whole(empty) == ""
     assert "No other route" in model_other_routes.headline(empty)
+
+
+def test_whole_routes_are_counted() -> None:
+    better = sum(loss < ROUTES.loss for loss in ROUTES.whole_losses.tolist())
+    said = model_other_routes.whole(ROUTES)
+    assert said.startswith("Of 6 whole routes")
+    assert f" {better} have a lower loss" in said
+    assert f"the best {ROUTES.whole_losses.min() - ROUTES.loss:+.4f} nats" in said
+    assert "differ by up to 1.0e-06 nats" in said

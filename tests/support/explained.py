@@ -41,12 +41,30 @@ def why(store: Store, row: int, layer: int, seed: int = 0) -> Why:
     order = np.argsort(-scores)
     chosen = order[: info.top_k]
     return Why(
-        place(store, row), layer, info.path, "softmax", logits, scores, np.zeros(info.experts),
-        np.ones(info.experts, bool), scores, chosen, scores[chosen] / scores[chosen].sum(), int(order[info.top_k]),
-        float(scores[order[info.top_k - 1]] - scores[order[info.top_k]]), parts, np.arange(info.experts), logits,
-        contributions, remainder, np.full(info.experts, 1e-5), "TestMoe", "float32", "2026-11-23T05:00:00Z",
-        ("norms are frozen at this token",),
-    )  # fmt: skip
+        token=place(store, row),
+        layer=layer,
+        path=info.path,
+        score="softmax",
+        logits=logits,
+        transformed=scores,
+        bias=np.zeros(info.experts),
+        kept=np.ones(info.experts, bool),
+        ranked=scores,
+        chosen=chosen,
+        weights=scores[chosen] / scores[chosen].sum(),
+        runner_up=int(order[info.top_k]),
+        margin=float(scores[order[info.top_k - 1]] - scores[order[info.top_k]]),
+        components=parts,
+        experts=np.arange(info.experts),
+        explained=logits,
+        contributions=contributions,
+        remainder=remainder,
+        tolerance=np.full(info.experts, 1e-5),
+        model="TestMoe",
+        dtype="float32",
+        created="2026-11-23T05:00:00Z",
+        notes=("norms are frozen at this token",),
+    )
 
 
 def attribution(store: Store, row: int, seed: int = 0) -> Attribution:
@@ -117,8 +135,23 @@ def counterfactual(store: Store, row: int, seed: int = 0) -> Counterfactual:
             own.append(number == 0)
         losses += loss.tolist()
         ranks.append(int((loss < loss[0]).sum()))
+    count = len(ranks)
     return Counterfactual(
-        place(store, row), 5, " return", np.array(layers), np.array(experts), np.array(weights), np.array(own),
-        np.array(losses), np.arange(len(ranks)), np.array(ranks), "TestMoe", "float32", "2026-11-23T05:00:00Z",
-        ("routes keep the summed gate weight",),
-    )  # fmt: skip
+        token=place(store, row),
+        next_id=5,
+        next_text=" return",
+        layers=np.array(layers),
+        experts=np.array(experts),
+        weights=np.array(weights),
+        own=np.array(own),
+        losses=np.array(losses),
+        tried_layers=np.arange(count),
+        ranks=np.array(ranks),
+        whole_experts=rng.integers(0, 8, (6, count, len(experts[0]))),
+        whole_losses=2.25 + rng.normal(0.1, 0.1, 6),
+        noise=1e-6,
+        model="TestMoe",
+        dtype="float32",
+        created="2026-11-23T05:00:00Z",
+        notes=("routes keep the summed gate weight",),
+    )

@@ -60,7 +60,6 @@ class Regret:
 def routes(found: Counterfactual, layer: int) -> list[Route]:
     """Return the routes tried at a layer, the best first."""
     places = np.flatnonzero(found.layers == layer)
-    own = _own_loss(found, layer)
     own_ids = {int(e) for place in places if found.own[place] for e in found.experts[place] if e >= 0}
     result = []
     for place in places[np.argsort(found.losses[places], kind="stable")].tolist():
@@ -75,19 +74,16 @@ def routes(found: Counterfactual, layer: int) -> list[Route]:
             else f"{', '.join(new) or 'none'} for {', '.join(gone) or 'none'}"
         )
         loss = float(found.losses[place])
-        result.append(Route(text, loss, loss - own, bool(found.own[place]), f"experts and gate weights: {hint}"))
+        result.append(Route(text, loss, loss - found.loss, bool(found.own[place]), f"experts and gate weights: {hint}"))
     return result
 
 
 def regrets(found: Counterfactual) -> list[Regret]:
     """Return what each layer's choice cost, in the order of the layers."""
-    result = []
-    for layer, rank in zip(found.tried_layers.tolist(), found.ranks.tolist(), strict=True):
-        losses = found.losses[found.layers == layer]
-        if len(losses):
-            regret = max(0.0, _own_loss(found, layer) - float(losses.min()))
-            result.append(Regret(layer, regret, rank, len(losses)))
-    return result
+    if not len(found.losses):
+        return []
+    triples = zip(found.tried_layers.tolist(), found.regrets.tolist(), found.ranks.tolist(), strict=True)
+    return [Regret(layer, regret, rank, int((found.layers == layer).sum())) for layer, regret, rank in triples]
 
 
 def bars(found: Counterfactual) -> list[Bar]:
@@ -113,10 +109,11 @@ def headline(found: Counterfactual) -> str:
     name = f"“{visible_text(found.next_text)}”" if found.next_text else f"id {found.next_id}"
     if not every:
         return f"No other route of this token could be tried for {name}."
-    own = _own_loss(found, every[0].layer)
     best = sum(each.rank == 0 for each in every)
     where = f"at {best} of {len(every)} layers" if len(every) > 1 else "here" if best else "not here"
-    said = f"Loss of the next token {name}: {own:.4f} nats. The router's choice is the best of those tried {where}."
+    said = (
+        f"Loss of the next token {name}: {found.loss:.4f} nats. The router's choice is the best of those tried {where}."
+    )
     worst = max(every, key=lambda each: each.regret)
     if worst.regret > 0:
         top = routes(found, worst.layer)[0]
@@ -124,9 +121,19 @@ def headline(found: Counterfactual) -> str:
     return said
 
 
-def _own_loss(found: Counterfactual, layer: int) -> float:
-    own = found.losses[(found.layers == layer) & found.own]
-    return float(own[0]) if len(own) else float("nan")
+def whole(found: Counterfactual) -> str:
+    """Return what whole routes, sampled through all layers at once, did, and how far equal runs differ; empty if unknown."""
+    said = []
+    if len(found.whole_losses):
+        better, count = int((found.whole_losses < found.loss).sum()), len(found.whole_losses)
+        change = float(found.whole_losses.min()) - found.loss
+        said.append(
+            f"Of {count} whole routes, sampled through these layers at once, {better} have a lower loss than the router's; the "
+            f"best {change:+.4f} nats."
+        )
+    if np.isfinite(found.noise):
+        said.append(f"Equal runs differ by up to {found.noise:.1e} nats: nearer losses can't be told apart.")
+    return " ".join(said)
 
 
 def _ordinal(number: int) -> str:

@@ -99,8 +99,8 @@ class OtherRoutesPage(QWidget):
         self.shown = found
         self.headline.setText(model.headline(found))
         self.regrets.set_bars(model.bars(found))
-        self.notes.setText("\n".join(found.notes))
-        self.notes.setVisible(bool(found.notes))
+        self.notes.setText("\n".join(filter(None, (model.whole(found), *found.notes))))
+        self.notes.setVisible(bool(self.notes.text()))
         every = model.regrets(found)
         worst = max(every, key=lambda each: each.regret, default=None)
         if self.layer not in {each.layer for each in every} and worst is not None:
