@@ -142,6 +142,12 @@ class _Work:
             found = self._with_gradient(found, table, gradient)
         if outcomes is not None:
             found = self._with_ablation(found, table, outcomes)
+        if found.method == "direct" and not found.complete:
+            self._notes.insert(
+                0,
+                f"the direct contributions do NOT add up to the logit: {found.residual:.3g} is left, rounding explains "
+                f"{found.tolerance:.1g}; something mixes the stream in a way that is not followed",
+            )
         self._progress(1.0, "done")
         return replace(found, notes=tuple(dict.fromkeys(line for line in self._notes if line)))
 

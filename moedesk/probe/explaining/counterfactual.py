@@ -18,7 +18,7 @@ from moedesk.probe.explaining.ranked import ranked
 from moedesk.probe.explaining.rerun import Progress, Rerun
 from moedesk.probe.explaining.variants import Outcomes, Variant, Variants
 from moedesk.probe.finding.binding import Binding
-from moedesk.probe.overriding.study import Study
+from moedesk.probe.overriding.registry import overrides_of
 from moedesk.probe.overriding.way import Way
 
 RUNNERS = 4
@@ -69,8 +69,9 @@ def counterfactual(
             raise MoedeskError(f"{name}={number!r} is no number of routes; give {least} or more")
     progress(0.0, "finding how each layer selects")
     rerun = Rerun(model, passage)  # says what is wrong before anything runs
-    ways, unknown = _ways(model, rerun)
+    overrides_of(model).layers.study.ways  # noqa: B018 - found out now: within, the model is taken
     with rerun:
+        ways, unknown = _ways(model, rerun.bindings)
         wanted = target_id(target, passage, tokenizer, len(rerun.logits))
         if wanted is None:
             raise MoedeskError(
@@ -85,10 +86,20 @@ def counterfactual(
         )
 
 
-def _ways(model: nn.Module, rerun: Rerun) -> tuple[Mapping[int, Way], Mapping[int, str]]:
-    """How each layer selects, by trying it on the passage itself."""
-    study = Study(model, rerun.inputs())
-    return study.ways, study.unknown
+def _ways(model: nn.Module, bindings: Sequence[Binding]) -> tuple[dict[int, Way], dict[int, str]]:
+    """How each layer selects, by its place, and why that is not known of others; found out once a model."""
+    layers = overrides_of(model).layers
+    ways: dict[int, Way] = {}
+    unknown: dict[int, str] = {}
+    places = {binding.candidate.path: binding.layer.place for binding in layers.bindings}
+    for binding in bindings:
+        try:
+            ways[binding.layer.place] = layers.way(places[binding.candidate.path])
+        except MoedeskError as error:
+            unknown[binding.layer.place] = str(error)
+        except KeyError:
+            unknown[binding.layer.place] = "a small batch of token ids doesn't reach it"
+    return ways, unknown
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,8 @@ def target_id(target: int | str | None, passage: Passage, tokenizer: Any, vocabu
         If there is no such token.
     """
     if target is None:
-        return passage.next_id
+        following = passage.next_id
+        return following if following is not None and following < vocabulary else None
     if isinstance(target, str):
         if tokenizer is None:
             raise MoedeskError(f"target {target!r} can't be looked up without a tokenizer; give the token's id")
