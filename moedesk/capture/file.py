@@ -31,6 +31,7 @@ COPY_BYTES = 1 << 30
 """Larger files are laid out anew in place."""
 RESERVE_BYTES = 2 << 20
 """Left free on the disk beyond what closing the file needs."""
+SHORT_TAIL_BYTES = 1 << 20
 _OPTIONS: dict[str, Any] = {"libver": LIBVER, "locking": False, "rdcc_nbytes": CACHE_BYTES}
 
 
@@ -136,6 +137,14 @@ class CaptureFile:
         self._write_record(passes)
         if not self._compress:
             self._page_cache.grown(self.path, self.size())
+
+    @property
+    def has_short_tails(self) -> bool:
+        """Whether a commit would write little twice: chunks went to their datasets just now, and few rows are left over."""
+        return (
+            any(column.advanced for column in self.columns)
+            and sum(column.unflushed_bytes for column in self.columns) <= SHORT_TAIL_BYTES
+        )
 
     def _write_record(self, passes: int) -> None:
         self._file.flush()

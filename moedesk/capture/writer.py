@@ -227,7 +227,7 @@ class CaptureWriter:
                 now = time.monotonic()
                 if now >= self._next_publish:
                     self._publish(now)
-                if dirty and now >= next_commit:
+                if dirty and (now >= next_commit or self._is_good_moment(next_commit - now)):
                     dirty, next_commit = self._commit()
             if jobs:
                 self._publish(time.monotonic())
@@ -239,6 +239,10 @@ class CaptureWriter:
                 self._flushed = asked if not dirty else self._flushed
                 self._done.notify_all()
         self._finish()
+
+    def _is_good_moment(self, until_commit: float) -> bool:
+        """Whether the next commit should rather be now: in the second half of the time until it, when it costs least."""
+        return until_commit < FLUSH_SECONDS / 2 and self._recording.file.has_short_tails
 
     def _publish(self, now: float) -> None:
         """Let live captures go on to what was done so far."""

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import statistics
 import tempfile
+import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,13 +51,12 @@ def send(pipe: Connection, layers: int, tokens: int, logits: bool, seconds: floa
     server = LinkServer()
     pipe.send(server.listen_local().address)
     stream = server.open_stream("free")
-    appended = 0
+    room = threading.Semaphore(AHEAD)
     append = stream.append
 
     def counted(batch: RouteBatch) -> None:
-        nonlocal appended
         append(batch)
-        appended += 1
+        room.release()
 
     stream.append = counted  # type: ignore[method-assign]
     model = Model(layers, tokens, 64, logits)
@@ -67,10 +67,11 @@ def send(pipe: Connection, layers: int, tokens: int, logits: bool, seconds: floa
     run = 0
     start, used = time.monotonic(), time.process_time()
     while time.monotonic() < start + seconds:
+        room.acquire()
         model(ids)
         run += 1
-        while run - appended > AHEAD or stream.counters.queued_bytes > QUEUED:
-            time.sleep(0.0005)
+        while stream.counters.queued_bytes > QUEUED:
+            time.sleep(0.001)
     handle.detach()
     used = (time.process_time() - used) / run
     pipe.send((run, stream.counters.shed, stream.counters.dropped, used))

@@ -166,6 +166,9 @@ def _stack(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tenso
     if not first.is_cpu or len(tensors) * first.numel() <= SERIAL:
         return torch.stack(list(tensors)).to(dtype)
     stacked = _memory.empty((len(tensors), *first.shape), dtype)
+    if first.dtype == dtype and dtype != torch.bfloat16:  # in one call, so that the model's thread gets the lock once
+        np.stack([tensor.numpy() for tensor in tensors], out=stacked.numpy())
+        return stacked
     for target, source in zip(stacked, tensors, strict=True):
         if source.numel() <= SERIAL:
             target.copy_(source)

@@ -13,8 +13,16 @@ from torch import Tensor
 
 KEPT_BYTES = 64 << 20
 """So much is kept; what is needed beyond it is made anew."""
-_FREE = 3
-"""References to a block that nobody uses: the list's, the loop's and the argument's."""
+
+
+def _references_of_unused() -> int:
+    """What ``getrefcount`` says of a list's block that nobody else refers to, asked in a loop: 3 in most versions of Python."""
+    for block in [np.empty(0, np.uint8)]:
+        count = sys.getrefcount(block)
+    return count
+
+
+_FREE = _references_of_unused()
 
 
 class ReusedMemory:
@@ -32,11 +40,22 @@ class ReusedMemory:
 
     def _block(self, nbytes: int) -> np.ndarray:
         with self._lock:
-            for block in self._blocks:
-                if nbytes <= block.nbytes <= 2 * nbytes and sys.getrefcount(block) == _FREE:
-                    return block
-            self._blocks = [block for block in self._blocks if sys.getrefcount(block) > _FREE]  # of another size
-            block = np.empty(nbytes, np.uint8)
-            if nbytes + sum([kept.nbytes for kept in self._blocks]) <= KEPT_BYTES:
-                self._blocks.append(block)
-        return block
+            found = self._free(nbytes)
+            if found is not None:
+                return found
+            if not self._fits(nbytes):  # those that are free are of other sizes
+                self._blocks = [block for block in self._blocks if sys.getrefcount(block) > _FREE]
+            new = np.empty(nbytes, np.uint8)
+            if self._fits(nbytes):
+                self._blocks.append(new)
+        return new
+
+    def _free(self, nbytes: int) -> np.ndarray | None:
+        """A block of about that size that nobody uses."""
+        for block in self._blocks:
+            if nbytes <= block.nbytes <= 2 * nbytes and sys.getrefcount(block) == _FREE:
+                return block
+        return None
+
+    def _fits(self, nbytes: int) -> bool:
+        return nbytes + sum([block.nbytes for block in self._blocks]) <= KEPT_BYTES
