@@ -73,8 +73,6 @@ class StatusBar(QStatusBar):
         self.addPermanentWidget(self.overrides)
         for label in (self._left_out, self._overhead, self._frames, self._tested, self._state, self._renderer):
             self.addPermanentWidget(label)
-        for label in (self._numbers, self._overhead, self._frames, self._tested, self._state, self._renderer):
-            label.setMinimumWidth(1)  # they make way in a small window, which would else grow with every word here
         self._overhead.setToolTip(OVERHEAD_HINT)
         self._frames.setToolTip("How often the window was drawn anew for new passes; 30 a second at most")
         self._hide_live()
