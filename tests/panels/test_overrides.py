@@ -98,8 +98,11 @@ def test_counts_grow_without_moving_the_keyboard_or_ending_an_edit(stage: Overri
     editor = stage.panel.list.findChild(QLineEdit)
     assert editor is not None
     editor.setText("half typed")
+    renewed: list[tuple[int, int]] = []
+    stage.panel.list.rows.dataChanged.connect(lambda index, _: renewed.append((index.row(), index.column())))
     stage.live.rows[1]["acted"] = 99
     stage.live.say()
+    assert (1, COLUMNS.index("acted")) in renewed
     assert rows(stage)[1][-1] == "99"
     assert stage.panel.list.findChild(QLineEdit) is editor
     assert editor.text() == "half typed"
@@ -168,6 +171,10 @@ def test_keys_switch_rename_and_remove(stage: OverriddenStage, qtbot: QtBot) -> 
     qtbot.keyClick(view, Qt.Key.Key_Delete)
     assert [override for override, _ in stage.live.set_now] == [ABLATE]
     assert view.current.id == 1, "the keyboard goes on to the row beside"
+    stage.live.set(FEWER, FEWER)
+    view.show_entry(3)
+    qtbot.keyClick(view, Qt.Key.Key_Delete)
+    assert view.current.id == 4
 
 
 def test_a_click_on_the_tick_switches(stage: OverriddenStage, qtbot: QtBot) -> None:

@@ -52,6 +52,16 @@ def test_one_that_is_off_acts_nowhere(session: Session) -> None:
     assert session.overriding.at(1, 3) == ()
 
 
+def test_places_are_layers_and_the_experts_that_it_is_about(session: Session) -> None:
+    live(session).set(ABLATE)
+    assert session.overriding.places == {(1, None), (1, 3)}
+    live(session).set(Override(OverrideKind.EXCLUDE, (), (5,)))
+    assert session.overriding.places == {(0, None), (1, None), (2, None), (1, 3), (0, 5), (1, 5), (2, 5)}
+    live(session).rows.clear()
+    live(session).say()
+    assert session.overriding.places == frozenset()
+
+
 def test_an_entry_that_makes_no_sense_is_left_out_and_said() -> None:
     value = {"entries": [{"id": 1, "on": True, "acted": 0, "override": {"kind": "bake"}}, {"id": 2}], "note": "first"}
     told = Told.of(value)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+import shiboken6
 from PySide6.QtWidgets import QInputDialog, QMenu
 from pytestqt.qtbot import QtBot
 
@@ -197,8 +198,23 @@ def test_an_expert_beside_a_token_can_be_overridden_there_alone(stage: Overridde
 def test_a_menu_that_was_closed_takes_no_answer(stage: OverriddenStage) -> None:
     menu = menu_of(stage, Selection(Kind.TOKEN, layer=1, token=8))
     below(below(menu, "Override"), "Only at token 8").aboutToShow.emit()
-    menu.deleteLater()
+    shiboken6.delete(menu)
     stage.settle()
+
+
+def test_a_token_of_another_stream_than_the_layers_is_not_offered(stage: OverriddenStage) -> None:
+    menu = menu_of(stage, Selection(Kind.TOKEN, layer=1, token=8, stream="encoder"))
+    assert titles(below(menu, "Override"))[0] == "Set k of layer 1…"
+
+
+def test_a_dropped_slot_of_a_token_is_no_expert(qtbot: QtBot) -> None:
+    store = memory_store(passes=4, layers=3, experts=8)
+    store.layers[1].experts[9] = (-1, 5)
+    with OverriddenStage(qtbot, store, Blank) as stage:
+        tokens = below(below(menu_of(stage, Selection(Kind.TOKEN, layer=1, token=9)), "Override"), "Only at token 9")
+        tokens.aboutToShow.emit()
+        stage.settle()
+        assert [title for title in titles(tokens) if title.startswith("Expert")] == ["Expert 1.5"]
 
 
 def test_commands_override_what_is_selected_and_undo_it(window: Window, answers) -> None:  # type: ignore[no-untyped-def]
