@@ -40,6 +40,11 @@ class OverrideKind(StrEnum):
         return self not in _WHOLE_PASS
 
     @property
+    def by_phase(self) -> bool:
+        """Whether it can be limited to passes of some phases."""
+        return self is not OverrideKind.TOP_K
+
+    @property
     def unit(self) -> str:
         """What ``Override.value`` is; empty if it has none."""
         return _UNITS.get(self, "")
@@ -167,7 +172,7 @@ class Override:
         self._check_experts()
         self._check_value()
         self._check_columns()
-        if self.phases and self.kind is OverrideKind.TOP_K:
+        if self.phases and not self.kind.by_phase:
             raise MoedeskError("set_k acts on passes of every phase; leave phase= out")
         known = [phase.label for phase in Phase]
         for phase in self.phases:

@@ -20,7 +20,7 @@ from tests.support.overridden_stage import OverriddenStage
 from tests.support.stage import Stage
 
 ABLATE = Override(OverrideKind.ABLATE, (1,), (3,))
-FEWER = Override(OverrideKind.TOP_K, (0, 1), value=1.0, phases=("decode",))
+FEWER = Override(OverrideKind.TOP_K, (0, 1), value=1.0)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_the_list_shows_what_the_models_process_tells(stage: OverriddenStage) ->
     stage.live.set(ABLATE, FEWER, acted=4321)
     assert rows(stage) == [
         ["Ablate", "1", "3", "everywhere", "", "4,321"],
-        ["Set k = 1", "0, 1", "–", "decode", "", "4,321"],
+        ["Set k = 1", "0, 1", "–", "everywhere", "", "4,321"],
     ]
     assert stage.panel.bar.line.text() == "2 overrides on"
     stage.session.select(Selection(Kind.EXPERT, layer=0, expert=3))

@@ -26,7 +26,7 @@ def overrides(draw: st.DrawFn) -> Override:
         draw(NUMBERS.filter(bool)) if kind.names_experts else (),
         draw(VALUES) if kind.unit else None,
         draw(st.sampled_from([None, (first, first + 1), (first, first + 9)])) if kind.by_token else None,
-        draw(st.sampled_from([(), ("decode",), ("prefill", "eval")])),
+        draw(st.sampled_from([(), ("decode",), ("prefill", "eval")])) if kind.by_phase else (),
         "/tmp/a b.h5" if replay else "",
         replay and draw(st.booleans()),
         draw(st.sampled_from(["", "an idea"])),
@@ -76,7 +76,7 @@ def test_a_value_may_have_a_comma_and_names_its_unit_if_it_is_none() -> None:
 
 
 def test_fields_that_do_not_matter_to_a_kind_are_left_out() -> None:
-    form = Typed(OverrideKind.TOP_K, "all", "3", "4", "0:9", (), "run.h5", True)
+    form = Typed(OverrideKind.TOP_K, "all", "3", "4", "0:9", ("decode",), "run.h5", True)
     assert read(form) == Override(OverrideKind.TOP_K, value=4.0)
 
 

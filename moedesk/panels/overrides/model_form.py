@@ -42,8 +42,9 @@ class Typed:
 
 
 def fields_of(kind: OverrideKind) -> frozenset[str]:
-    """Return the fields that matter to a kind, besides layers, phases and name."""
+    """Return the fields that matter to a kind, besides layers and name."""
     matters = {"columns"} if kind.by_token else set()
+    matters |= {"phases"} if kind.by_phase else set()
     matters |= {"experts"} if kind.names_experts else set()
     matters |= {"value"} if kind.unit else set()
     matters |= {"capture", "weights"} if kind is OverrideKind.REPLAY else set()
@@ -82,7 +83,7 @@ def read(form: Typed) -> Override:
         numbers(form.experts, "experts") if "experts" in matters else (),
         number(form.value, form.kind.unit) if "value" in matters else None,
         columns(form.columns) if "columns" in matters else None,
-        form.phases,
+        form.phases if "phases" in matters else (),
         form.capture.strip() if "capture" in matters else "",
         form.weights and "weights" in matters,
         form.name.strip(),

@@ -201,6 +201,8 @@ class OverrideForm(QWidget):
         for name in ("experts", "value", "columns"):
             self.fields[name].setEnabled(name in matters)
             self._labels[name].setEnabled(name in matters)
+        for box in self.phases.values():
+            box.setEnabled("phases" in matters)
         for part in (self._labels["capture"], self.fields["capture"], self.browse, self.weights):
             part.setVisible("capture" in matters)
         self.fields["value"].setToolTip(kind.unit or "This kind needs no number")
