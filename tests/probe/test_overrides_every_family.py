@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
+from moedesk.core.override_code import as_python
 from moedesk.probe.overriding.layers import Layers
 from moedesk.probe.overriding.overrides import Overrides
 from tests.support.families import FAMILIES, some_ids
@@ -27,6 +28,14 @@ FIXED = {
 """Families whose routing can't be changed on its way."""
 GIVEN = {"doge", "vitpose_backbone", "nllb_moe", "dbrx"}
 """Families whose score can't be changed."""
+
+
+EACH_WAY = (
+    "aria", "cohere2_moe", "flint", "gemma4", "gpt_oss", "granitemoe", "hunyuan_v1_moe", "mixtral", "olmoe", "phimoe", "afmoe",
+    "deepseek_v4", "ernie4_5_moe", "inkling", "kolibri1", "lfm2_moe", "longcat_flash", "minimax_m2", "muse_spark", "axk2",
+    "deepseek_v2 grouped", "deepseek_v3", "mistral4", "switch_transformers", "dbrx", "llama4",
+)  # fmt: skip
+"""Families whose routers are written in different ways."""
 
 
 class Tried:
@@ -182,3 +191,41 @@ def test_excluding_leaves_the_expert_out_and_forcing_brings_it_in(name: str) -> 
         if layer.top_k > 1:  # rows that chose it anyway are left alone
             np.testing.assert_array_equal(routes.experts[same], plain.experts[same])
             np.testing.assert_allclose(routes.weights[same], plain.weights[same], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", EACH_WAY)
+def test_the_copied_code_does_the_same(name: str) -> None:
+    """Without moedesk: executed where only ``model`` is, then taken back."""
+    one = tried(name)
+    layer, expert, _ = next(one.chosen())
+    cases = [
+        Override(OverrideKind.ABLATE, (), (expert,)),
+        Override(OverrideKind.SCALE, (layer.place,), (expert,), 1.7),
+        Override(OverrideKind.SWAP, (layer.place,), (0, layer.experts - 1)),
+        Override(OverrideKind.CAPACITY, (layer.place,), value=0.6),
+        Override(OverrideKind.BIAS, (layer.place,), (expert,), -1.3),
+        Override(OverrideKind.TEMPERATURE, (layer.place,), value=1.9),
+        Override(OverrideKind.EXCLUDE, (layer.place,), (expert,)),
+        Override(OverrideKind.FORCE, (layer.place,), (expert,)),
+        Override(OverrideKind.TOP_K, (layer.place,), value=1.0 if layer.top_k > 1 else 2.0),
+    ]
+    for override in cases:
+        if layer.experts == 1 or refusal(one, override) is not None:
+            continue
+        code = as_python([override], one.overrides.info)
+        if "moedesk does it" in code or "not the best of one" in code:
+            continue
+        assert "moedesk" not in code
+        with one.on(override), torch.no_grad():
+            expected = first_tensor(one.model(**one.inputs)).clone()
+        names: dict[str, Any] = {"model": one.model}
+        exec(code, names)
+        try:
+            with torch.no_grad():
+                found = first_tensor(one.model(**one.inputs)).clone()
+        finally:
+            for take_back in names["undo"]:
+                take_back()
+        assert hooks_on(one.model) == one.hooks
+        assert torch.equal(found, expected), override
+        assert override.kind is OverrideKind.SWAP or name == "phimoe" or not torch.equal(found, one.output), override

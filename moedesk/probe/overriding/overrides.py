@@ -14,6 +14,7 @@ from moedesk.core import override_file
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import ModelInfo
 from moedesk.core.override import Override, OverrideKind
+from moedesk.core.override_code import as_python
 from moedesk.core.override_file import Kept
 from moedesk.probe.attach import attached
 from moedesk.probe.exactness.untouched import when_untouched
@@ -241,6 +242,10 @@ class Overrides:
             new = [Entry(self._next + place, one.override, one.on) for place, one in enumerate(kept)]
             self._set((*self.entries, *new), f"load {Path(origin).name}")
             self._next += len(new)
+
+    def as_python(self) -> str:
+        """Return Python that does what is on, without moedesk; what plain code can't do is a comment in it."""
+        return as_python([entry.override for entry in self.acting], self.info)
 
     def close(self) -> None:
         """Take everything off the model and forget the list."""
