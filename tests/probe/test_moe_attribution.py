@@ -48,12 +48,12 @@ def test_attribution_by_call_and_by_task(moe: Moe, capsys: pytest.CaptureFixture
 def test_other_routes_by_call_and_by_task(moe: Moe) -> None:
     found = moe.counterfactual(IDS, layers=0, runners=2, tries=3)
     assert (found.token.index, found.next_id) == (len(IDS) - 2, IDS[-1])
-    asked = {"passage": {"ids": IDS[:-1], "next_id": IDS[-1]}, "layers": "one", "layer": 0, "runners": 2, "tries": 3}
+    asked = {"passage": {"ids": IDS[:-1], "next_id": IDS[-1]}, "layers": [0], "runners": 2, "tries": 3}
     again = put_together(*moe.do_counterfactual(asked, lambda share, text: None))
     assert isinstance(again, Counterfactual)
     for name in ("layers", "experts", "weights", "losses", "own", "ranks", "whole_experts", "whole_losses"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
-    every = put_together(*moe.do_counterfactual({**asked, "layers": "all"}, lambda share, text: None))
+    every = put_together(*moe.do_counterfactual({**asked, "layers": None}, lambda share, text: None))
     assert isinstance(every, Counterfactual)
     assert every.tried_layers.tolist() == [0, 1]
     assert repr(every).startswith("other routes of")

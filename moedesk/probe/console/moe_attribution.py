@@ -161,10 +161,6 @@ class MoeAttribution:
 
         names = ("layers", "target", "runners", "tries", "seed")
         options = {name: value[name] for name in names if value.get(name) is not None}
-        if options.get("layers") == "one":  # the page's own words: the layer that is selected, or all
-            options["layers"] = value.get("layer")
-        elif options.get("layers") == "all":
-            del options["layers"]
         passage = asked_passage(value.get("passage", {}))
         return taken_apart(counterfactual(self._explained(), passage, self.tokenizer, progress=progress, **options))
 
