@@ -10,9 +10,11 @@ from moedesk.core.attribution import Component
 from moedesk.probe.explaining.stream_path import Leaf
 from moedesk.probe.finding.parts import is_shared
 
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_MIXER = re.compile(r"mamba|ssm|delta|recurrent|rwkv|conv|linear_attn", re.IGNORECASE)
 _KINDS = (
-    ("mixer", re.compile(r"mamba|ssm|delta|recurrent|rwkv|conv|linear_attn", re.IGNORECASE)),
-    ("attention", re.compile(r"attn|attention|(^|[a-z])MLA$", re.IGNORECASE)),
+    ("mixer", _MIXER),
+    ("attention", _ATTENTION),
     ("mlp", re.compile(r"mlp|ffn|feed_?forward|dense", re.IGNORECASE)),
 )
 _WORDS = {"moe": "MoE", "mlp": "MLP", "shared": "shared experts"}
@@ -46,17 +48,24 @@ def name_components(model: nn.Module, leaves: Sequence[Leaf], experts_paths: Col
 def _component(leaf: Leaf, modules: dict[str, nn.Module], experts_paths: Collection[str]) -> Component:
     if leaf.frame is None:
         path = leaf.node.frames[-1][0] if leaf.node.frames else ""
-        kind, block = ("embedding" if leaf.node.name == "embedding" else "other"), block_of(path)
-        word = "embedding" if kind == "embedding" else f"{leaf.node.name} in {path.rpartition('.')[2] or 'the model'}"
-        return Component(word if block < 0 or kind == "embedding" else f"{leaf.node.name} {block}", kind, path, block)
+        block, last = block_of(path), path.rpartition(".")[2]
+        if leaf.node.name == "embedding":
+            return Component("embedding", "embedding", path, block)
+        word = leaf.node.name if not last or last.isdecimal() else last
+        return Component(word if block < 0 else f"{word} {block}", "other", path, block)
     path = leaf.frame[0]
-    kind, block = _kind(path, modules[path], experts_paths), block_of(path)
-    word = _WORDS.get(kind, path.rpartition(".")[2] if kind == "other" else kind)
+    block = block_of(path)
+    if block >= 0 and not _below_block(path):  # a whole decoder layer, through which nothing passes
+        return Component(f"layer {block}", "other", path, block)
+    kind = _kind(path, modules[path], experts_paths)
+    word = _WORDS.get(kind, _named_part(path) if kind == "other" else kind)
     return Component(word if block < 0 else f"{word} {block}", kind, path, block)
 
 
 def _kind(path: str, module: nn.Module, experts_paths: Collection[str]) -> str:
-    name = path.rpartition(".")[2]
+    name = _named_part(path)
+    if _ATTENTION.search(name) and not _MIXER.search(name):  # also where experts make its projections (JetMoE)
+        return "attention"
     if any(each == path or each.startswith(path + ".") for each in experts_paths):
         return "moe"
     if is_shared(name):
@@ -70,6 +79,11 @@ def _kind(path: str, module: nn.Module, experts_paths: Collection[str]) -> str:
 def block_of(path: str) -> int:
     """Return the number of the decoder layer in a module's path, or -1."""
     return next((int(part) for part in path.split(".") if part.isdecimal()), -1)
+
+
+def _named_part(path: str) -> str:
+    """The last part of a path that is no number: ``self_attn`` of ``self_attn.0``."""
+    return next((part for part in reversed(path.split(".")) if not part.isdecimal()), path)
 
 
 def _below_block(path: str) -> str:

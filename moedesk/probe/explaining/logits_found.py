@@ -1,5 +1,8 @@
 """Finds the operation of a forward that calculates a router's logits: by their values."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,6 +46,32 @@ class LogitsFinder:
         return torch.allclose(row, self._wanted, rtol=0, atol=max(slack, 1e-6), equal_nan=True)
 
 
+@contextmanager
+def read_again(binding: Binding) -> Iterator[None]:
+    """Let an adapter read its layer's calls: it may be what makes the logits, out of what the block returns."""
+    adapter = binding.adapter
+    if adapter is None or adapter.read is None:
+        yield
+        return
+    read = adapter.read
+    if adapter.when == "before":
+        handle = binding.hooked.register_forward_pre_hook(
+            lambda module, args, kwargs: _ignored(read(module, args, kwargs, None)), with_kwargs=True
+        )
+    else:
+        handle = binding.hooked.register_forward_hook(
+            lambda module, args, kwargs, output: _ignored(read(module, args, kwargs, output)), with_kwargs=True
+        )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _ignored(routing: object) -> None:
+    """The hook changes nothing."""
+
+
 def find_logits(rerun: Rerun, binding: Binding) -> Node:
     """Return what made the logits of a layer: run the model up to there, watching its operations.
 
@@ -58,11 +87,8 @@ def find_logits(rerun: Rerun, binding: Binding) -> Node:
     if not np.isfinite(routes.logits[-1]).any():
         raise MoedeskError(f"{path} did not see this token, or its logits are not finite")
     finder = LogitsFinder(routes.logits[-1])
-    try:
-        with Tape(rerun.model, finder.see):
-            rerun.run()
-    except Reached:
-        pass
+    with suppress(Reached), read_again(binding), Tape(rerun.model, finder.see):
+        rerun.run()
     if finder.found is None:
         raise MoedeskError(
             f"{path}: no operation that can be seen calculates its logits (compiled code, or a kernel of its own)"

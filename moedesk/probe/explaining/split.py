@@ -1,7 +1,8 @@
 """A tensor split over the parts of the residual stream, along a path that is linear once norms are taken for given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import sqrt
 from typing import Any
 
@@ -33,6 +34,8 @@ class Split:
         The coarsest of the parts.
     terms : int
         Elements of a part.
+    elsewhere : bool
+        Whether what parts added at other tokens contributes too.
     """
 
     explained: np.ndarray
@@ -42,6 +45,7 @@ class Split:
     gross: np.ndarray
     dtype: torch.dtype
     terms: int
+    elsewhere: bool
 
     @property
     def tolerance(self) -> np.ndarray:
@@ -97,7 +101,7 @@ class PathRun(Numbered):
         followed = self._path.operations.get(number)
         if followed is None:
             output = func(*args, **kwargs)
-            return self._cut(output, self._leaves[number]) if number in self._leaves else output
+            return self._cut(args, output, self._leaves[number]) if number in self._leaves else output
         with torch.enable_grad():
             args, kwargs = self._prepared(followed, args, kwargs)
             output = _linear(name, func, args, kwargs)
@@ -106,28 +110,32 @@ class PathRun(Numbered):
             raise Reached
         return output
 
-    def _cut(self, output: Any, wanted: list[tuple[int, int]]) -> Any:
+    def _cut(self, args: Any, output: Any, wanted: list[tuple[int, int]]) -> Any:
         """The output with leaves in place of the tensors that are some."""
-        tensors = list(tensors_in(output))
+        made = args[0] if output is None else output
         for place, leaf in wanted:
-            value = tensors[place].detach().clone().requires_grad_()
-            self.leaves[leaf] = value
+            tensor = list(tensors_in(made))[place]
+            value = self.leaves[leaf] = tensor.detach().clone().requires_grad_()
             with torch.enable_grad():
-                output = _replaced(output, tensors[place], value.view_as(value))
+                if any(tensor is given for given in tensors_in(args)):  # written to, and used under its other names too
+                    tensor.copy_(value)
+                else:
+                    output = _replaced(output, {place: value.view_as(value)})
         return output
 
     def _prepared(
         self, followed: Followed, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments: biases as leaves, and what isn't followed without a graph."""
+        new = {}
         for place, tensor in enumerate(tensors_in((args, kwargs))):
             if place in followed.constants:
-                bias = tensor.detach().clone().requires_grad_()
-                self.constants.append(bias)
-                args, kwargs = _replaced((args, kwargs), tensor, bias)
+                new[place] = tensor.detach().clone().requires_grad_()
+                self.constants.append(new[place])
             elif place not in followed.arguments and tensor.requires_grad:
-                args, kwargs = _replaced((args, kwargs), tensor, tensor.detach())
-        return args, kwargs
+                new[place] = tensor.detach()
+        prepared: tuple[tuple[Any, ...], dict[str, Any]] = _replaced((args, kwargs), new)
+        return prepared
 
 
 def split(run: PathRun, path: StreamPath, elements: Sequence[int]) -> Split:
@@ -154,6 +162,7 @@ def split(run: PathRun, path: StreamPath, elements: Sequence[int]) -> Split:
         gross=np.array([column.gross for column in columns]),
         dtype=max((leaf.dtype for leaf in leaves), key=lambda dtype: torch.finfo(dtype).eps),
         terms=max(leaf.shape[-1] for leaf in leaves),
+        elsewhere=any(column.elsewhere for column in columns),
     )
 
 
@@ -163,6 +172,7 @@ class _Column:
     biases: float
     rough: float
     gross: float
+    elsewhere: bool
 
 
 def _column(end: Tensor, element: int, leaves: Sequence[Tensor], constants: Sequence[Tensor]) -> _Column:
@@ -184,19 +194,25 @@ def _column(end: Tensor, element: int, leaves: Sequence[Tensor], constants: Sequ
         sum(contributions[len(leaves) :]),
         sqrt(sum(float(size.square().sum()) for size in sizes.values())),
         sum(float(size.sum()) for size in sizes.values()),
+        any(bool(size.flatten(0, -2)[:-1].any()) for shape, size in sizes.items() if len(shape) in (2, 3)),
     )
 
 
-def _replaced(value: Any, old: Tensor, new: Tensor) -> Any:
-    """Arguments or an output with one tensor in place of another."""
-    if value is old:
-        return new
-    if isinstance(value, dict):
-        return {name: _replaced(item, old, new) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        items = [_replaced(item, old, new) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
+def _replaced(value: Any, new: Mapping[int, Tensor]) -> Any:
+    """Arguments or an output with other tensors at some places, in the order of ``tensors_in``."""
+    places = count()
+
+    def replaced(item: Any) -> Any:
+        if isinstance(item, Tensor):
+            return new.get(next(places), item)
+        if isinstance(item, Mapping):
+            return {name: replaced(each) for name, each in item.items()}
+        if isinstance(item, tuple | list):
+            items = [replaced(each) for each in item]
+            return type(item)(*items) if hasattr(item, "_fields") else type(item)(items)
+        return item
+
+    return replaced(value) if new else value
 
 
 def _linear(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

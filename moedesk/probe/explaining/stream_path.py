@@ -21,6 +21,12 @@ FIRST = {
 """Linear in their first argument."""
 NORMS = {"layer_norm", "rms_norm", "normalize"}
 """Linear in their first argument, but for its size (and the mean), which is taken for given."""
+_QUOTIENTS = FACTORS - {"mul", "multiply"}
+GATES = {
+    "sigmoid", "softmax", "log_softmax", "softplus", "exp", "rsqrt", "sqrt", "reciprocal", "pow", "norm", "vector_norm", "std",
+    "var", "tanh", "silu", "gelu", "relu", "amax", "max", "abs",
+}  # fmt: skip
+"""What a factor is made by: where several arguments of a product could be the stream, it is none of these."""
 CURVES = {"tanh", "gelu", "silu", "relu", "clamp", "clip", "nan_to_num", "softsign"}
 """Elementwise, 0 at 0: their argument times a factor that is taken for given. Followed in the router."""
 
@@ -76,19 +82,35 @@ class StreamPath:
     leaves: tuple[Leaf, ...]
 
     @property
+    def parts(self) -> dict[Leaf, list[int]]:
+        """Places of the leaves that are the same part, what one call of a module adds: by the first of them."""
+        first: dict[Frame | Node, Leaf] = {}
+        found: dict[Leaf, list[int]] = {}
+        for place, leaf in enumerate(self.leaves):
+            found.setdefault(first.setdefault(leaf.frame or leaf.node, leaf), []).append(place)
+        return found
+
+    @property
     def curves(self) -> tuple[str, ...]:
         """Names of the curves on the way."""
         return tuple(sorted({each.name for each in self.operations.values()} & CURVES))
 
 
-def find_path(end: Node) -> StreamPath:
-    """Return the way to a tensor. Its parts are as large as can be: modules that nothing of the stream passes through."""
+def find_path(end: Node, router: str = "") -> StreamPath:
+    """Return the way to a tensor. Its parts are as large as can be: modules that nothing of the stream passes through.
+
+    Parameters
+    ----------
+    end : Node
+    router : str
+        Path of the module in which it was made; empty for none.
+    """
     carriers = set(end.frames)
-    for node, followed in _walk(end, None):
+    for node, followed in _walk(end, router, None):
         for operand in _operands(node, followed):
             carriers |= set(node.frames) - set(operand.frames)
     operations, leaves = {}, {}
-    for node, followed in _walk(end, frozenset(carriers)):
+    for node, followed in _walk(end, router, frozenset(carriers)):
         if followed is None:
             leaves[id(node)] = Leaf(node, _writer(node, carriers))
         else:
@@ -96,10 +118,11 @@ def find_path(end: Node) -> StreamPath:
     return StreamPath(end, operations, tuple(sorted(leaves.values(), key=lambda leaf: leaf.node.number)))
 
 
-def _walk(end: Node, carriers: frozenset[Frame] | None) -> Iterator[tuple[Node, Followed | None]]:
+def _walk(end: Node, router: str, carriers: frozenset[Frame] | None) -> Iterator[tuple[Node, Followed | None]]:
     """Yield every tensor on the way, and how its operation is followed; None where the way ends.
 
-    With ``carriers``, it ends at what a module that is none of them returns.
+    With ``carriers``, it ends at what a module that is none of them returns. Products are followed up to the first norm or sum,
+    and in the router.
     """
     waiting, seen = [(end, True)], set()
     while waiting:
@@ -108,7 +131,8 @@ def _walk(end: Node, carriers: frozenset[Frame] | None) -> Iterator[tuple[Node, 
             continue
         seen.add((id(node), in_router))
         inside = carriers is not None and _writer(node, carriers) is not None
-        followed = None if inside else follow(node, in_router)
+        here = in_router or any(path == router for path, _ in node.frames if path)
+        followed = None if inside else follow(node, here)
         yield node, followed
         operands = list(_operands(node, followed))
         below = in_router and len(operands) == 1 and node.name not in NORMS
@@ -134,12 +158,28 @@ def follow(node: Node, in_router: bool) -> Followed | None:
     still = tuple(place for place in floats if node.inputs[place].constant)
     if name in SUMS:
         return Followed(name, tuple(moving), still)
-    largest = max(moving, key=lambda place: node.inputs[place].size)
-    if name in FACTORS:
-        return Followed(name, (0 if "div" in name else largest,)) if largest == 0 or "div" not in name else None
-    if name in PRODUCTS and (in_router or len(moving) > 1):
+    if name in FACTORS or name in PRODUCTS:
+        streams = [place for place in moving if len(moving) == 1 or not _is_factor(node.inputs[place])]
+        largest = max(streams, key=lambda place: node.inputs[place].size, default=-1)
+        if largest < 0 or (name in _QUOTIENTS and largest) or (name in PRODUCTS and not in_router and len(moving) == 1):
+            return None
         bias = still[1:] if name == "linear" else still[:1] if name == "addmm" else ()
         return Followed(name, (largest,), bias)
+    if name == "scaled_dot_product_attention" and moving == [
+        1,
+        2,
+    ]:  # its query is a parameter: a mean, weighed by gates
+        return Followed(name, (2,))
     if moving[0] == 0 and (name in FIRST or name in NORMS or (name in CURVES and in_router)):
         return Followed(name, (0,), still[-1:] if name == "layer_norm" and len(still) > 1 else ())
     return None
+
+
+def _is_factor(node: Node) -> bool:
+    """Whether a tensor is one that parts are multiplied with: made by a gate, and scaled or shaped since."""
+    while node.name not in GATES:
+        moving = [operand for operand in node.inputs if operand.size and not operand.constant]
+        if len(moving) != 1 or node.name not in SUMS | FACTORS | FIRST:
+            return False
+        node = moving[0]
+    return True

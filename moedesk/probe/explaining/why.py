@@ -11,7 +11,7 @@ from torch import nn
 from moedesk.core.attribution import Component, TokenPlace, Why
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.explaining.component_names import name_components
-from moedesk.probe.explaining.logits_found import find_logits
+from moedesk.probe.explaining.logits_found import find_logits, read_again
 from moedesk.probe.explaining.passage import Passage
 from moedesk.probe.explaining.ranked import Ranked, ranked
 from moedesk.probe.explaining.rerun import Progress, Rerun
@@ -24,6 +24,7 @@ ALL_EXPERTS = 64
 NEXT_ONES = 4
 
 FROZEN = "every norm's scale, and every gate, is taken for given as it was at this token: the rest is linear"
+OTHER_TOKENS = "what is read here is mixed over tokens on its way: contributions are of all of them"
 ALONE = "the model was run again on this sequence alone, without a cache"
 
 
@@ -59,10 +60,14 @@ def why(
         (binding,) = rerun.layers(layer)
         asked = _checked(experts, binding)
         progress(0.3, "following the residual stream")
-        path = find_path(find_logits(rerun, binding))
+        path = find_path(find_logits(rerun, binding), binding.layer.router_path)
+        if path.end.number not in path.operations:
+            raise MoedeskError(
+                f"{binding.layer.path}: its logits come from {path.end.name}, which can't be followed back"
+            )
         progress(0.6, "splitting the logits")
         run = PathRun(path)
-        with suppress(Reached), run:
+        with suppress(Reached), read_again(binding), run:
             rerun.run()
         return _explain(rerun, binding, path, run, asked)
 
@@ -85,8 +90,8 @@ def _explain(rerun: Rerun, binding: Binding, path: StreamPath, run: PathRun, ask
     order = ranked(binding, np.array(routes.logits[-1], np.float64), chosen)
     shown = _shown(order, chosen, asked)
     parts = split(run, path, shown.tolist())
-    components = name_components(rerun.model, path.leaves, [each.candidate.path for each in rerun.bindings])
-    contributions = parts.contributions
+    components = name_components(rerun.model, tuple(path.parts), [each.candidate.path for each in rerun.bindings])
+    contributions = np.array([parts.contributions[places].sum(0) for places in path.parts.values()])
     if run.constants:
         components = (*components, Component("bias", "constant"))
         contributions = np.vstack([contributions, parts.biases])
@@ -115,7 +120,8 @@ def _explain(rerun: Rerun, binding: Binding, path: StreamPath, run: PathRun, ask
         dtype=str(parts.dtype).removeprefix("torch."),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return replace(found, notes=tuple(_notes(found, rerun, binding, path)))
+    elsewhere = [OTHER_TOKENS] if parts.elsewhere else []
+    return replace(found, notes=(*_notes(found, rerun, binding, path), *elsewhere))
 
 
 def _shown(order: Ranked, chosen: np.ndarray, asked: Sequence[int]) -> np.ndarray:
