@@ -7,7 +7,7 @@ import pytest
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
-from moedesk.core.override_file import Kept, as_text, from_text, load, save
+from moedesk.core.override_file import MOST, Kept, as_text, from_text, load, save
 
 KEPT = (
     Kept(Override(OverrideKind.ABLATE, (3,), (7,), name="“first” idea")),
@@ -67,3 +67,8 @@ def test_files_that_cannot_be_read_or_written_are_named(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(MoedeskError, match="not text"):
         load(tmp_path / "binary.json")
+
+
+def test_a_list_that_is_far_too_long_is_refused() -> None:
+    with pytest.raises(MoedeskError, match="at most 10,000"):
+        from_text(as_text(KEPT * (MOST // len(KEPT) + 1)))

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QMenu
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.override import Override, OverrideKind, noted
+from moedesk.core.override_code import as_python
 from moedesk.core.override_file import load
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.overrides.model_rows import COLUMNS
@@ -234,10 +235,20 @@ def test_a_file_that_does_not_fit_the_model_adds_nothing(stage: OverriddenStage,
     assert "no expert 99" in stage.shell.said[-1]
 
 
+def test_python_does_what_is_on_without_moedesk(stage: OverriddenStage) -> None:
+    stage.live.set(ABLATE, Override(OverrideKind.EXCLUDE, (2,), (5,)))
+    stage.session.overriding.switch(2, False)
+    stage.panel.bar.copy_actions[0].trigger()
+    code = QGuiApplication.clipboard().text()
+    assert code == as_python([ABLATE], stage.session.store.model)
+    compile(code, "copied", "exec")
+    assert "import moedesk" not in code
+
+
 def test_lines_for_the_console_are_those_that_are_on(stage: OverriddenStage) -> None:
     stage.live.set(ABLATE, FEWER)
     stage.session.overriding.switch(1, False)
-    stage.panel.copy_calls()
+    stage.panel.bar.copy_actions[1].trigger()
     assert QGuiApplication.clipboard().text() == FEWER.as_call() + "\n"
 
 
@@ -249,7 +260,9 @@ def test_the_context_menu_of_an_override(stage: OverriddenStage) -> None:
     found = actions(menu)
     assert "Reveal expert 1.3 in Network" in found
     found["Copy as a line for the console"].trigger()
-    assert QGuiApplication.clipboard().text() == ABLATE.as_call()
+    assert QGuiApplication.clipboard().text() == ABLATE.as_call() + "\n"
+    found["Copy as Python, without moedesk"].trigger()
+    assert QGuiApplication.clipboard().text() == as_python([ABLATE], stage.session.store.model)
     found["Switch off"].trigger()
     assert stage.live.set_now == [(ABLATE, False)]
     found["Remove"].trigger()

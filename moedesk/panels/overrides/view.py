@@ -1,5 +1,6 @@
 """The Overrides panel: the list with its form, and what the overrides do to a text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QStackedLayout, QTabWi
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
+from moedesk.core.override_code import as_python
 from moedesk.core.override_file import Kept, load, save
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.overrides.model_rows import counted, heading, recorded_text
@@ -88,7 +90,7 @@ class OverridesPanel(Panel):
         self.bar.clear_asked.connect(self.overriding.clear)
         self.bar.save_asked.connect(self.ask_save)
         self.bar.load_asked.connect(self.ask_load)
-        self.bar.copy_asked.connect(self.copy_calls)
+        self.bar.copy_asked.connect(self.copy)
         self.form.accepted.connect(self._accepted)
         self.form.closed.connect(self.close_form)
         self.list.rows.switched.connect(lambda entry, on: self.overriding.switch(entry.id, on))
@@ -197,7 +199,8 @@ class OverridesPanel(Panel):
         ):
             menu.addAction(text, action).setEnabled(possible)
         menu.addSeparator()
-        menu.addAction("Copy as a line for the console", lambda: self._copy(override.as_call(), "the override"))
+        menu.addAction("Copy as Python, without moedesk", lambda: self._copy([override], "python"))
+        menu.addAction("Copy as a line for the console", lambda: self._copy([override], "console"))
         for layer in override.layers[:1]:
             if override.experts:
                 selection = Selection(Kind.EXPERT, layer=layer, expert=override.experts[0])
@@ -207,14 +210,18 @@ class OverridesPanel(Panel):
 
     # Out of the panel, and into it
 
-    def copy_calls(self) -> None:
-        """Put what is typed in the console for all overrides that are on onto the clipboard."""
-        lines = [entry.override.as_call() for entry in self.overriding.acting]
-        self._copy("\n".join(lines) + "\n", counted(len(lines)))
+    def copy(self, form: str) -> None:
+        """Put all overrides that are on onto the clipboard: as ``python`` without moedesk, or as lines for the ``console``."""
+        self._copy([entry.override for entry in self.overriding.acting], form)
 
-    def _copy(self, text: str, what: str) -> None:
+    def _copy(self, overrides: Sequence[Override], form: str) -> None:
+        if form == "python":
+            text = as_python(overrides, self.session.store.model)
+        else:
+            text = "".join(f"{override.as_call()}\n" for override in overrides)
         QGuiApplication.clipboard().setText(text)
-        self.shell.say(f"Copied {what} as lines for the console.")
+        said = "Python that needs no moedesk" if form == "python" else "lines for the console"
+        self.shell.say(f"Copied {counted(len(overrides))} as {said}.")
 
     def ask_save(self) -> None:
         """Ask for a file, and save the list there."""

@@ -14,7 +14,9 @@ class OverridesBar(QWidget):
 
     Signals
     -------
-    add_asked, undo_asked, redo_asked, clear_asked, save_asked, load_asked, copy_asked
+    add_asked, undo_asked, redo_asked, clear_asked, save_asked, load_asked
+    copy_asked : str
+        ``python`` for code without moedesk, ``console`` for lines of the console.
     """
 
     add_asked = Signal()
@@ -23,7 +25,7 @@ class OverridesBar(QWidget):
     clear_asked = Signal()
     save_asked = Signal()
     load_asked = Signal()
-    copy_asked = Signal()
+    copy_asked = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +46,10 @@ class OverridesBar(QWidget):
         self.save_action = menu.addAction("Save to a file…", self.save_asked.emit)
         self.load_action = menu.addAction("Add those of a file…", self.load_asked.emit)
         menu.addSeparator()
-        self.copy_action = menu.addAction("Copy as lines for the console", self.copy_asked.emit)
+        self.copy_actions = (
+            menu.addAction("Copy as Python, without moedesk", lambda: self.copy_asked.emit("python")),
+            menu.addAction("Copy as lines for the console", lambda: self.copy_asked.emit("console")),
+        )
         self.more_button.setMenu(menu)
         self.clear_button.setToolTip("Take all overrides away; Undo brings them back")
         self.add_button.setToolTip("Also in the context menu of experts, layers and tokens")
@@ -72,7 +77,8 @@ class OverridesBar(QWidget):
         )
         self.clear_button.setEnabled(possible and there)
         self.save_action.setEnabled(there)
-        self.copy_action.setEnabled(there)
+        for action in self.copy_actions:
+            action.setEnabled(any(entry.on for entry in told.entries))
         self.load_action.setEnabled(possible)
         self.line.setText(line)
 
