@@ -70,7 +70,8 @@ _UNITS = {
 _CALLS = {OverrideKind.TOP_K: "set_k"}
 _WHOLE_PASS = frozenset({OverrideKind.TOP_K, OverrideKind.CAPACITY})
 _LONGEST_NAME = 100
-_NOTED = "overridden: "
+_NOTED, _MARKED = "overridden: ", "; the rows it changed are marked (is:overridden)"
+_LONGEST_NOTED = 200  # characters of a title in a note: a capture cuts notes after 400 bytes
 
 
 @dataclass(frozen=True)
@@ -284,12 +285,13 @@ class Override:
 
 def noted(override: Override) -> str:
     """Return the line that a capture notes of an override that was on while it was recorded."""
-    return f"{_NOTED}{override.title}; the rows it changed are marked (is:overridden)"
+    title = override.title
+    return f"{_NOTED}{title if len(title) <= _LONGEST_NOTED else f'{title[:_LONGEST_NOTED]}…'}{_MARKED}"
 
 
 def noted_titles(notes: Iterable[str]) -> tuple[str, ...]:
     """Return the titles of the overrides that a capture's notes name."""
-    return tuple(note.removeprefix(_NOTED).rpartition("; ")[0] for note in notes if note.startswith(_NOTED))
+    return tuple(note.removeprefix(_NOTED).removesuffix(_MARKED) for note in notes if note.startswith(_NOTED))
 
 
 def _argument(numbers: tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ from moedesk.session.commands import Command
 from moedesk.session.override_offers import Offer, expert_offers, layer_offers
 from moedesk.session.overriding import Overriding
 from moedesk.session.session import Session
-from moedesk.ui.override_menu import take
+from moedesk.ui.override_menu import can_open_token_menu, open_token_menu, take
 
 if TYPE_CHECKING:
     from moedesk.ui.window import Window
@@ -55,11 +55,23 @@ def override_commands(window: "Window") -> list[Command]:
         if current is not None and chosen is not None:
             take(chosen, current, window, window)
 
+    def at_token() -> None:
+        current = session()
+        if current is not None:
+            open_token_menu(current, window, window)
+
     menu = "Model/Overrides"
     return [
         *(
             Command(f"override.{kind}", title, partial(run, kind), lambda kind=kind: offer(kind) is not None, menu=menu)  # type: ignore[misc]
             for kind, title in (_OF_EXPERT | _OF_LAYER).items()
+        ),
+        Command(
+            "override.token",
+            "Override at the selected token only…",
+            at_token,
+            lambda: (current := session()) is not None and can_open_token_menu(current),
+            menu=menu,
         ),
         Command(
             "override.undo",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 
 from moedesk.core.errors import MoedeskError
@@ -58,7 +59,7 @@ def _fill(menu: QMenu, selection: Selection, place: Selection, session: Session,
     if expert is not None:
         _add_offers(menu, expert_offers(layer, expert), session, shell)
         menu.addSeparator()
-    if place.token is not None and (place.stream or session.store.model.streams[0]) == layer.stream:
+    if _has_token(session, place):
         tokens = menu.addMenu(f"Only at token {place.token:,}")
         tokens.aboutToShow.connect(partial(_ask_token, tokens, place, expert, session, shell))
         menu.addSeparator()
@@ -75,6 +76,28 @@ def _fill(menu: QMenu, selection: Selection, place: Selection, session: Session,
     if session.overriding.entries:
         menu.addSeparator()
         menu.addAction("Show all overrides", lambda: shell.reveal(session.selection, PANEL))
+
+
+def _has_token(session: Session, place: Selection) -> bool:
+    """Return whether a place names a token that its layer sees."""
+    model = session.store.model
+    if place.token is None or place.layer is None or not place.layer < len(model.layers):
+        return False
+    return (place.stream or model.streams[0]) == model.layers[place.layer].stream
+
+
+def can_open_token_menu(session: Session) -> bool:
+    """Return whether a token is selected at which something can be overridden."""
+    return not session.overriding.why_not and _has_token(session, session.selection)
+
+
+def open_token_menu(session: Session, shell: Shell, parent: QWidget) -> QMenu:
+    """Show the menu of what can be overridden at the selected token only, in the middle of the window; return it."""
+    menu, place = QMenu(parent), session.selection
+    menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    _ask_token(menu, place, place.expert if place.kind is Kind.EXPERT else None, session, shell)
+    menu.popup(parent.mapToGlobal(parent.rect().center()))
+    return menu
 
 
 def _is_about(entry: Entry, layer: int, expert: int | None) -> bool:

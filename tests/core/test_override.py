@@ -133,3 +133,8 @@ def test_what_a_capture_notes_of_an_override_is_found_again() -> None:
     notes = ("the recording stopped early", noted(override), "overridden by nobody")
     assert noted_titles(notes) == (override.title,)
     assert noted_titles(()) == ()
+    long = Override(OverrideKind.REPLAY, capture="/data/" + "e" * 500)
+    assert len(noted(long).encode()) < 400, "a capture cuts notes there"
+    (title,) = noted_titles([noted(long)])
+    assert title.startswith("replay ids of /data/ee")
+    assert title.endswith("e…")

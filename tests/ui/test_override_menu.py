@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from moedesk.core.override import Override, OverrideKind
 from moedesk.core.selection import Kind, Selection
-from moedesk.ui.override_menu import add_override_actions
+from moedesk.ui.override_menu import add_override_actions, open_token_menu
 from moedesk.ui.panel import Panel
 from moedesk.ui.window import Window
 from tests.support.memory_store import MemoryStore, memory_store
@@ -215,6 +215,23 @@ def test_a_dropped_slot_of_a_token_is_no_expert(qtbot: QtBot) -> None:
         tokens.aboutToShow.emit()
         stage.settle()
         assert [title for title in titles(tokens) if title.startswith("Expert")] == ["Expert 1.5"]
+
+
+def test_the_selected_token_can_be_overridden_without_a_mouse(window: Window, qtbot: QtBot) -> None:
+    session = window.files.current
+    assert session is not None
+    session.live = live = OverriddenLive(session)
+    assert not window.commands["override.token"].when()
+    session.select(Selection(Kind.TOKEN, layer=1, token=9))
+    assert window.commands["override.token"].when()
+    menu = open_token_menu(session, window, window)
+    qtbot.waitUntil(lambda: any(title.startswith("Expert 1.") for title in titles(menu)))
+    expert = int(session.store.experts(1, 9, 10)[0].max())
+    choose(below(menu, f"Expert 1.{expert}"), f"Exclude expert 1.{expert}")
+    column = int(session.store.read_tokens(9, 10)[0]["column"])
+    meant = Override(OverrideKind.EXCLUDE, (1,), (expert,), columns=(column, column + 1))
+    assert live.set_now == [(meant, True)]
+    menu.close()
 
 
 def test_commands_override_what_is_selected_and_undo_it(window: Window, answers) -> None:  # type: ignore[no-untyped-def]
