@@ -186,8 +186,9 @@ class StatusBar(QStatusBar):
 
     def show_renderer(self, text: str, detail: str) -> None:
         """Say how plots are drawn."""
-        self._renderer.setText(text)
-        self._renderer.setToolTip(detail)
+        kind, bracket, why = text.partition(" (")
+        self._renderer.setText(kind)
+        self._renderer.setToolTip("\n".join(filter(None, (f"Plots are drawn by {kind}{bracket}{why}", detail))))
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
