@@ -162,6 +162,7 @@ class Session:
 
     def close(self) -> None:
         """Stop the session's jobs and close its store."""
+        self.explaining.cancel()
         self.jobs.close()
         if self._long_jobs is not None:
             self._long_jobs.close()

@@ -9,6 +9,7 @@ import numpy as np
 from moedesk.core.attribution import Attribution
 from moedesk.core.attribution_text import verdict as verdict_lines
 from moedesk.core.visible import visible_text
+from moedesk.panels.network.model_explain import sentences
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def verdict(attribution: Attribution) -> tuple[bool, str]:
             f"{names[attribution.method]} add up to {attribution.explained:.4f}; residual {attribution.residual:+.1e}, which "
             "this method need not explain",
         )
-    return fine, "\n".join(f"{line[:1].upper()}{line[1:]}." for line in lines)
+    return fine, sentences(lines)
 
 
 def attention_means(attribution: Attribution) -> np.ndarray:

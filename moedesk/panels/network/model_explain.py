@@ -1,11 +1,27 @@
 """What the Explain tab says of the token itself. No Qt."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from moedesk.analysis.passage import token_passage
 from moedesk.core.errors import MoedeskError
 from moedesk.core.store import Store
 from moedesk.core.visible import visible_text
+
+
+def sentences(lines: Iterable[str]) -> str:
+    """Return lines as sentences, one below the other; empty ones left out."""
+    ended = (line if line.endswith(".") else f"{line}." for line in lines if line)
+    return "\n".join(f"{line[:1].upper()}{line[1:]}" for line in ended)
+
+
+def when(created: str) -> str:
+    """Return a time in ISO 8601 as it is shown, in UTC."""
+    try:
+        return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return "at a time that is unknown"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the page "Other routes" says: what the runner-up experts would have done to the loss. No Qt."""
+"""What the page "Routes" says: what the runner-up experts would have done to the loss. No Qt."""
 
 from dataclasses import dataclass
 

@@ -12,7 +12,7 @@ SOON = 400
 
 
 class AskBar(QWidget):
-    """A line of controls, and below it what is to be said.
+    """A line of controls, above it ``options`` of the question, and below it what is to be said.
 
     Signals
     -------
@@ -52,9 +52,12 @@ class AskBar(QWidget):
         self.controls.addWidget(self.progress, 1)
         self.controls.addWidget(self.cancel)
         self.controls.addStretch(0)
+        self.options = QHBoxLayout()
+        self.options.setContentsMargins(0, 0, 0, 0)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 2, 6, 2)
         column.setSpacing(3)
+        column.addLayout(self.options)
         column.addLayout(self.controls)
         column.addWidget(self.line)
         self.show_state("Explain", None, "", "")

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from moedesk.core.attribution import Attribution, Explanation
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network import model_attribution as model
+from moedesk.panels.network.model_explain import sentences
 from moedesk.panels.network.view_attention import AttentionPicture
 from moedesk.panels.network.view_effects import ROW_ROLE, EffectDelegate, EffectsTable
 from moedesk.panels.network.view_slot_map import SlotMap
@@ -166,7 +167,7 @@ class AttributionPage(QWidget):
         for part in (self.seen_title, self.seen, self.seen_line):
             part.setVisible(bool(gradients.size))
         self._hover_seen(None)
-        self.notes.setText("\n".join(found.notes))
+        self.notes.setText(sentences(found.notes))
         self.notes.setVisible(bool(found.notes))
 
     def _show_map(self) -> None:

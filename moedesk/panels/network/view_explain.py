@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from moedesk.core.attribution import Attribution, Explanation, Why
-from moedesk.panels.network.model_explain import AboutToken, about_token
+from moedesk.panels.network.model_explain import AboutToken, about_token, when
 from moedesk.panels.network.view_ask_bar import AskBar
 from moedesk.panels.network.view_attribution import AttributionPage
 from moedesk.panels.network.view_other_routes import OtherRoutesPage
@@ -14,7 +14,7 @@ from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.theme import Theme
 
 NOTHING = "Click a token in the Tokens tab to have its routing explained."
-STORED = "Stored, made {created} UTC. New ones need the attached model."
+STORED = "Stored, made {created}. New ones need the attached model."
 Page = WhyPage | AttributionPage | OtherRoutesPage
 
 
@@ -55,11 +55,11 @@ class ExplainTab(QWidget):
         self.choice.setExpanding(False)
         self.choice.setAccessibleName("What is explained")
         for page in self.pages:
-            self.choice.addTab(page.title)
+            self.choice.setTabToolTip(self.choice.addTab(page.title), page.empty)
             self.stack.addWidget(page)
-        self.bar.controls.insertWidget(1, self.attribution.target, 1)
-        self.bar.controls.insertWidget(2, self.attribution.quantity, 1)
-        self.bar.controls.insertWidget(3, self.routes.scope, 1)
+        self.bar.options.addWidget(self.attribution.target, 2)
+        self.bar.options.addWidget(self.attribution.quantity, 3)
+        self.bar.options.addWidget(self.routes.scope, 1)
         self.nothing.setWordWrap(True)
         self.nothing.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.nothing.setContentsMargins(6, 4, 6, 4)
@@ -152,7 +152,7 @@ class ExplainTab(QWidget):
         self.nothing.setVisible(found is None)
         self.nothing.setText(page.empty)
         again = f"{page.verb} again" if found is not None and not page.verb.endswith("?") else page.verb
-        stored = "" if found is None else STORED.format(created=found.created.replace("T", " ").removesuffix("Z"))
+        stored = "" if found is None else STORED.format(created=when(found.created))
         self.bar.show_state(again, explaining.asking, explaining.problem, explaining.why_not, stored)
 
     def _ask_about(self, row: int, stream: str | None, texts: bool) -> None:

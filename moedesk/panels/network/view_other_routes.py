@@ -1,4 +1,4 @@
-"""The page "Other routes": what the runner-up experts would have done to the loss of the next token."""
+"""The page "Routes": what the runner-up experts would have done to the loss of the next token."""
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 from moedesk.core.attribution import Counterfactual, Explanation
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network import model_other_routes as model
+from moedesk.panels.network.model_explain import sentences
 from moedesk.ui.ranked_bars import RankedBars
 from moedesk.ui.theme import Theme
 
@@ -38,7 +39,7 @@ class OtherRoutesPage(QWidget):
 
     picked = Signal(object)
     kind = Counterfactual
-    title, verb = "Other routes", "Try other routes"
+    title, verb = "Routes", "Try other routes"
     empty = (
         "Was the router's choice the best? The model runs again with runner-up experts for this token, one layer at a time, and "
         "the loss of the next token is compared."
@@ -99,7 +100,7 @@ class OtherRoutesPage(QWidget):
         self.shown = found
         self.headline.setText(model.headline(found))
         self.regrets.set_bars(model.bars(found))
-        self.notes.setText("\n".join(filter(None, (model.whole(found), *found.notes))))
+        self.notes.setText(sentences((model.whole(found), *found.notes)))
         self.notes.setVisible(bool(self.notes.text()))
         every = model.regrets(found)
         worst = max(every, key=lambda each: each.regret, default=None)

@@ -62,7 +62,7 @@ class RoutesTable(QAbstractTableModel):
             "Place of the MoE layer",
             *["Expert and the weight it received; the bar is the weight's share of the token's weights"] * self._slots,
             "Entropy of softmax(logits) over all experts, in nats",
-            "Score of rank k minus rank k+1, in the score the router ranks by",
+            "Score of rank k minus rank k+1, in the score the router ranks by; why, says the tab Explain",
             "dropped: lost a slot to the capacity limit; absent: the layer did not see the token; "
             "overridden: an override changed its experts or weights",
         ]

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QTool
 from moedesk.core.attribution import Explanation, Why
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network import model_why as model
+from moedesk.panels.network.model_explain import sentences
 from moedesk.ui.ranked_bars import RankedBars
 from moedesk.ui.terms import Terms
 from moedesk.ui.theme import LIGHT, Theme
@@ -64,7 +65,6 @@ class WhyPage(QWidget):
         self.by_size.setToolTip("Largest part first, instead of in the order of the forward")
         line = QHBoxLayout()
         line.setSpacing(4)
-        line.addWidget(self.first, 1)
         line.addWidget(self.second, 1)
         line.addWidget(self.by_size)
         column = QVBoxLayout(self)
@@ -73,6 +73,7 @@ class WhyPage(QWidget):
         column.addWidget(self.headline)
         column.addWidget(self.ranking)
         column.addWidget(self.legend)
+        column.addWidget(self.first)
         column.addLayout(line)
         column.addWidget(self.facts)
         column.addWidget(self.decided)
@@ -104,7 +105,7 @@ class WhyPage(QWidget):
                     box.addItem(f"minus {name}" if extra else name, expert)
                 box.setCurrentIndex(max(box.findData(chosen), 0))
         self._show_terms()
-        self.notes.setText("\n".join((model.CONVENTION, *found.notes)))
+        self.notes.setText(sentences((model.CONVENTION, *found.notes)))
 
     def _show_terms(self) -> None:
         why, first, second = self.shown, self.first.currentData(), self.second.currentData()
