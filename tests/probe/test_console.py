@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from moedesk.link.keys import KeyPair
 from moedesk.link.machine import machine_identity
 from moedesk.link.protocol import PROTOCOL
 from moedesk.link.server import LinkServer
+from moedesk.probe.console import greeting
 from moedesk.probe.console.greeting import greet
 from moedesk.probe.console.loaded import Loaded
 from moedesk.probe.console.moe import Moe
@@ -253,3 +255,22 @@ def test_a_greeting_does_not_load_torch() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_tasks_about_another_model_are_refused(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran(shell, "%load_ext moedesk")
+    console = greeting._consoles[id(shell)]
+    done: list[object] = []
+    console.on_task("look", lambda value, progress: done.append(value["stream"]) or {})
+    other, own = (
+        SimpleNamespace(stream=7, module=object(), name="mixtral"),
+        SimpleNamespace(stream=8, module=console.moe.model),
+    )
+    monkeypatch.setattr("moedesk.probe.attach.attached", lambda: (other, own))
+    look = console._tasks._functions["look"]
+    with pytest.raises(
+        MoedeskError, match=r"moe has another model than this session's; type moe.attach\(model\) with mixtral"
+    ):
+        look({"stream": 7}, lambda share, text: None)
+    look({"stream": 8}, lambda share, text: None)
+    assert done == [8]

@@ -163,3 +163,10 @@ def test_answers_are_kept_with_the_capture_and_found_when_it_is_opened_again(tmp
         assert isinstance(found, Why)
         assert found.logits.tolist() == sent.logits.tolist()
         stage.session.close()
+
+
+def test_a_session_that_is_closed_asks_no_more() -> None:
+    stage = Stage(memory_store())
+    task = stage.ask()
+    stage.session.close()
+    assert task.cancelled
