@@ -140,6 +140,9 @@ def test_stop_look_step_and_resume(stopping: Stopping) -> None:
     stopping.wait(lambda: window.settled)
     stopping.type("print('layer', layer, 'of', ids.shape)")
     stopping.wait(lambda: f"layer 2 of torch.Size([{len(first.slots)}])" in stopping.text)
+    stopping.wait(lambda: window.live.session is session and session.idle)  # the app has said what is selected
+    stopping.type("print('dollar', $0.layer, $0.expert, repr($0.text))")
+    stopping.wait(lambda: f"dollar 2 {chosen} {first.text!r}" in stopping.text)
     stopping.press(Qt.Key.Key_F11)
     second = stopping.stopped(first)
     assert second.layer == 3

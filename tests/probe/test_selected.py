@@ -1,6 +1,7 @@
 """Selections: what the app sends of them, as the app really makes it, as objects with the model's own modules."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -148,3 +149,22 @@ def test_nothing_selected() -> None:
         assert isinstance(caught.value, IndexError)
         assert list(selections) == []
         assert "click" in repr(selections)
+
+
+def test_where_the_model_stands_stays_the_stop_that_knows_the_token() -> None:
+    moe = SimpleNamespace(stands=True)
+    selections = Selections(moe)  # type: ignore[arg-type]
+
+    def app_selects(*places: tuple[int, int]) -> list[str]:
+        history = [{"kind": "expert", "layer": layer, "expert": expert} for layer, expert in places]
+        selections.take({"history": history}, {})
+        return [str(item.fields["kind"]) for item in selections]
+
+    assert app_selects((1, 2)) == ["expert"]
+    selections.put({"kind": "stop", "layer": 3, "expert": 7, "text": "def"}, {})
+    assert app_selects((3, 7), (1, 2)) == ["stop", "expert"]
+    assert selections[0].fields["text"] == "def"
+    assert app_selects((0, 5), (3, 7), (1, 2)) == ["expert", "stop", "expert"], "clicked elsewhere while it stands"
+    assert app_selects((3, 6)) == ["expert"]
+    moe.stands = False
+    assert app_selects((3, 7)) == ["expert"], "the pass is over"

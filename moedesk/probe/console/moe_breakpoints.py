@@ -87,6 +87,11 @@ class MoeBreakpoints:
             self._attached()
         return self._breakpoints
 
+    @property
+    def stands(self) -> bool:
+        """Whether the model stands at a breakpoint."""
+        return self._breakpoints is not None and self._breakpoints.hold.stop is not None
+
     def tell_hits(self) -> None:
         """Tell apps what was hit since the last word."""
         if self._breakpoints is not None:

@@ -46,19 +46,27 @@ class Selections(Sequence[Selected]):
     def __init__(self, moe: Moe) -> None:
         self._moe = moe
         self._items: tuple[Selected, ...] = ()
+        self._stop: Selected | None = None
 
     def take(self, fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Take what the app says was selected last: ``history``, and arrays named ``N.name`` for its N-th entry."""
-        items = []
+        """Take what the app says was selected last: ``history``, and arrays named ``N.name`` for its N-th entry.
+
+        The app selects the expert or the layer where the model stands; here that is the stop, which knows the token too.
+        """
+        items: list[Selected] = []
         for place, entry in enumerate(fields.get("history", ())):
             prefix = f"{place}."
             own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             items.append(KINDS.get(str(entry.get("kind")), Selected)(self._moe, entry, own))
+        stop = self._stop if self._moe.stands else None
+        here = [place for place, item in enumerate(items) if stop is not None and _is_at(item, stop)]
+        if stop is not None and here:
+            items[here[0]] = stop
         self._items = tuple(items)
 
     def put(self, fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """Put one in front that the app knows nothing of."""
-        newest = KINDS.get(str(fields.get("kind")), Selected)(self._moe, fields, arrays)
+        newest = self._stop = KINDS.get(str(fields.get("kind")), Selected)(self._moe, fields, arrays)
         self._items = (newest, *self._items)[:KEPT]
 
     @overload
@@ -84,3 +92,10 @@ class Selections(Sequence[Selected]):
         if not self._items:
             return "nothing is selected; click an expert, layer, token or pass in the app"
         return "\n".join(f"${place}  {item.title}" for place, item in enumerate(self._items))
+
+
+def _is_at(item: Selected, stop: Selected) -> bool:
+    """Whether an expert or a layer is where the model stands."""
+    return item.fields.get("kind") in ("expert", "layer") and all(
+        item.fields.get(name, -1) == stop.fields.get(name, -1) for name in ("layer", "expert")
+    )
