@@ -45,10 +45,10 @@ def _actions(
         actions.append((f"When expert {layer}.{expert} is chosen", lambda: set_breakpoint(session, shell, text)))
     if selection.kind is Kind.TOKEN and selection.token is not None:
         where = "" if layer is None else f" at layer {layer}"
-        actions.append((f"On this token's text{where}", lambda: _break_on_token(selection, session, shell)))
+        actions.append((f"On this token's text{where}", lambda: break_on_token(selection, session, shell)))
     if layer is not None:
         actions += [
-            (f"When the margin at layer {layer} is below…", lambda: _break_on_margin(layer, session, shell, parent)),
+            (f"When the margin at layer {layer} is below…", lambda: break_on_margin(layer, session, shell, parent)),
             (
                 f"On NaN or infinity at layer {layer}",
                 lambda: set_breakpoint(session, shell, f"layer:{layer} is:nonfinite"),
@@ -78,14 +78,15 @@ def ask_margin(parent: QWidget | None, layer: int) -> float | None:
     return value if taken else None
 
 
-def _break_on_margin(layer: int, session: Session, shell: Shell, parent: QWidget | None) -> None:
+def break_on_margin(layer: int, session: Session, shell: Shell, parent: QWidget | None) -> None:
+    """Ask for a margin, and stop where a layer's is below it."""
     margin = ask_margin(parent, layer)
     if margin is not None:
         set_breakpoint(session, shell, f"layer:{layer} margin<{margin:g}")
 
 
-def _break_on_token(selection: Selection, session: Session, shell: Shell) -> None:
-    """Read the token's text in a worker, then break on it; on its id if it has no text."""
+def break_on_token(selection: Selection, session: Session, shell: Shell) -> None:
+    """Read the token's text in a worker, then break on it, at the layer if one is given; on its id if it has no text."""
     store, row = session.store, selection.token
     assert row is not None
     layer = "" if selection.layer is None else f"layer:{selection.layer} "

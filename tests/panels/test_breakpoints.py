@@ -98,7 +98,7 @@ def test_the_filter_is_completed(stage: LiveStage) -> None:
 
 def test_rows_show_what_was_told(stage: LiveStage) -> None:
     tell(stage, entry(1, "layer:1", hits=1), entry(4, "expert:3", on=False, hits=1204, log="{token}", ignore=5))
-    assert [row(stage, number).hits.text() for number in (1, 4)] == ["1 hit", "1,204 hits"]
+    assert [row(stage, number).hits.text() for number in (1, 4)] == ["1", "1,204"]
     assert (row(stage, 4).on.isChecked(), row(stage, 4).log.text(), row(stage, 4).ignore.value()) == (
         False,
         "{token}",
@@ -155,7 +155,7 @@ def test_what_is_being_typed_stays_when_hits_are_told(stage: LiveStage) -> None:
     QTest.keyClicks(edit, "layer:2 mar")
     tell(stage, entry(1, "layer:1", hits=7))
     assert edit.text() == "layer:2 mar"
-    assert row(stage).hits.text() == "7 hits"
+    assert row(stage).hits.text() == "7"
     edit.popup.hide()
 
 
@@ -180,5 +180,9 @@ def test_where_it_stands(stage: LiveStage) -> None:
     assert shown == [["0", "2", "0.5"], ["1", "7 ◂", "0.25"], ["2", "dropped", "0"]]
     view.table.cellClicked.emit(0, 1)
     assert stage.session.selection == Selection(Kind.EXPERT, layer=1, expert=2)
+    stage.panel.resize(700, 200)
+    assert not view.isVisible(), "the list needs the room, and the banner says it"
+    stage.panel.resize(1000, 400)
+    assert view.isVisible()
     stage.live.tell("stopped", {})
     assert not view.isVisible()

@@ -469,3 +469,18 @@ def test_other_questions_are_no_stops(console: Console) -> None:
     answer(console, "me")
     console.wait_prompt()
     assert "got 'me'" in console.text
+
+
+def test_the_prompt_stays_in_sight_in_a_smaller_panel(console: Console) -> None:
+    console.run("for number in range(60): print(number)")
+    console.wait_prompt()
+    scroll = console.terminal._control.verticalScrollBar()
+    console.wait(lambda: scroll.value() == scroll.maximum() > 0)
+    for size in ((900, 150), (500, 300)):
+        console.panel.resize(*size)
+        console.wait(lambda: console.terminal._control.rect().contains(console.terminal._control.cursorRect()))
+        assert scroll.value() == scroll.maximum()
+    scroll.setValue(0)
+    console.panel.resize(900, 250)
+    console.terminal.repaint()
+    assert scroll.value() < scroll.maximum(), "who reads further up stays there"

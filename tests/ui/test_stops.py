@@ -205,7 +205,7 @@ def test_deactivate_all(window: Window, feed: Played) -> None:
     assert feed.orders[-1] == ("breakpoints", {"do": "activate", "on": True})
 
 
-def test_commands_set_ready_ones(window: Window, feed: Played) -> None:
+def test_commands_set_ready_ones(window: Window, feed: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not window.commands["break.nonfinite"].when(), "without a model there is nothing to break in"
     session = feed.attach()
     window.commands.run("break.nonfinite")
@@ -214,6 +214,16 @@ def test_commands_set_ready_ones(window: Window, feed: Played) -> None:
     session.select(Selection(Kind.EXPERT, layer=1, expert=3))
     window.commands.run("break.expert")
     assert feed.orders[-1][1]["text"] == "layer:1 expert:3"
+    window.commands.run("break.layer")
+    assert feed.orders[-1][1]["text"] == "layer:1 is:nonfinite"
+    monkeypatch.setattr(break_menu, "ask_margin", lambda parent, layer: 0.5)
+    window.commands.run("break.margin")
+    assert feed.orders[-1][1]["text"] == "layer:1 margin<0.5"
+    assert not window.commands["break.token"].when()
+    assert not window.commands["break.clear"].when()
+    feed.tell("breakpoints", {"active": True, "entries": [ENTRY]})
+    window.commands.run("break.clear")
+    assert feed.orders[-1] == ("breakpoints", {"do": "clear"})
 
 
 def titles(menu: QMenu) -> list[str]:

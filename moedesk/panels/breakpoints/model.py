@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from moedesk.core.breakpoint import Breakpoint
 from moedesk.core.errors import FilterError, MoedeskError
 from moedesk.core.model import ModelInfo
-from moedesk.session.breakpoints import BreakpointEntry, BreakpointList, can_break
+from moedesk.session.breakpoints import BreakpointList, can_break
 from moedesk.session.live import Live
 
 EXAMPLE = "Break where, for example  layer:2 expert:7 margin<0.01"
@@ -56,11 +56,6 @@ def why_empty(live: Live | None, shown: BreakpointList) -> str:
     if not can_break(live):
         return NO_MODEL
     return "" if shown.entries else NO_BREAKPOINTS
-
-
-def hits_text(entry: BreakpointEntry) -> str:
-    """Return how often a breakpoint was hit, as its row says it."""
-    return f"{entry.hits:,} hit" + ("" if entry.hits == 1 else "s")
 
 
 def summary(shown: BreakpointList) -> str:

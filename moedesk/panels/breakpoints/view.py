@@ -1,6 +1,7 @@
 """The Breakpoints panel: the list, a line to add one, and where the model stands."""
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QStackedLayout, QVBoxLayout, QWidget
 
 from moedesk.core.breakpoint import Breakpoint
@@ -16,6 +17,8 @@ from moedesk.session.stop import stop_of
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.stop_commands import READY
 from moedesk.ui.theme import Theme
+
+_ROOM = 800  # pixels from which on there is room for a table beside the list
 
 
 class BreakpointsPanel(Panel):
@@ -61,7 +64,7 @@ class BreakpointsPanel(Panel):
         self.rows.show_list(shown, model)
         self.empty.setText(why)
         self._pages.setCurrentWidget(self.empty if why else self.rows)
-        self.stop.show_stop(stop_of(live))
+        self._show_stop()
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""
@@ -83,6 +86,14 @@ class BreakpointsPanel(Panel):
         history = state.get("history")
         if isinstance(history, list) and all(isinstance(text, str) for text in history):
             self.add_line.edit.set_history(history)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave the room to the list where there is little; the window's banner says where the model stands, too."""
+        super().resizeEvent(event)
+        self._show_stop()
+
+    def _show_stop(self) -> None:
+        self.stop.show_stop(stop_of(self.session.live) if self.width() >= _ROOM else None)
 
     def _add(self, breakpoint: Breakpoint) -> None:
         if self.session.live is not None:

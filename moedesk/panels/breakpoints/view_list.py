@@ -11,7 +11,7 @@ from moedesk.panels.breakpoints.view_row import BreakpointRow
 from moedesk.session.breakpoints import BreakpointList
 from moedesk.ui.theme import LIGHT, Theme
 
-TITLES = ("", "Break where", "Only if (Python)", "Print, don't stop", "Pass over first", "Hits", "")
+TITLES = ("", "Break where", "Only if (Python)", "Print, don't stop", "Pass over", "Hits", "")
 _STRETCH = (0, 5, 3, 3, 0, 0, 0)
 
 

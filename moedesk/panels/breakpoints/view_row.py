@@ -5,7 +5,7 @@ from PySide6.QtWidgets import QCheckBox, QLabel, QLineEdit, QSpinBox, QToolButto
 
 from moedesk.core.breakpoint import Breakpoint
 from moedesk.core.model import ModelInfo
-from moedesk.panels.breakpoints.model import Problem, hits_text, problem_of
+from moedesk.panels.breakpoints.model import Problem, problem_of
 from moedesk.session.breakpoints import BreakpointEntry
 from moedesk.ui.filter_edit import FilterEdit
 from moedesk.ui.icons import icon
@@ -72,7 +72,9 @@ class BreakpointRow(QObject):
         self.ignore.setAccessibleName("Pass over first")
         self.ignore.setToolTip("How many matches are passed over first")
         self.ignore.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
-        self.ignore.setFixedSize(72, self.text.sizeHint().height())
+        self.ignore.setFixedSize(60, self.text.sizeHint().height())
+        self.hits.setAccessibleName("Hits")
+        self.hits.setToolTip("How often it stopped the model or printed its line, and matches that were passed over")
         self.remove_button.setAutoRaise(True)
         self.remove_button.setToolTip("Remove this breakpoint")
         self.remove_button.setAccessibleName("Remove this breakpoint")
@@ -103,7 +105,7 @@ class BreakpointRow(QObject):
         self.ignore.blockSignals(False)
         self.on.setChecked(entry.on)
         self.on.setToolTip("Stops here; click to leave it out" if entry.on else "Left out; click to stop here")
-        self.hits.setText(hits_text(entry))
+        self.hits.setText(f"{entry.hits:,}")
         self._show_problem(self._problem())
 
     def set_theme(self, theme: Theme) -> None:

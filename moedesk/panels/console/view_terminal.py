@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("QT_API", "pyside6")  # before qtconsole is imported
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeyEvent, QKeySequence, QShowEvent, QTextCursor
+from PySide6.QtGui import QHideEvent, QKeyEvent, QKeySequence, QResizeEvent, QShowEvent, QTextCursor
 from qtconsole.client import QtKernelClient
 
 from moedesk.panels.console.model_messages import LINES, Message, MessageQueue, clip
@@ -70,6 +70,8 @@ class Terminal(StopPromptWidget):
         self._clients: list[QtKernelClient] = []  # the one in use; a list, so that it outlives this widget
         self.destroyed.connect(partial(_let_go, self._clients))
         self.custom_interrupt_requested.connect(self.interrupt_asked)
+        self._at_end = True  # before a change of size
+        self._control.verticalScrollBar().valueChanged.connect(self._scrolled)
         self._drop_shortcuts()
         self.set_theme(theme)
 
@@ -124,6 +126,12 @@ class Terminal(StopPromptWidget):
         """Draw nothing more."""
         super().hideEvent(event)
         self._ticks.stop()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Keep the end in sight where it was; the text has its new size already."""
+        super().resizeEvent(event)
+        if self._at_end:
+            QTimer.singleShot(0, self, self._scroll_to_end)
 
     def _wake(self) -> None:
         """Show what came, then go on at each tick until nothing is left; not while hidden."""
@@ -205,6 +213,9 @@ class Terminal(StopPromptWidget):
     def _scroll_to_end(self) -> None:
         scroll = self._control.verticalScrollBar()
         scroll.setValue(scroll.maximum())
+
+    def _scrolled(self, value: int) -> None:
+        self._at_end = value >= self._control.verticalScrollBar().maximum()
 
     def _handle_execute_result(self, message: Message) -> None:
         super()._handle_execute_result(_clipped(message))
