@@ -123,9 +123,9 @@ def _entropy_and_margin(
     if rule is None:
         return entropy, None, values
     if rule.is_softmax:
-        return entropy, margins(powers, ids.long()) / totals, values
+        return entropy, margins(powers, ids) / totals, values
     shares = powers.div_(totals.unsqueeze(-1)) if rule.transform == "softmax" else None
-    return entropy, margins(rule.scores(values, bias, shares), ids.long()), values
+    return entropy, margins(rule.scores(values, bias, shares), ids), values
 
 
 def _in_parts(
