@@ -16,7 +16,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapters.adapted_hooks import AdaptedHooks
 from moedesk.probe.adapters.adapted_scout import AdaptedScout
 from moedesk.probe.exactness.untouched import when_untouched
-from moedesk.probe.finding.binding import Binding, FirstCall
+from moedesk.probe.finding.binding import Binding, FirstCall, Taken
 from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.finding.lookout import Lookout
 from moedesk.probe.finding.scout import Scout
@@ -145,6 +145,8 @@ class Hooks:
         self.label = ""
         """Given to the passes that begin from now on."""
         self.rank = 0
+        self.first_seen: Callable[[Binding, Taken], None] | None = None
+        """Told of each call of a layer that is found, after its block ran; its place is not known yet."""
         self._counts_only = wanted.counts_only
         self._recording = True
         self._running: _Running | None = None
@@ -200,6 +202,11 @@ class Hooks:
     def keep(self, everything: bool) -> None:
         """Keep all that is wanted of the passes that begin from now on, or only counts."""
         self._counts_only = self._wanted.counts_only or not everything
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """Paths of the layers that were found."""
+        return tuple(binding.candidate.path for binding in self._bound)
 
     @property
     def waiting(self) -> tuple[Candidate, ...]:
@@ -430,6 +437,8 @@ class Hooks:
         self.outputs.bind(binding)
         tap.seen = True
         for call in first.calls:
+            if self.first_seen is not None:
+                self.first_seen(binding, call)
             ids = small_ids(call.ids, binding.layer.experts)
             if tap.room is Room.COUNTS:
                 tap.add(Event(binding, ids), ids.nbytes)

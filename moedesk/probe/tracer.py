@@ -86,6 +86,11 @@ class Tracer:
         """The layers found so far, in the order of their places."""
         return tuple(self._bindings)
 
+    def place_of(self, binding: Binding) -> int | None:
+        """Return the place that a layer will have that is found now; None as long as others may come before it."""
+        before = [path for path, place in self._order.items() if place < self._order[binding.candidate.path]]
+        return len(before) if set(before) <= set(self.hooks.bound) else None
+
     def describe(self) -> None:
         """Tell the sink what is known of the model now."""
         self._describe([binding.layer for binding in self._bindings])

@@ -17,6 +17,7 @@ from moedesk.core.filter import parse
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.attach import attached
 from moedesk.probe.overriding.registry import overrides_of
+from tests.support.families import build, some_ids
 from tests.support.stopping import PlayedApp, attached_to, hooks_on
 
 TEXTS = ["def add(a, b):\n    return", "Berlin is the capital of"]
@@ -159,6 +160,36 @@ def test_the_outputs_are_bit_identical_if_nothing_is_changed_and_the_hooks_are_g
             app.breakpoints.clear()
             assert hooks_on(model) == bare
             assert torch.equal(model(**inputs).logits, plain)
+
+
+def test_the_first_pass_stops_too_after_each_block_ran(tmp_path: Path, capsys: Any) -> None:
+    model: Any = build("olmoe")
+    app, path, ids = PlayedApp(), tmp_path / "run.h5", some_ids()
+    app.at_stop = lambda breakpoints, stop: exec("weights *= 0", app.namespace)
+    with torch.no_grad():
+        plain = model(ids).logits
+        with attached_to(app, model, None, path):
+            app.break_on("weight>0.3")
+            assert torch.equal(model(ids).logits, plain)
+            app.breakpoints.clear()
+    expected = found_in(path, "weight>0.3", since=0)
+    assert app.places == [(0, layer, min(row for _, at, row in expected if at == layer)) for layer in (0, 1)]
+    assert app.stops[0]["matching"] == sum(layer == 0 for _, layer, _ in expected)
+    assert "its first call is over" in capsys.readouterr().out
+
+
+def test_a_model_that_runs_at_a_stop_does_not_stop_again(sample: Any) -> None:
+    model, tokenizer = sample
+    app, inputs = PlayedApp(), batch_of(tokenizer, TEXTS[:1])
+    outputs: list[Tensor] = []
+    app.at_stop = lambda breakpoints, stop: outputs.append(model(**inputs).logits)
+    with torch.no_grad(), attached_to(app, model, tokenizer):
+        plain = model(**inputs).logits
+        app.break_on("layer:1,3 position:2")
+        app.orders = ["step_layer"]
+        assert torch.equal(model(**inputs).logits, plain)
+    assert [stop["layer"] for stop in app.stops] == [1, 2, 3]
+    assert all(torch.equal(output, plain) for output in outputs)
 
 
 def test_only_layers_that_can_match_are_hooked(sample: Any) -> None:

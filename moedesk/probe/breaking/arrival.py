@@ -1,5 +1,6 @@
 """A layer that the model is in: its routing on the host, as a capture would have it, and which of its rows a filter keeps."""
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.core.batch import LayerRoutes
-from moedesk.core.filter import Filter, LayerRows, Match, match
+from moedesk.core.filter import Filter, LayerRows, Match, Numbers, match_routes, match_tokens
 from moedesk.core.filter.load import load_of, slot_loads
 from moedesk.core.filter.match import Texts
 from moedesk.core.model import LayerInfo
@@ -18,9 +19,10 @@ from moedesk.probe.breaking.layer_watch import Reached
 from moedesk.probe.breaking.under_way import UnderWay
 from moedesk.probe.overriding.layer_override import differing
 from moedesk.probe.taking.batch import in_their_rows
-from moedesk.probe.taking.block import Block
+from moedesk.probe.taking.block import Block, numpy_of
 from moedesk.probe.taking.overridden import Changed, Marks, say
 from moedesk.probe.taking.reduction import reduce
+from moedesk.probe.taking.small_reduction import floats
 from moedesk.probe.taking.tap import own, small_ids
 from moedesk.probe.taking.tokens import unknown_rows
 
@@ -44,6 +46,14 @@ class Arrival:
     texts: Texts
     overridden: Changed | None = None
 
+    def __post_init__(self) -> None:
+        event = self.reached.event
+        pooled = event.binding.candidate.pool is not None
+        self._count = self._block.rows if pooled else len(event.ids)
+        """T, how many token rows it has."""
+        self.first = self.under_way.enter(event.binding, self._count)
+        """Place of the first among the token rows of its stack; None if its rows are not these."""
+
     def changed(self, routing: Routing) -> "Arrival":
         """Return the same with another routing, which recordings are told of."""
         event, given = self.reached.event, self.reached.routing
@@ -60,8 +70,10 @@ class Arrival:
         say(event.binding.candidate.experts, changed, in_place_of_last=before is not None)
         self.under_way.overridden(event.binding)
         event = event._replace(ids=small_ids(routing.ids, self.layer.experts), weights=own(routing.weights))
-        other = Arrival(self.reached._replace(event=event, routing=routing), self.under_way, self.texts, changed)
-        other.first = self.first
+        other = copy(self)
+        for name in ("_block", "_marks", "is_sound", "routes"):
+            vars(other).pop(name, None)
+        other.reached, other.overridden = self.reached._replace(event=event, routing=routing), changed
         return other
 
     @property
@@ -109,40 +121,55 @@ class Arrival:
         return None if self._block.logits is None else self._block.logits[0]
 
     @cached_property
-    def first(self) -> int | None:
-        """Place of its first row among the token rows of its stack; None if its rows are not these."""
-        return self.under_way.enter(self.reached.event.binding, self._block.rows)
-
-    @cached_property
     def tokens(self) -> np.ndarray:
         """(T,) its token rows, dtype ``columns.TOKEN``; nothing is known of rows that are not the tokens of the call."""
         rows = self.under_way.rows(self.reached.event.binding)
         if rows is None or self.first is None:
-            rows = unknown_rows(self._block.rows)
+            rows = unknown_rows(self._count)
             rows["pass"] = self.under_way.number
             return rows
-        return rows[self.first : self.first + self._block.rows]
+        return rows[self.first : self.first + self._count]
 
     def number_sequences(self) -> None:
         """Give the token rows the numbers of their sequences."""
         self.under_way.rows(self.reached.event.binding, numbered=True)
 
+    def could_match(self, filter: Filter) -> bool:
+        """Return whether a filter may keep any of its rows, by what costs little to see."""
+        event = self.reached.event
+        for term in filter.terms:
+            column = {"expert": event.ids, "weight": event.weights}.get(term.key)
+            if column is None or term.negated:
+                continue
+            assert isinstance(term.value, Numbers)
+            values = floats(column.cpu()) if column.is_floating_point() else numpy_of(column)
+            if not term.value.holds(values).any():
+                return False
+        return bool(self._matching_tokens(filter).any())
+
     def match(self, filter: Filter) -> Match:
         """Return which of its rows, and which of their slots, a filter keeps."""
-        if any(term.key == "sequence" for term in filter.terms):
-            self.number_sequences()
         routes = self.routes
         loads = slot_loads(load_of(routes.counts)[None], _given(routes.experts)) if "loads" in filter.columns else None
         rows = LayerRows(
             self.layer, _given(routes.flags), routes.experts, routes.weights, routes.entropy, routes.margin, loads
         )
-        label = self.under_way.label
-        tokens = self.tokens
+        return match_routes(filter, rows, self._matching_tokens(filter), self.tokens, self.under_way.header)
 
-        def labelled(name: str) -> npt.NDArray[np.bool_]:
-            return np.full(len(tokens), name == label)
+    def _matching_tokens(self, filter: Filter) -> npt.NDArray[np.bool_]:
+        """(T,) which rows satisfy what needs no layer; worked out once for all layers that have the same tokens."""
+        known = self.under_way.matching(self.reached.event.binding)
+        key = filter.text, self.first, self._count
+        if key not in known:
+            if any(term.key == "sequence" for term in filter.terms):
+                self.number_sequences()
+            tokens, label = self.tokens, self.under_way.label
 
-        return match(filter, rows, tokens, self.under_way.header, self.texts, labelled)
+            def labelled(name: str) -> npt.NDArray[np.bool_]:
+                return np.full(len(tokens), name == label)
+
+            known[key] = match_tokens(filter, tokens, self.under_way.header, self.texts, labelled)
+        return known[key]
 
     def slot(self, row: int, slots: npt.NDArray[np.bool_] | None = None) -> int:
         """Return the slot of a row with the largest weight, of those in the mask; -1 if it has no expert."""

@@ -19,10 +19,13 @@ from moedesk.probe.breaking.placed import PlacedBreakpoint
 from moedesk.probe.breaking.stop import Stop
 from moedesk.probe.breaking.under_way import UnderWay
 from moedesk.probe.exactness.untouched import when_untouched
-from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.binding import Binding, Taken
 from moedesk.probe.notice import notice
 from moedesk.probe.taking.compiled import forget_compiled_code
+from moedesk.probe.taking.event import Event
+from moedesk.probe.taking.tap import own, small_ids
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.watched.operations import unseen
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Breaker:
         self._closed = False
         self._step: _Step | None = None
         self._passes = 0
+        tracer.hooks.first_seen = self._first_seen
 
     def fit(self) -> None:
         """Put hooks on where a breakpoint can match now, and take the others off; from any thread."""
@@ -100,6 +104,7 @@ class Breaker:
     def close(self) -> None:
         """Take every hook off."""
         self._closed = True
+        self._tracer.hooks.first_seen = None
         self.end_step()
         self.fit()
 
@@ -153,21 +158,37 @@ class Breaker:
             point.settle()
         self._changed()
 
+    def _first_seen(self, binding: Binding, call: Taken) -> None:
+        """A layer was called for the first time, and only now it is known what it is: too late to change what it did."""
+        place = self._tracer.place_of(binding)
+        if place is None or not self._points():
+            return
+        layer = binding.placed(place)
+        bias = None if binding.bias is None else own(getattr(*binding.bias))
+        with unseen():
+            self._arrived(
+                Reached(Event(layer, small_ids(call.ids, layer.layer.experts), call.weights, call.logits, bias))
+            )
+
     def _arrived(self, reached: Reached) -> Routing | None:
         if self._hold.stop is not None or not self._under_way.here:
             return None
         overridden = self._under_way.overridden(reached.event.binding)
         arrival = Arrival(reached, self._under_way, self._texts, overridden)
-        if not arrival.is_sound:
+        points = [
+            point
+            for point in self._points()
+            if point.filter.wants_layer(arrival.layer) and arrival.could_match(point.filter)
+        ]
+        stepped = self._stepped_row(arrival)
+        if (not points and stepped is None) or not arrival.is_sound:
             return None
         found: dict[int, list[tuple[PlacedBreakpoint, npt.NDArray[np.bool_]]]] = {}
-        for point in self._points():
-            if point.filter.wants_layer(arrival.layer):
-                matched = arrival.match(point.filter)
-                assert matched.slots is not None
-                for row in np.flatnonzero(matched.rows).tolist():
-                    found.setdefault(row, []).append((point, matched.slots[row]))
-        stepped = self._stepped_row(arrival)
+        for point in points:
+            matched = arrival.match(point.filter)
+            assert matched.slots is not None
+            for row in np.flatnonzero(matched.rows).tolist():
+                found.setdefault(row, []).append((point, matched.slots[row]))
         if stepped is not None:
             found.setdefault(stepped, [])
         return self._go_through(arrival, found, stepped) if found else None
@@ -192,7 +213,8 @@ class Breaker:
             stop.matching, stop.match = max(matching, 1), min(number, max(matching, 1))
             self._step = None
             arrival.number_sequences()
-            going, changed, took = self._hold.at(stop)
+            with self._under_way.asleep():
+                going, changed, took = self._hold.at(stop)
             self._tracer.hooks.stood_still(took)
             if changed is not None:
                 routing = changed

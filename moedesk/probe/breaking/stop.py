@@ -184,7 +184,7 @@ class Locals:
             return None
         layer, given = self._stop.arrival.layer, self._stop.arrival.routing
         if given is None:
-            reader = f"its adapter {layer.adapter!r} has no write=" if layer.adapter else "it was read by watching it"
+            reader = f"its adapter {layer.adapter!r} has no write=" if layer.adapter else "its first call is over"
             raise MoedeskError(f"the routing of {layer.path} can be looked at, not changed: {reader}")
         changed = (ids != own_ids) & ((ids >= layer.experts) | (ids < -1))
         if bool(changed.any()):

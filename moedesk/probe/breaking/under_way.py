@@ -1,11 +1,13 @@
 """The pass that runs: what it was called with, read on the host while it runs."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +39,7 @@ class _Open:
     ids: Tensor | None
     rows: np.ndarray | None = None
     numbered: bool = False
+    matching: dict[tuple[str, int | None, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     """Token rows that each layer has seen by now."""
 
@@ -76,6 +79,7 @@ class UnderWay:
         self._training = False
         self._misfits: set[str] = set()
         self._thread = 0
+        self._sleeping = False
         self._told = Current(settled=False)
         listen(self._told)
         self.number = 0
@@ -85,6 +89,15 @@ class UnderWay:
         """Hook the model; return the handles."""
         handles: Sequence[Any | CallsAround] = self._bounds.hook()
         return list(handles)
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Take no note of passes in the block: those that somebody runs while this one is stopped."""
+        self._sleeping = True
+        try:
+            yield
+        finally:
+            self._sleeping = False
 
     def forget(self) -> None:
         """Forget a pass that was left in the middle."""
@@ -143,6 +156,11 @@ class UnderWay:
                 found.rows["sequence"] = of_call.reshape(-1)
         return found.rows
 
+    def matching(self, binding: Binding) -> dict[tuple[str, int | None, int], npt.NDArray[np.bool_]]:
+        """Return which tokens of the call that a layer is in satisfy filters, as far as that was worked out."""
+        found = self._of(binding)
+        return {} if found is None else found.matching
+
     def enter(self, binding: Binding, count: int) -> int | None:
         """Return the first of the token rows that a layer is called with now; a layer may be called with some after the other.
 
@@ -164,7 +182,7 @@ class UnderWay:
         return None
 
     def _open(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        if recomputing() or (self._calls and self._thread != threading.get_ident()):
+        if self._sleeping or recomputing() or (self._calls and self._thread != threading.get_ident()):
             return
         if any(opened.module is module for opened in self._calls):  # it never left: an interrupt that hooks don't see
             self._calls.clear()
@@ -190,7 +208,7 @@ class UnderWay:
         self._training = self._model.training and torch.is_grad_enabled()
 
     def _close(self, module: nn.Module, output: Any) -> None:
-        if recomputing() or self._thread != threading.get_ident():
+        if self._sleeping or recomputing() or self._thread != threading.get_ident():
             return
         call = None
         while self._calls:
