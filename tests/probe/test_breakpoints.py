@@ -292,7 +292,7 @@ def test_an_expert_that_is_changed_is_the_one_that_runs(sample: Any) -> None:
         model(**inputs)
         app.break_on("layer:5 position:1")
         changed = model(**inputs).logits
-        before = gathered.routes(5, 0).experts[1].tolist()
+    before = gathered.routes(5, 0).experts[1].tolist()
     expected = 15 if 15 not in before else 14
     assert gathered.routes(5, 1).experts[1].tolist() == [expected, before[1]]
     others = np.arange(len(gathered.routes(5, 0).experts)) != 1

@@ -70,7 +70,7 @@ class Breaker:
     namespace : mapping
         Where names in conditions are looked up.
     changed : function
-        Called at the end of a pass, for what was hit in it.
+        Called at a stop with True, and at the end of a pass with False: something may have been hit.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Breaker:
         points: Callable[[], Sequence[PlacedBreakpoint]],
         hold: Hold,
         namespace: MutableMapping[str, Any],
-        changed: Callable[[], None],
+        changed: Callable[[bool], None],
     ) -> None:
         self._model, self._tracer, self._texts = model, tracer, texts
         self._points, self._hold, self._namespace = points, hold, namespace
@@ -142,7 +142,9 @@ class Breaker:
 
     def _refuse(self, binding: Binding, line: str) -> None:
         self._refused.add(binding.candidate.path)
-        self._watches.pop(binding.candidate.path, None)
+        watch = self._watches.pop(binding.candidate.path, None)
+        if watch is not None:
+            watch.remove()
         notice(f"{binding.layer.path}: no breakpoint can stop there from here on: {line}")
 
     def _begun(self) -> None:
@@ -156,7 +158,7 @@ class Breaker:
     def _ended(self) -> None:
         for point in self._points():
             point.settle()
-        self._changed()
+        self._changed(False)
 
     def _first_seen(self, binding: Binding, call: Taken) -> None:
         """A layer was called for the first time, and only now it is known what it is: too late to change what it did."""
@@ -173,6 +175,13 @@ class Breaker:
     def _arrived(self, reached: Reached) -> Routing | None:
         if self._hold.stop is not None or not self._under_way.here:
             return None
+        try:
+            return self._reached(reached)
+        except Exception as error:  # the model goes on
+            self._refuse(reached.event.binding, f"{type(error).__name__}: {error}")
+            return None
+
+    def _reached(self, reached: Reached) -> Routing | None:
         overridden = self._under_way.overridden(reached.event.binding)
         arrival = Arrival(reached, self._under_way, self._texts, overridden)
         points = [
@@ -213,6 +222,7 @@ class Breaker:
             stop.matching, stop.match = max(matching, 1), min(number, max(matching, 1))
             self._step = None
             arrival.number_sequences()
+            self._changed(True)
             with self._under_way.asleep():
                 going, changed, took = self._hold.at(stop)
             self._tracer.hooks.stood_still(took)

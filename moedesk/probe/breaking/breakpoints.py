@@ -170,9 +170,9 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
             self._breaker.end_step()
         self.changed()
 
-    def _hit(self) -> None:
-        """Tell at the end of a pass what was hit, a few times a second."""
-        if time.monotonic() - self._told_at >= TELL_SECONDS:
+    def _hit(self, stopping: bool) -> None:
+        """Tell what was hit: at a stop, and at the end of a pass a few times a second."""
+        if stopping or time.monotonic() - self._told_at >= TELL_SECONDS:
             self.tell_hits()
 
     def _say(self, problem: str = "") -> None:
