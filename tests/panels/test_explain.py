@@ -196,6 +196,19 @@ def test_other_routes_show_regret_and_their_losses(stage: Stage, live: PlayedLiv
     assert bold == [found.ranks[0]]
 
 
+def test_what_was_explained_can_be_gone_to(stage: Stage, live: PlayedLive, store: MemoryStore) -> None:
+    stage.session.select(TOKEN)
+    answer(asked(stage, live), explained.why(store, ROW, LAYER))
+    stage.session.select(Selection(Kind.TOKEN, pass_id=1, layer=0, token=ROW + 1))
+    explain = tab(stage)
+    explain.show_page(Counterfactual)
+    assert explain.links.isVisible()
+    explain.links.linkActivated.emit("0")
+    assert (stage.session.selection.token, stage.session.selection.layer) == (ROW, LAYER)
+    assert explain.why.isVisible()
+    assert not explain.links.isVisible()
+
+
 def test_what_went_wrong_stays_until_the_next_question(stage: Stage, live: PlayedLive) -> None:
     stage.session.select(TOKEN)
     asked(stage, live).done(Outcome(False, "token id 9,999 is not in the vocabulary"))

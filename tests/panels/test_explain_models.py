@@ -7,7 +7,8 @@ from math import nan
 import numpy as np
 import pytest
 
-from moedesk.panels.network import model_attribution, model_other_routes, model_why
+from moedesk.core.selection import Kind, Selection
+from moedesk.panels.network import model_attribution, model_explain, model_other_routes, model_why
 from tests.support import explained
 from tests.support.memory_store import memory_store
 
@@ -225,3 +226,24 @@ def test_whole_routes_are_counted() -> None:
     assert f" {better} have a lower loss" in said
     assert f"the best {ROUTES.whole_losses.min() - ROUTES.loss:+.4f} nats" in said
     assert "differ by up to 1.0e-06 nats" in said
+
+
+def test_what_was_explained_is_listed_once_the_newest_first() -> None:
+    older = replace(WHY, created="2026-11-22T05:00:00Z")
+    elsewhere = replace(ROUTES, token=replace(ROUTES.token, row=10**6))
+    nowhere = replace(ROUTES, token=replace(ROUTES.token, row=-1))
+    listed = model_explain.stored([older, ATTRIBUTION, elsewhere, nowhere, WHY], "main", STORE.n_tokens())
+    assert [each.kind for each in listed] == [type(WHY), type(ATTRIBUTION)]
+    assert listed[0].selection == Selection(Kind.TOKEN, pass_id=WHY.token.pass_id, layer=LAYER, token=ROW)
+    assert listed[1].selection.layer is None
+    marked = replace(WHY, token=replace(WHY.token, text="<b>"))
+    assert "&lt;b&gt;" in model_explain.links(model_explain.stored([marked], "main", 99))
+    many = [replace(WHY, layer=layer) for layer in range(40)]
+    assert model_explain.links(model_explain.stored(many, "main", 99)).endswith("and 10 older ones")
+    assert model_explain.links([]) == ""
+
+
+def test_times_and_sentences() -> None:
+    assert model_explain.when("2026-11-23T06:21:02+01:00") == "2026-11-23 05:21:02 UTC"
+    assert model_explain.when("") == "at a time that is unknown"
+    assert model_explain.sentences(("a norm is frozen", "", "It adds up.")) == "A norm is frozen.\nIt adds up."

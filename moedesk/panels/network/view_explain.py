@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from moedesk.core.attribution import Attribution, Explanation, Why
-from moedesk.panels.network.model_explain import AboutToken, about_token, when
+from moedesk.panels.network.model_explain import AboutToken, Stored, about_token, links, stored, when
 from moedesk.panels.network.view_ask_bar import AskBar
 from moedesk.panels.network.view_attribution import AttributionPage
 from moedesk.panels.network.view_other_routes import OtherRoutesPage
@@ -39,11 +39,13 @@ class ExplainTab(QWidget):
         self.choice = QTabBar()
         self.heading = ElidedLabel(NOTHING)
         self.bar = AskBar()
-        self.nothing = QLabel()
+        self.nothing, self.links = QLabel(), QLabel()
+        self._stored: list[Stored] = []
         self.stack = QStackedWidget()
         self.area = QScrollArea()
         self._lay_out()
         self.choice.currentChanged.connect(self._show)
+        self.links.linkActivated.connect(self._go)
         self.bar.asked.connect(self.ask)
         self.bar.cancelled.connect(session.explaining.cancel)
         self.attribution.target.returnPressed.connect(self.ask)
@@ -60,13 +62,16 @@ class ExplainTab(QWidget):
         self.bar.options.addWidget(self.attribution.target, 2)
         self.bar.options.addWidget(self.attribution.quantity, 3)
         self.bar.options.addWidget(self.routes.scope, 1)
-        self.nothing.setWordWrap(True)
-        self.nothing.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.nothing.setContentsMargins(6, 4, 6, 4)
+        for label in (self.nothing, self.links):
+            label.setWordWrap(True)
+            label.setAlignment(Qt.AlignmentFlag.AlignTop)
+            label.setContentsMargins(6, 4, 6, 4)
+        self.links.setTextFormat(Qt.TextFormat.RichText)
         inside = QWidget()
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.nothing)
+        column.addWidget(self.links)
         column.addWidget(self.stack)
         column.addStretch(1)
         self.area.setWidget(inside)
@@ -135,10 +140,12 @@ class ExplainTab(QWidget):
             part.setVisible(can_ask and page is self.attribution)
         self.routes.scope.setVisible(can_ask and page is self.routes)
         self.bar.setVisible(there)
-        self.area.setVisible(there)
+        self._list_stored()
         if selected.token is None:
             self._about = self._asked = None
             self.heading.setText(NOTHING)
+            self.stack.hide()
+            self.nothing.hide()
             return
         found = explaining.find(page.kind, selected.token, selected.stream, self._layer if page.kind is Why else None)
         page.show_found(found)
@@ -149,11 +156,26 @@ class ExplainTab(QWidget):
         self._say_heading()
         self.stack.setCurrentWidget(page)
         self.stack.setVisible(found is not None)
+        self.links.setVisible(found is None and bool(self._stored))
         self.nothing.setVisible(found is None)
         self.nothing.setText(page.empty)
         again = f"{page.verb} again" if found is not None and not page.verb.endswith("?") else page.verb
         stored = "" if found is None else STORED.format(created=when(found.created))
         self.bar.show_state(again, explaining.asking, explaining.problem, explaining.why_not, stored)
+
+    def _list_stored(self) -> None:
+        """List what was explained of other tokens."""
+        store = self._session.store
+        main = next(iter(store.model.streams), "main")
+        self._stored = stored(self._session.explaining.all, main, store.n_tokens())
+        self.links.setText(links(self._stored))
+        self.links.setVisible(bool(self._stored))
+
+    def _go(self, place: str) -> None:
+        """Go to something that was explained."""
+        chosen = self._stored[int(place)]
+        self.picked.emit(chosen.selection)
+        self.show_page(chosen.kind)
 
     def _ask_about(self, row: int, stream: str | None, texts: bool) -> None:
         """Have the token read: its name, and the texts that attention looks at."""
