@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from moedesk.probe.adapters.adapter import Adapter, Routing
     from moedesk.probe.adapters.declare import adapter
     from moedesk.probe.attach import attach
+    from moedesk.probe.overriding.scripted import override
     from moedesk.probe.record import record
     from moedesk.probe.training.trainer_callback import TrainerCallback
 
 __version__ = "0.1.0"
 __all__ = [
-    "Adapter", "MoedeskError", "Routing", "TrainerCallback", "__version__", "adapter", "attach", "open", "record",
+    "Adapter", "MoedeskError", "Routing", "TrainerCallback", "__version__", "adapter", "attach", "open", "override",
+    "record",
 ]  # fmt: skip
 
 _PUBLIC = {
@@ -26,6 +28,7 @@ _PUBLIC = {
     "adapter": "moedesk.probe.adapters.declare:adapter",
     "attach": "moedesk.probe.attach:attach",
     "open": "moedesk.analysis.opened:open_to_analyse",
+    "override": "moedesk.probe.overriding.scripted:override",
     "record": "moedesk.probe.record:record",
     "TrainerCallback": "moedesk.probe.training.trainer_callback:TrainerCallback",
     "MoedeskError": "moedesk.core.errors:MoedeskError",

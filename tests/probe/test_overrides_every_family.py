@@ -79,8 +79,9 @@ class Tried:
         assert hooks_on(self.model) == self.hooks
 
     def chosen(self) -> Iterator[tuple[Any, int, np.ndarray]]:
-        """Layers that run, each with the expert chosen most, and which rows chose it."""
-        for layer in self.overrides.info.layers:
+        """A layer of each sort that runs, with the expert chosen most, and which rows chose it."""
+        sorts = {(layer.block, layer.selection, layer.experts): layer for layer in self.overrides.info.layers}
+        for layer in sorts.values():
             routes = self.plain.routes(layer.place)
             ids = routes.experts
             expert = int(np.bincount(ids[ids >= 0]).argmax())

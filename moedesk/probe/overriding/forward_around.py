@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from moedesk.probe.taking.compiled import apart
+
 Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """Takes the forward that was there, and the arguments of a call; returns the output."""
 
@@ -23,6 +25,7 @@ class ForwardAround:
         def forward(*args: Any, **kwargs: Any) -> Any:
             return inner(*args, **kwargs) if over[0] else around(inner, args, kwargs)
 
+        apart(forward)
         forward.__wrapped__ = inner  # type: ignore[attr-defined]  # who asks for its arguments gets the model's own
         forward.replaced = self._replaced  # type: ignore[attr-defined]
         self._over, self._forward = over, forward

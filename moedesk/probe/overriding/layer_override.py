@@ -20,6 +20,7 @@ from moedesk.probe.overriding.rerouting import rewritten
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import Way
+from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.overridden import Changed, say
 
 
@@ -124,6 +125,7 @@ class LayerOverride:
 
     # the routing
 
+    @apart
     def _before(self, module: Any, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> Any:
         adapter = self._binding.adapter
         if adapter is not None:

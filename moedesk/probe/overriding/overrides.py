@@ -25,6 +25,7 @@ from moedesk.probe.overriding.captured import Captured
 from moedesk.probe.overriding.context import Context
 from moedesk.probe.overriding.layer_override import LayerOverride
 from moedesk.probe.overriding.layers import Layers
+from moedesk.probe.taking.compiled import compiled_parts
 
 LONGEST_PAST = 200
 """Steps that can be undone."""
@@ -289,6 +290,8 @@ class Overrides:
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         """Let these act, or, if that fails, those before."""
         before = self.entries
+        if any(entry.on for entry in entries):
+            self._refuse_compiled()
         for entry in entries:
             self._prepare(entry)
         widths = self._widths(entries) != self._widths(before)
@@ -303,6 +306,15 @@ class Overrides:
             raise
         if widths and self.attach_anew is not None:
             self.attach_anew()
+
+    def _refuse_compiled(self) -> None:
+        """Compiled code doesn't run what overrides put around the model's own."""
+        parts = compiled_parts(self.module)
+        if parts:
+            where = parts[0].path or "the model"
+            raise MoedeskError(
+                f"{where} runs compiled, which overrides can't reach into; load the model again without torch.compile"
+            )
 
     def _prepare(self, entry: Entry) -> None:
         """Read the capture that an entry replays, before it acts."""
