@@ -1,5 +1,6 @@
 """One override at work on one layer: on which rows, and how many it changed."""
 
+import threading
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,8 @@ from moedesk.probe.overriding.changes import Rows
 from moedesk.probe.overriding.context import Context, StackCall
 from moedesk.probe.taking.tap import recomputing
 
+_TOGETHER = 64
+"""Calls whose rows are counted together."""
 ON_SCORE = frozenset({OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIAS, OverrideKind.TEMPERATURE})
 """Kinds that act on the score, whatever else they are; a replay of ids alone does too."""
 
@@ -22,22 +25,31 @@ def on_score(override: Override) -> bool:
 
 
 class Tally:
-    """Counts rows on their device; only who reads it waits."""
+    """Counts rows on their device, many calls at a time; only who reads it waits."""
 
     def __init__(self) -> None:
+        self._masks: list[Tensor] = []
         self._sums: dict[torch.device, Tensor] = {}
+        self._lock = threading.Lock()
 
     def add(self, rows: Tensor) -> None:
-        """Add how many of (N,) bools are true."""
-        total = self._sums.get(rows.device)
-        if total is None:
-            self._sums[rows.device] = rows.sum()
-        else:
-            total.add_(rows.sum())
+        """Add how many of (N,) bools are true; nobody may write to them any more."""
+        self._masks.append(rows)
+        if len(self._masks) >= _TOGETHER:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        with self._lock, torch.no_grad():
+            masks, self._masks = self._masks, []
+            for device in {mask.device for mask in masks}:
+                total = torch.cat([mask for mask in masks if mask.device == device]).sum()
+                known = self._sums.get(device)
+                self._sums[device] = total if known is None else known + total
 
     def read(self) -> int:
         """Return the sum so far; waits for the device."""
-        return sum(int(total) for total in self._sums.values())
+        self._add_up()
+        return sum(int(total) for total in tuple(self._sums.values()))
 
 
 @dataclass(frozen=True, eq=False)

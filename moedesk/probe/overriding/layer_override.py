@@ -12,7 +12,7 @@ from moedesk.core.override import OverrideKind
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
-from moedesk.probe.finding.routing import read_routing
+from moedesk.probe.finding.routing import CallForm, ExpertsCall, read_routing
 from moedesk.probe.overriding.act import Act, on_score
 from moedesk.probe.overriding.changes import Rows, changed_routing
 from moedesk.probe.overriding.forward_around import ForwardAround
@@ -48,6 +48,7 @@ class LayerOverride:
         slots = [act.override.value for act in acts if act.override.kind is OverrideKind.TOP_K]
         self._slots = int(slots[-1] or 0) if slots else 0
         self._counts = slot_counts(binding) if slots else []
+        self._form: CallForm | None = None
         self._pending: Tensor | None = None
         self._arounds: list[ForwardAround] = []
         self._handles: list[RemovableHandle] = []
@@ -133,8 +134,13 @@ class LayerOverride:
             changed = None if routing is None else self._change(routing)
             assert adapter.write is not None
             return None if changed is None or changed is routing else adapter.write(module, args, kwargs, None, changed)
-        call = read_routing(args, kwargs)
-        return None if call is None else rewritten(args, kwargs, call, self._change)
+        known = None if self._form is None else self._form.read(args, kwargs)
+        call = read_routing(args, kwargs) if known is None else ExpertsCall(known[1], *known)
+        if call is None:
+            return None
+        if known is None:
+            self._form = CallForm.of(args, kwargs, call)
+        return rewritten(args, kwargs, call, self._change)
 
     def _reroute(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = inner(*args, **kwargs)
@@ -151,6 +157,7 @@ class LayerOverride:
         """The routing with all that acts on it; tells which rows differ."""
         given, count = routing, len(routing.ids)
         acted: list[Act] = []
+        differ: Tensor | None = None
         for act in self._routing:
             rows: Rows | bool = act.rows(count, routing.ids.device)
             if rows is False:
@@ -165,7 +172,7 @@ class LayerOverride:
             routing = new
         pending, self._pending = self._pending, None
         if acted or pending is not None:
-            rows = differing(given, routing)
+            rows = differing(given, routing) if differ is None or len(acted) > 1 else differ
             by = tuple(act.override for act in [*(self._scoring if pending is not None else ()), *acted])
             changed = Changed(rows if pending is None else rows | pending, by=by)
             if self._hidden:
@@ -210,9 +217,11 @@ def _edit(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
 @torch.no_grad()
 def differing(one: Routing, other: Routing) -> Tensor:
     """Return (N,) which rows have other ids or weights."""
-    changed = torch.zeros(len(one.ids), dtype=torch.bool, device=one.ids.device)
-    if one.ids is not other.ids:
-        changed |= (one.ids != other.ids).any(-1)
-    if one.weights is not other.weights:
-        changed |= (one.weights != other.weights).any(-1)
-    return changed
+    parts = [
+        (before != after).any(-1)
+        for before, after in ((one.ids, other.ids), (one.weights, other.weights))
+        if before is not after
+    ]
+    if not parts:
+        return torch.zeros(len(one.ids), dtype=torch.bool, device=one.ids.device)
+    return parts[0] if len(parts) == 1 else parts[0] | parts[1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -119,11 +120,7 @@ class Reselection(TorchFunctionMode):
 
     def _columns(self, edit: ScoreEdit, like: Tensor) -> Tensor:
         """(W,) which columns of ``like`` an edit is about."""
-        numbers = torch.arange(like.shape[-1], device=like.device)
-        hit = numbers == edit.override.experts[0]
-        for expert in edit.override.experts[1:]:
-            hit = hit | (numbers == expert)
-        return hit
+        return columns_of(edit.override.experts, like.shape[-1], like.device)
 
     def _like(self, rows: Tensor, scores: Tensor) -> Tensor:
         """Rows as a mask that broadcasts to (…, E) scores."""
@@ -197,3 +194,12 @@ class Reselection(TorchFunctionMode):
             indices = torch.where(whole, ids, indices)
             values = torch.where(whole, scores.gather(-1, ids.clamp(min=0)), values)
         return values, indices
+
+
+@lru_cache(maxsize=256)
+def columns_of(experts: tuple[int, ...], width: int, device: torch.device) -> Tensor:
+    """Return (width,) bools, true at some experts; nobody writes to them."""
+    with torch.inference_mode(False):  # a pass with gradients may come later
+        numbers = torch.zeros(width, dtype=torch.bool)
+        numbers[list(experts)] = True
+        return numbers.to(device)
