@@ -59,6 +59,17 @@ def test_orders_are_done_and_told(told: Any, overrides: Overrides, olmoe: Any) -
         assert len(told.kept[-1]["entries"]) == left, do
 
 
+def test_what_is_told_of_one_override_is_not_taken_for_the_next(told: Any, overrides: Overrides, olmoe: Any) -> None:
+    for kind in ("exclude", "force", "bias"):
+        value = {"value": 3.0} if kind == "bias" else {}
+        told.link.order({"do": "add", "override": {"kind": kind, "layers": [0], "experts": [3], **value}})
+        with torch.no_grad():
+            olmoe(some_ids())
+        (entry,) = overrides.entries
+        until(lambda entry=entry: told.kept[-1]["entries"][0]["acted"] == overrides.acted(entry) > 0)
+        told.link.order({"do": "clear"})
+
+
 def test_a_list_is_added_in_one_step_or_not_at_all(told: Any, overrides: Overrides) -> None:
     other = {"kind": "exclude", "experts": [5], "on": False}
     told.link.order({"do": "load", "name": "mine.json", "overrides": [ABLATE, other]})

@@ -43,6 +43,8 @@ class OverrideLink:
         self._followed: Overrides | None = None
         self._ended = threading.Event()
         self._counting: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._said: list[tuple[int, int]] = []  # what was told last of how many rows each one changed
 
     def follow(self, overrides: "Overrides") -> None:
         """Tell of this list from now on."""
@@ -61,14 +63,15 @@ class OverrideLink:
             return
         value = overrides.told()
         value["note"] = self._note or value["note"]
+        self._said = [(entry["id"], entry["acted"]) for entry in value["entries"]]
         server.tell(TOPIC, value)
 
     def close(self) -> None:
         """Count no more."""
         self._ended.set()
-        if self._counting is not None:
-            self._counting.join(2 * COUNT_SECONDS)
-            self._counting = None
+        counting = self._counting
+        if counting is not None:
+            counting.join(2 * COUNT_SECONDS)
         if self._followed is not None:
             self._followed.changed.remove(self._changed)
             self._followed.close()
@@ -109,23 +112,24 @@ class OverrideLink:
         self._note = ""
         self.tell()
         overrides = self._followed
-        if overrides is not None and overrides.acting and self._counting is None and self._server() is not None:
-            self._ended.clear()
-            self._counting = threading.Thread(target=self._count, name="moedesk-overrides", daemon=True)
-            self._counting.start()
+        with self._starting:
+            if overrides is not None and overrides.acting and self._counting is None and self._server() is not None:
+                self._ended.clear()
+                self._counting = threading.Thread(target=self._count, name="moedesk-overrides", daemon=True)
+                self._counting.start()
 
     def _count(self) -> None:
         """Tell how many rows were changed while that grows, as long as something is on."""
-        known: list[int] | None = None
         while not self._ended.wait(COUNT_SECONDS):
             overrides = self._followed
-            if overrides is None or not overrides.acting:
-                break
-            counts = [overrides.acted(entry) for entry in overrides.entries]
-            if counts != known:
-                known = counts
+            with self._starting:
+                if overrides is None or not overrides.acting:
+                    self._counting = None
+                    return
+            if [(entry.id, overrides.acted(entry)) for entry in overrides.entries] != self._said:
                 self.tell()
-        self._counting = None
+        with self._starting:
+            self._counting = None
 
 
 def deed(overrides: "Overrides", value: Mapping[str, Any]) -> None:
