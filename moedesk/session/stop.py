@@ -122,10 +122,8 @@ def weight_text(weight: float) -> str:
 
 
 def stop_of(live: Live | None) -> Stop | None:
-    """Return where a session's model stands; None while it runs, has ended, or is a file."""
-    if live is None or live.ended or not live.attached:
-        return None
-    return read_stop(live.told(TOPIC))
+    """Return where a session's model stands; None while it runs, where none is attached, and of a file."""
+    return None if live is None else read_stop(live.told(TOPIC))
 
 
 def read_stop(value: Mapping[str, Any]) -> Stop | None:

@@ -203,7 +203,7 @@ def test_a_kernel_that_dies_or_is_restarted_while_it_stands(stopping: Stopping) 
     assert not kernel.stopped
     stopping.wait(stopping.console.hint.isHidden)
     stopping.restart()
-    stopping.run(ATTACH + RUN + '\nmoe.break_on("layer:0 position:1")')  # layers are found in the first pass
+    stopping.run(ATTACH + 'moe.break_on("layer:0 position:1")')
     stopping.wait(lambda: window.files.current.live.attached)  # a session of its own
     stopping.session = window.files.current
     stopping.start()

@@ -83,7 +83,7 @@ class MoeBreakpoints:
             from moedesk.probe.breaking.breakpoints import Breakpoints
 
             self._breakpoints = Breakpoints(self._names.namespace, lambda: self.clients, self._tell)
-            self._breakpoints.hold.show, self._breakpoints.hold.may_ask = self._stopped, self.may_ask
+            self._breakpoints.hold.show, self._breakpoints.hold.may_ask = self.show_stop, self.may_ask
             self._attached()
         return self._breakpoints
 
@@ -96,11 +96,6 @@ class MoeBreakpoints:
         """Tell apps what was hit since the last word."""
         if self._breakpoints is not None:
             self._breakpoints.tell_hits()
-
-    def _stopped(self, stop: "Stop") -> None:
-        """Have a stop shown, and what was hit until then."""
-        self.show_stop(stop)
-        self.tell_hits()
 
     def _attached(self) -> None:
         """Have breakpoints break in the attached model."""
