@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.columns import TokenKind
 from moedesk.core.errors import MoedeskError
 from moedesk.core.store import Store
 
@@ -60,15 +61,17 @@ def token_passage(store: Store, row: int, stream: str | None = None, far: int = 
     Raises
     ------
     MoedeskError
-        If tokens before it were not recorded, or what they were is unknown.
+        If it is padding, or tokens before it were not recorded, are no text, or what they were is unknown.
     """
     name = stream or next(iter(store.model.streams), "main")
     token = store.read_tokens(row, row + 1, name)[0]
+    if token["is_padding"]:
+        raise MoedeskError("this is padding, which the model's answer does not depend on; choose a token of the text")
     if token["sequence"] < 0 or token["column"] < 0:
         raise MoedeskError("where this token is in its sequence is not known, so the tokens before it aren't either")
     columns = int(token["column"]) + 1
     ids, known = np.full(columns, -1, np.int64), np.zeros(columns, bool)
-    padding = np.zeros(columns, bool)
+    padding, kinds = np.zeros(columns, bool), np.zeros(columns, np.uint8)
     last = row + 1
     while last > max(row - far, 0) and not known.all():
         first = max(last - BLOCK, 0)
@@ -77,6 +80,7 @@ def token_passage(store: Store, row: int, stream: str | None = None, far: int = 
         mine = mine[~known[mine["column"]]]
         ids[mine["column"]] = mine["token_id"]  # of a slot that is there twice, the later row
         padding[mine["column"]] = mine["is_padding"]
+        kinds[mine["column"]] = mine["kind"]
         known[mine["column"]] = True
         last = first
     if not known.all():
@@ -85,8 +89,11 @@ def token_passage(store: Store, row: int, stream: str | None = None, far: int = 
             f"{missing:,} of the {columns - 1:,} tokens before this one were not recorded, so the model can't be run on them"
         )
     ids = ids[~padding]
-    if (ids < 0).any():
-        raise MoedeskError("the ids of some tokens up to this one are unknown (inputs_embeds, images, packed rows)")
+    if (ids < 0).any() or (kinds[~padding] != TokenKind.TEXT).any():
+        raise MoedeskError(
+            "some tokens up to this one are no text, or their ids are unknown (images, inputs_embeds, packed rows): "
+            "the model can't be run on them again"
+        )
     text = store.token_text([token["token_id"]])[0]
     return TokenPassage(token, row, name, text, ids, _next(store, row, name, token))
 

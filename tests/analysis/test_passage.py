@@ -8,6 +8,7 @@ import pytest
 from moedesk.analysis import passage as module
 from moedesk.analysis.passage import token_passage
 from moedesk.capture.open import open_capture
+from moedesk.core.columns import TokenKind
 from moedesk.core.errors import MoedeskError
 from moedesk.core.resources import resource
 from moedesk.core.store import Store
@@ -76,6 +77,15 @@ def test_tokens_that_are_not_there(store: MemoryStore) -> None:
     tokens[10]["sequence"] = -1
     with pytest.raises(MoedeskError, match="not known"):
         token_passage(store, 10)
+
+
+def test_padding_and_images_are_refused(store: MemoryStore) -> None:
+    with pytest.raises(MoedeskError, match="this is padding"):
+        token_passage(store, 1)
+    store.streams["main"]["kind"][2] = TokenKind.IMAGE
+    with pytest.raises(MoedeskError, match="no text"):
+        token_passage(store, 10)
+    assert len(token_passage(store, 9).ids) == 6, "the other sequence has no image"
 
 
 @pytest.fixture(scope="module")

@@ -247,3 +247,11 @@ def test_times_and_sentences() -> None:
     assert model_explain.when("2026-11-23T06:21:02+01:00") == "2026-11-23 05:21:02 UTC"
     assert model_explain.when("") == "at a time that is unknown"
     assert model_explain.sentences(("a norm is frozen", "", "It adds up.")) == "A norm is frozen.\nIt adds up."
+
+
+@pytest.mark.parametrize(
+    ("typed", "target"),
+    [("", None), ("17", 17), (" 17 ", 17), (" Paris", " Paris"), ('"17"', "17"), ('" a"', " a"), ('"', '"')],
+)
+def test_targets_as_they_are_typed(typed: str, target: object) -> None:
+    assert model_attribution.target_of(typed) == target

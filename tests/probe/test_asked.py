@@ -51,8 +51,8 @@ def test_what_was_clicked(store: MemoryStore) -> None:
 def test_tokens_that_were_not_recorded(store: MemoryStore) -> None:
     store.streams["main"]["sequence"][0] = 99
     with pytest.raises(MoedeskError, match="not recorded"):
-        asked_token(store, 3)
-    fields, arrays = selected_data(store, [Selection(Kind.TOKEN, token=3)])
+        asked_token(store, ROW)
+    fields, arrays = selected_data(store, [Selection(Kind.TOKEN, token=ROW)])
     own = {name.removeprefix("0."): array for name, array in arrays.items()}
     with pytest.raises(MoedeskError, match="not recorded"):
         selected_passage(SelectedToken(None, fields["history"][0], own))  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def test_what_went_wrong_is_said_until_the_next_question(stage: Stage) -> None:
     assert stage.explaining.problem == ""
     task.done(Outcome(False, "again"))
     stage.session.store.streams["main"]["sequence"][0] = 99  # type: ignore[attr-defined]
-    stage.explaining.ask(Why, 3)
+    stage.explaining.ask(Why, ROW)
     stage.wait(lambda: "not recorded" in stage.explaining.problem)
     assert stage.explaining.asking is None
 

@@ -88,6 +88,15 @@ class Row:
     hint: str = ""
 
 
+def target_of(text: str) -> int | str | None:
+    """Return what was typed as a target: an id if it is a number, a token's text, quotes around it left out, or None."""
+    number = text.strip()
+    if number.isdecimal():
+        return int(number)
+    quoted = len(number) > 1 and number[0] == number[-1] == '"'
+    return (number[1:-1] if quoted else text) or None
+
+
 def unit(attribution: Attribution) -> str:
     """Return in what the target is measured."""
     return "in nats" if attribution.target == "log-probability" else "in logits"

@@ -29,6 +29,7 @@ ATTENTION = (
 )
 SEEN = "Gradient norm ‖∂target/∂embedding‖₂ of each token up to this one, from left to right"
 DARK = "Dark: 0, bright: the largest. Point at it for the numbers."
+TARGET = "Token whose logit is explained: its text (a number in quotes), or its id; empty for the one that came next"
 MOST_ROWS = 16
 """Rows of the table that are in view at once."""
 
@@ -77,7 +78,7 @@ class AttributionPage(QWidget):
     def _set_up(self) -> None:
         self.target.setPlaceholderText("next token")
         self.target.setAccessibleName("Target token")
-        self.target.setToolTip("Token whose logit is explained: its text or its id; empty for the one that came next")
+        self.target.setToolTip(TARGET)
         self.quantity.setAccessibleName("Value of the target")
         self.quantity.addItem("log-probability", "log-probability")
         self.quantity.addItem("logit", "logit")
@@ -128,11 +129,8 @@ class AttributionPage(QWidget):
         column.addStretch(1)
 
     def options(self) -> dict[str, object]:
-        """Return what a question has besides token and layer: a target's id if it is a number, its text, or None."""
-        text = self.target.text()
-        number = text.strip()
-        target: object = int(number) if number.isdecimal() else text or None
-        return {"target": target, "value": self.quantity.currentData()}
+        """Return what a question has besides token and layer."""
+        return {"target": model.target_of(self.target.text()), "value": self.quantity.currentData()}
 
     def show_found(self, found: Explanation | None) -> None:
         """Show an explanation."""
