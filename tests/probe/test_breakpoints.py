@@ -48,45 +48,61 @@ def found_in(path: Path, text: str, since: int = 1) -> set[tuple[int, int, int]]
     return events
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "layer:2.. margin<0.02",
-        "expert:3 weight>0.3",
-        "layer:1 -expert:0..7",
-        'token:"def"',
-        "token:/^ ./ layer:0",
-        "phase:decode layer:5",
-        "position<2 layer:3",
-        "sequence:3 layer:0",
-        "id:1138",
-        "entropy>2.4 layer:4",
-        "is:padding layer:1",
-        "load>2.5 layer:3",
-        "expert:2..9 load<1.5 layer:1",
-        "label:two layer:2",
-        "pass:2 layer:1,2",
-        "layer:model.layers.3 expert:2,5",
-    ],
-)
-def test_it_stops_where_the_filter_finds_events(text: str, sample: Any, tmp_path: Path) -> None:
+FILTERS = [
+    "layer:2.. margin<0.02",
+    "expert:3 weight>0.3",
+    "layer:1 -expert:0..7",
+    "layer:4 -weight>0.3 expert:0..9",
+    'token:"def"',
+    "token:/^ ./ layer:0",
+    "phase:decode layer:5",
+    "position<2 layer:3",
+    "sequence:3 layer:0",
+    "id:1138",
+    "entropy>2.4 layer:4",
+    "is:padding layer:1",
+    "load>2.5 layer:3",
+    "expert:2..9 load<1.5 layer:1",
+    "label:two layer:2",
+    "pass:2 layer:1,2",
+    "layer:model.layers.3 expert:2,5",
+]
+
+
+def test_they_match_the_events_that_their_filters_find(sample: Any, tmp_path: Path) -> None:
     model, tokenizer = sample
     app, path, inputs = PlayedApp(), tmp_path / "run.h5", batch_of(tokenizer)
+    seen: dict[str, list[tuple[int, int, int]]] = {text: [] for text in FILTERS}
+
+    def note(text: str, layer: int, row: int) -> bool:
+        seen[text].append((attachment.passes, layer, row))
+        return True
+
+    app.namespace["note"] = note
     with torch.no_grad(), attached_to(app, model, tokenizer, path) as (attachment, _):
         model(**inputs)
-        app.orders = ["step_token"] * 1000
-        placed = app.break_on(text)
+        placed = [app.break_on(text, condition=f"note({text!r}, layer, row)", ignore=10**6) for text in FILTERS]
         with attachment.label("two"):
             model.generate(**inputs, max_new_tokens=3, do_sample=False)
         app.breakpoints.clear()
         model(**inputs)
-    expected = {place for place in found_in(path, text) if place[0] < 4}
-    assert expected, "the test is of no use"
-    assert len(app.stops) == len(set(app.places))
-    # a step to the next token passes over the same token at other layers: hits don't
-    assert placed.hits == len(expected)
-    one_layer = len({layer for _, layer, _ in expected}) == 1
-    assert set(app.places) == expected if one_layer else set(app.places) <= expected
+    assert not app.stops
+    for text, point in zip(FILTERS, placed, strict=True):
+        expected = {place for place in found_in(path, text) if place[0] < 4}
+        assert expected, f"{text}: of no use"
+        assert sorted(seen[text]) == sorted(expected), text
+        assert point.hits == len(expected)
+
+
+def test_the_next_token_stops_at_each_match_of_a_layer(sample: Any, tmp_path: Path) -> None:
+    model, tokenizer = sample
+    app, path, inputs = PlayedApp(), tmp_path / "run.h5", batch_of(tokenizer)
+    with torch.no_grad(), attached_to(app, model, tokenizer, path):
+        model(**inputs)
+        app.orders = ["step_token"] * 1000
+        app.break_on("layer:3 margin<0.05")
+        model.generate(**inputs, max_new_tokens=3, do_sample=False)
+    assert app.places == sorted(found_in(path, "layer:3 margin<0.05"))
 
 
 def test_resume_goes_on_to_the_next_call_of_a_layer(sample: Any, tmp_path: Path) -> None:

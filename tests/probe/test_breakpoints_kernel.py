@@ -96,11 +96,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """One kernel with the sample model, for the tests that leave it alive."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
-        yield from started(tmp_path_factory.mktemp("kernel") / "kernel.json")
+        yield from started(tmp_path_factory.mktemp("kernel"))
 
 
-def started(connection_file: Path) -> Iterator[Kernel]:
-    manager = KernelManager(connection_file=str(connection_file))
+def started(folder: Path) -> Iterator[Kernel]:
+    manager = KernelManager(connection_file=str(folder / "kernel.json"))
     manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager.start_kernel()
     kernel = Kernel(manager)
@@ -258,16 +258,16 @@ def test_the_time_of_a_stop_is_no_time_of_a_pass(kernel: Kernel) -> None:
     assert text == "(True, 1)"
 
 
-def test_a_kernel_that_is_killed_while_it_is_stopped_is_gone(tmp_path: Path, tmp_path_factory: Any) -> None:
-    for kernel in started(tmp_path / "kernel.json"):
-        recorder = Recorder()
-        client = kernel.greet(recorder)
-        kernel.run('moe.break_on("layer:1 position:2")')
-        kernel.start("run()")
-        kernel.asked()
-        wait_for_stops(recorder, lambda seen: seen and seen[-1])
-        pid = kernel.manager.provisioner.pid
-        kernel.manager.signal_kernel(signal.SIGTERM)
-        assert wait_for_end(pid), "the process hangs"
-        recorder.wait_for("lost")
-        client.close()
+def test_a_kernel_that_is_killed_while_it_is_stopped_is_gone(shared: Kernel) -> None:
+    """The last test of the shared kernel."""
+    recorder = Recorder()
+    client = shared.greet(recorder)
+    shared.run('moe.break_on("layer:1 position:2")')
+    shared.start("run()")
+    shared.asked()
+    wait_for_stops(recorder, lambda seen: seen and seen[-1])
+    pid = shared.manager.provisioner.pid
+    shared.manager.signal_kernel(signal.SIGTERM)
+    assert wait_for_end(pid), "the process hangs"
+    recorder.wait_for("lost")
+    client.close()
