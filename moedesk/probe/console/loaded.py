@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 from moedesk.probe.console.progress import ProgressLine
 
+START = 'moe.load("sample"), then moe.attach()'
+"""How to begin, for who has no model yet."""
+
 
 class Loaded(NamedTuple):
     """A model and its tokenizer (or None); a pair with a short repr."""

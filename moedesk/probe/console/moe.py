@@ -1,7 +1,6 @@
 """``moe``: load, attach, run. What a user of the console or a notebook works with."""
 
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
-from moedesk.core.verification import Verification
 from moedesk.core.verification_text import verdict_text
 from moedesk.probe.console.connection_file import app_command
-from moedesk.probe.console.loaded import Loaded, load_with_progress
+from moedesk.probe.console.loaded import START, Loaded, load_with_progress
 from moedesk.probe.console.moe_attribution import MoeAttribution
 from moedesk.probe.console.moe_breakpoints import MoeBreakpoints
 from moedesk.probe.console.moe_overrides import OverrideCalls
+from moedesk.probe.console.moe_verification import MoeVerification
 from moedesk.probe.console.moe_why import MoeWhy
 from moedesk.probe.console.override_link import OverrideLink
 from moedesk.probe.console.picture import Picture, load_picture
-from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.console.run import Run, run
 from moedesk.probe.console.status import Status
 from moedesk.probe.console.tally import Counts, Tally, difference
@@ -30,17 +28,14 @@ if TYPE_CHECKING:
 
     from moedesk.link.server import LinkServer
     from moedesk.probe.attach import Attachment
-    from moedesk.probe.finding.discovery import LayerChoice
     from moedesk.probe.labelling import Labelling
     from moedesk.probe.overriding.overrides import Overrides
 
 ARRIVAL_SECONDS = 1.0
 """How long ``run`` waits for the counts of its last passes; they come from another thread."""
 
-START = 'moe.load("sample"), then moe.attach()'
 
-
-class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
+class Moe(MoeVerification, MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
     """Loads Mixture-of-Experts models, attaches them to the moedesk app, and runs them.
 
     Parameters
@@ -67,7 +62,6 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
         self._tokenizer: Any = None  # the attached model's
         self._options: dict[str, Any] = {}
         self._tally: Tally | None = None
-        self._verified: tuple[Callable[[], Any], Verification | None] = (lambda: None, None)
         self.override_link = OverrideLink(lambda: self.overrides, lambda: self._server)
         """Tells apps of overrides, and does what they order."""
         self.attachment: Attachment | None = None
@@ -176,10 +170,7 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
         self._tokenizer, self._tally, self._options = tokenizer, tally, {**options, "verify": False}
         self._attached()
         self._overrides_of(None)  # told to apps from now on
-        if self.attachment.model.verification is not None:
-            self._verified = weakref.ref(model), self.attachment.model.verification
-        elif self.verification is not None:
-            self.attachment.set_verification(self.verification)
+        self._share_verification(self.attachment)
         return self.status()
 
     def run(self, text: str | Sequence[str], max_new_tokens: int = 64, *, chat: bool = False, **options: Any) -> Run:
@@ -224,62 +215,6 @@ class Moe(MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution):
         if tally.wait(attachment.handed_over, ARRIVAL_SECONDS):
             picture = _picture(difference(tally.counts(), before))
         return replace(result, passes=attachment.passes - passes, picture=picture)
-
-    def verify(
-        self,
-        model: "nn.Module | None" = None,
-        tokenizer: Any = None,
-        inputs: Mapping[str, Any] | None = None,
-        layers: "LayerChoice" = None,
-    ) -> Verification:
-        """Test that what is captured of the attached or loaded model is what it does; docs/verify.md says how.
-
-        Runs a small batch a few times, with and without hooks. None of it is recorded, and the model is left as it was, also
-        after Ctrl+C. What it finds is shown in the app and kept in captures.
-
-        Parameters
-        ----------
-        model : torch.nn.Module, optional
-            Another model.
-        tokenizer : transformers tokenizer, optional
-        inputs : mapping, optional
-            Keyword arguments of the model's forward, where token ids alone won't do.
-        layers : places or module paths, optional
-            Layers to test; all if left out.
-
-        Returns
-        -------
-        Verification
-            ``summary``, ``verdict``, ``layers`` with their ``checks``.
-
-        Examples
-        --------
-        >>> moe.verify()
-        >>> moe.verify(inputs={"input_ids": ids, "pixel_values": images}).layers[3].checks
-        """
-        if model is None:
-            model, tokenizer = self.model, tokenizer if tokenizer is not None else self.tokenizer
-        if model is None:
-            raise MoedeskError(f"no model to test; type {START}")
-        from moedesk.probe.exactness.verify import verify
-
-        line = ProgressLine(f"testing {type(model).__name__}")
-        try:
-            found = verify(model, tokenizer, inputs, layers=layers, progress=lambda text, share: line(share, text))
-        except BaseException:
-            line.stop()
-            raise
-        line.done(f"{found.model}: {found.summary}")
-        self._verified = weakref.ref(model), found
-        if self.attachment is not None and self.attachment.module is model:
-            self.attachment.set_verification(found)
-        return found
-
-    @property
-    def verification(self) -> Verification | None:
-        """What ``moe.verify()`` found of ``model``, or None."""
-        tested, found = self._verified
-        return found if tested() is not None and tested() is self.model else None
 
     def label(self, name: str | None) -> "Labelling":
         """Label the passes from now on, or those in a ``with`` block: the domain of a text, the part of an experiment.
