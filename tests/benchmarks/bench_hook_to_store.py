@@ -54,7 +54,8 @@ def send(pipe: Connection, layers: int, tokens: int, logits: bool, seconds: floa
     server = LinkServer()
     pipe.send(server.listen_local().address)
     stream = server.open_stream("free")
-    room = threading.Semaphore(AHEAD)
+    held = layers * tokens * (300 if logits else 40)
+    room = threading.Semaphore(AHEAD if held < QUEUED else 1)
     append = stream.append
 
     def counted(batch: RouteBatch) -> None:
