@@ -47,7 +47,7 @@ KIND_HINTS = {
     OverrideKind.FORCE: "It is chosen for every token; the model's own selection weighs it",
     OverrideKind.BIAS: "A number is added to its logit before the model selects",
     OverrideKind.TEMPERATURE: "All logits are divided by it before the model selects: above 1 flatter, below 1 sharper",
-    OverrideKind.TOP_K: "So many experts are chosen for each token",
+    OverrideKind.TOP_K: "So many experts are chosen for each token; rows then have other slots, so a new session begins",
     OverrideKind.REPLAY: "The routing of a capture is put in the place of the model's own",
 }
 """What each kind does, for the form and the tooltips."""

@@ -81,7 +81,9 @@ class BeforeAfterTab(QWidget):
         bar.addWidget(self.text, 1)
         for widget in (self.new_tokens, self.run_button, self.progress, self.cancel_button):
             bar.addWidget(widget)
-        self.line.setContentsMargins(8, 0, 8, 0)
+        line = QHBoxLayout()
+        line.setContentsMargins(8, 0, 8, 0)
+        line.addWidget(self.line)
         load = QWidget()
         column = QVBoxLayout(load)
         column.setContentsMargins(0, 0, 0, 0)
@@ -102,7 +104,7 @@ class BeforeAfterTab(QWidget):
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(2)
         whole.addLayout(bar)
-        whole.addWidget(self.line)
+        whole.addLayout(line)
         whole.addLayout(self._pages, 1)
 
     def run(self) -> None:

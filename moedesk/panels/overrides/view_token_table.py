@@ -84,7 +84,7 @@ class TokenTable(QTableView):
         header.setMinimumSectionSize(30)
         header.setSectionResizeMode(TOKEN, QHeaderView.ResizeMode.Stretch)
         for place, (column, sample) in enumerate(
-            zip(TOKEN_COLUMNS, ("1,234", "", "-88.888", "-88.888", "+88.888"), strict=True)
+            zip(TOKEN_COLUMNS, ("1,234MM", "", "-88.888", "-88.888", "+88.888"), strict=True)
         ):
             if column != "token":
                 width = max(self.fontMetrics().horizontalAdvance(text) for text in (sample, TITLES[column][0] + "M"))
