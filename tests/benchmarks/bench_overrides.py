@@ -54,7 +54,7 @@ def turn(forward: Callable[[], Any], passes: int) -> float:
 
 
 @torch.no_grad()
-def measure(name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: int) -> None:
+def measure(name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: int, only: list[str] | None) -> None:
     ids = torch.randint(3, 1000, (1, rows), generator=torch.Generator().manual_seed(0))
     past = None
     if rows == 1:
@@ -66,7 +66,7 @@ def measure(name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: i
             past.crop(-1)
 
     overrides: Overrides = overrides_of(model)
-    kinds = ways(layers)
+    kinds = {kind: override for kind, override in ways(layers).items() if only is None or kind in only}
     passes = 3 if rows > 1 else 8
     base = turn(forward, passes)
     ratios: dict[str, list[float]] = {kind: [] for kind in (*kinds, "after all are gone")}
@@ -94,12 +94,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--layers", choices=["one", "all"], default="all")
     parser.add_argument("--model", choices=["sample", "larger"])
+    parser.add_argument("--rows", type=int, choices=[1, 128])
+    parser.add_argument("--kinds", nargs="*", help="of these only")
     arguments = parser.parse_args()
     layers = () if arguments.layers == "all" else (2,)
     for name in ("sample", "larger") if arguments.model is None else (arguments.model,):
         model: Any = load("sample")[0] if name == "sample" else larger()
-        for rows in (128, 1):
-            measure(name, model, rows, layers, arguments.rounds)
+        for rows in (128, 1) if arguments.rows is None else (arguments.rows,):
+            measure(name, model, rows, layers, arguments.rounds, arguments.kinds)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,23 @@ def test_capacity_keeps_the_first_slots_of_each_expert(tmp_path: Any) -> None:
     plain.close()
 
 
+def test_margins_with_an_excluded_expert_are_those_of_the_others_or_unknown(tmp_path: Any) -> None:
+    """By shares the excluded expert has none, so the next one counts; where a bias is added, logits don't tell."""
+    for name, known in (("olmoe", True), ("minimax_m2", False)):
+        model = build(name)
+        exclude = Override(OverrideKind.EXCLUDE, (0,), (3,))
+        with on(model, exclude), moedesk.record(model, tmp_path / f"{name}.h5", logits=True):
+            logits(model)
+        with moedesk.open(tmp_path / f"{name}.h5") as capture:
+            margins, values = torch.tensor(capture.margin(0)), torch.tensor(capture.logits(0))
+        assert bool(margins.isnan().all()) != known
+        assert bool(margins.isnan().any()) != known
+        assert (values[:, 3] == -torch.inf).all()
+        if known:
+            best = values.softmax(-1).topk(3).values
+            torch.testing.assert_close(margins, best[:, 1] - best[:, 2])
+
+
 def test_gradients_flow_and_recomputation_sees_the_same_overrides() -> None:
     given = (
         Override(OverrideKind.SCALE, (0,), (3,), 0.5, columns=(2, 7)),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from moedesk.core.model import LayerInfo
 from moedesk.probe.finding.binding import Binding, FirstCall, Taken
 from moedesk.probe.finding.discovery import Candidate
+from moedesk.probe.finding.known import known_rule
 from moedesk.probe.finding.lookout import NO_NAMES, Lookout
 from moedesk.probe.finding.parts import (
     bias_sources,
@@ -188,7 +189,7 @@ class Scout(Lookout):
         biases = {name: getattr(module, attribute) for name, (module, attribute) in sources.items()}
         fitted = fit_rule(Evidence(logits, ids, self._observer, biases))
         if fitted is None:
-            return None, None
+            return known_rule(self.candidate.experts)
         rule, name = fitted
         return rule, sources.get(name)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from moedesk.core.override import OverrideKind
+from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
@@ -82,6 +82,7 @@ class LayerOverride:
     def _select(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         way = self._way
         assert way is not None
+        self._pending = None  # of a call that failed
         with torch.no_grad():
             plain = inner(*args, **kwargs)
         ids, weights = self._read(way, args, kwargs, plain)
@@ -100,7 +101,8 @@ class LayerOverride:
         if self._routing:
             self._pending = changed
         else:
-            say(self._binding.candidate.experts, Changed(changed, by=tuple(act.override for act, _ in edits)))
+            by = tuple(act.override for act, _ in edits)
+            say(self._binding.candidate.experts, Changed(changed, by=by, ranked=self._ranked(by)))
         return output
 
     def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> tuple[Tensor, Tensor]:
@@ -123,6 +125,11 @@ class LayerOverride:
             act.notes[
                 f"{act.override.title}: it doesn't act on {self._binding.layer.path} in some calls, which select in another way"
             ] = None
+
+    def _ranked(self, by: Sequence[Override]) -> bool:
+        """Whether the ranked score is what the rule makes of the logits: an excluded expert's is -inf, whatever its bias."""
+        excluding = any(override.kind is OverrideKind.EXCLUDE for override in by)
+        return not excluding or self._way is None or self._way.shares
 
     # the routing
 
@@ -174,7 +181,7 @@ class LayerOverride:
         if acted or pending is not None:
             rows = differing(given, routing) if differ is None or len(acted) > 1 else differ
             by = tuple(act.override for act in [*(self._scoring if pending is not None else ()), *acted])
-            changed = Changed(rows if pending is None else rows | pending, by=by)
+            changed = Changed(rows if pending is None else rows | pending, by=by, ranked=self._ranked(by))
             if self._hidden:
                 changed = changed._replace(ids=routing.ids, weights=routing.weights.detach())
             say(self._binding.candidate.experts, changed)

@@ -141,13 +141,21 @@ class Overrides:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Have nothing act in the block; the list stays as it is."""
+        """Have nothing act in the block; the list stays as it is.
+
+        Where that changes the number of slots a token, what is attached takes none of the passes: its rows have others.
+        """
+        paused = [hooks for hooks in hooks_on(self.module) if hooks.recording] if self._widths(self.entries) else []
         with self._lock:
             self._suspended += 1
             when_untouched(self.module, self._renew)
         try:
+            for hooks in paused:
+                hooks.recording = False
             yield
         finally:
+            for hooks in paused:
+                hooks.recording = True
             with self._lock:
                 self._suspended -= 1
                 when_untouched(self.module, self._renew)

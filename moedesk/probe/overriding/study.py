@@ -14,6 +14,7 @@ from moedesk.probe.exactness.sample_input import sample_input
 from moedesk.probe.exactness.untouched import Untouched
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import find_candidates
+from moedesk.probe.finding.known import remember_rule
 from moedesk.probe.finding.ranking import Rule
 from moedesk.probe.finding.routing import read_routing
 from moedesk.probe.hooks import Wanted
@@ -55,6 +56,8 @@ class Study:
         self.unknown: dict[int, str] = {}
         with Untouched(model) as untouched:
             self.bindings = self._bind(model, untouched)
+            for binding in self.bindings:
+                remember_rule(binding.candidate.experts, binding.rule, binding.bias)
             calls = self._watch(untouched)
             for binding in self.bindings:
                 try:

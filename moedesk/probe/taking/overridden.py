@@ -32,12 +32,15 @@ class Changed(NamedTuple):
         which expert has no weight.
     by : tuple of Override
         What acted.
+    ranked : bool
+        Whether the score that was ranked follows from the logits as it does without overrides; if not, there is no margin.
     """
 
     rows: Tensor
     ids: Tensor | None = None
     weights: Tensor | None = None
     by: tuple[Override, ...] = ()
+    ranked: bool = True
 
     def through(self, take: Callable[[Tensor], Tensor]) -> "Changed":
         """Return it with its tensors taken to the host."""
@@ -102,6 +105,7 @@ class Marks:
 
     def __init__(self, calls: Sequence[Changed]) -> None:
         self._rows = np.concatenate([_array(call.rows) for call in calls])
+        self._unranked = np.concatenate([np.full(len(call.rows), not call.ranked) for call in calls])
         self._used: tuple[np.ndarray, np.ndarray] | None = None
         if all(call.ids is not None and call.weights is not None for call in calls):
             ids = np.concatenate([_array(call.ids) for call in calls if call.ids is not None])
@@ -110,6 +114,8 @@ class Marks:
 
     def correct(self, ids: np.ndarray, weights: np.ndarray | None, margin: np.ndarray | None) -> None:
         """Write what is used into (N, k) ids and weights, where it is known better; in place. A dropped slot has no margin."""
+        if margin is not None and len(margin) == len(self._unranked):
+            margin[self._unranked] = np.nan
         if self._used is None or self._used[0].shape != ids.shape:
             return
         ids[:] = self._used[0]
