@@ -212,7 +212,7 @@ class Attribution:
     weights : (L, k) float64
         Gate weights as the experts received them.
     norms : (L, k) float64
-        ‖w·f(x)‖₂ of what the slot adds to the residual stream.
+        ‖w·f(x)‖₂ of what the slot adds to its block's output.
     direct : (L, k) float64
         Its direct logit attribution, with the final norm's scale frozen.
     gradient : (L, k) float64

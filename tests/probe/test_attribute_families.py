@@ -53,6 +53,7 @@ def test_slots_add_up_to_what_the_experts_return_and_all_to_the_logit(family: An
         slots, problems = heard_slots(rerun)
         for handle in handles:
             handle.remove()
+        experts = [binding.candidate.experts for binding in rerun.bindings]
         for binding in rerun.bindings:
             place = binding.layer.place
             assert (place in problems) == (place in NO_SLOTS.get(name, ())), problems
@@ -72,6 +73,11 @@ def test_slots_add_up_to_what_the_experts_return_and_all_to_the_logit(family: An
     assert found.complete == (name not in MIXED), found
     assert ("NOT complete" in repr(found)) == (name in MIXED)
     assert capped == (name in ("inkling2", "beam"))
+    scales = [layer.post_scale for layer in FAMILIES[name].layers]
+    for place, scale in enumerate(scales):
+        if place in slots and not np.isnan(scale):
+            sizes = slots[place].added.norm(dim=-1).numpy() * (scale if slots[place].module in experts else 1)
+            np.testing.assert_allclose(found.norms[place], sizes, rtol=1e-4)
     if not capped and name != "openai_privacy_filter":
         with torch.no_grad():
             assert found.logit == pytest.approx(float(model(ids[None]).logits[0, -1, 5]), abs=1e-5)
@@ -123,6 +129,18 @@ def test_blocks_of_ones_own(name: str) -> None:
                 continue
             with silent_for_last_row(layer["moe"], layer["moe"].experts[expert]):
                 assert found.ablation[place, slot] == pytest.approx(found.value - run(), abs=1e-5)
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_rows_that_would_take_one_anothers_places_run_alone(capacity: int) -> None:
+    """A token by itself, whose copies in one batch are too many for their expert."""
+    model, ids = Small(lambda: SwitchBlock(top_k=1, capacity=capacity)).eval(), some_small_ids(1)[0, :1]
+    found = attribute(model, passage_of_ids(ids), target=7, method="ablation")
+    assert any("whole passes" in note for note in found.notes)
+    for place, layer in enumerate(model.layers):
+        with silent_for_last_row(layer["moe"], layer["moe"].experts[int(found.experts[place, 0])]), torch.no_grad():
+            after = float(model(ids[None])[0, -1, 7])
+        assert found.ablation[place, 0] == pytest.approx(found.value - after, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["olmoe", "deepseek_v3", "gpt_oss"])

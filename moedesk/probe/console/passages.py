@@ -32,6 +32,8 @@ def passage_of(token: Any, index: int, tokenizer: Any) -> Passage:
         return selected_passage(token)
     if isinstance(token, Selected):
         raise MoedeskError(f"{token.title} is no token; click one in Network, or give a text or token ids")
+    if isinstance(token, int) or (isinstance(token, tuple) and len(token) == 2):
+        raise MoedeskError("a row, or (sequence, column), is known to the app alone; select it there, and give $0")
     if isinstance(token, str):
         if tokenizer is None:
             raise MoedeskError("there is no tokenizer for a text; give token ids, or moe.attach(model, tokenizer)")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,11 @@ class _Work:
         )
         slots, problems = self._slots(direct or gradient)
         self._notes += [f"layer {p}: {problems[p]}" for p in self._places if p in problems]
+        curved = [str(p) for p in self._places if p in slots and isnan(slots[p].factor)]
+        if curved:
+            self._notes.append(
+                f"layers {', '.join(curved)}: a norm or a projection follows the experts; norms are of what they give"
+            )
         outcomes = self._ablate(slots)
         self._progress(0.95, "attention weights")
         attention, blocks, how = attention_weights(self._rerun)

@@ -58,6 +58,8 @@ class Slots:
     block : (float, float)
         ``error`` and ``tolerance`` of the block's output against slots, shared experts and bias; NaN where what follows the
         experts is not linear, or was not measured.
+    factor : float
+        What the block multiplies their sum by; NaN where it does something else with it.
     """
 
     added: Tensor
@@ -69,6 +71,7 @@ class Slots:
     module: nn.Module
     shared: tuple[tuple[str, Tensor, Tensor], ...] = ()
     block: tuple[float, float] = (nan, nan)
+    factor: float = 1.0
 
     @property
     def complete(self) -> bool:
@@ -77,8 +80,8 @@ class Slots:
 
     @property
     def sizes(self) -> Tensor:
-        """(k,) norms of what the slots gave."""
-        return self.added.norm(dim=-1)
+        """(k,) norms of what the slots gave, times the block's factor if there is one."""
+        return self.added.norm(dim=-1) * (1.0 if isnan(self.factor) else abs(self.factor))
 
 
 @dataclass
@@ -199,9 +202,9 @@ class SlotListener:
         """With the block's output judged as well, if what it makes of its experts' is known."""
         factor, block = self.binding.layer.post_scale, self._heard.block
         if isnan(factor) or block is None or block[0].shape[-1] != found.added.shape[-1]:
-            return found
+            return replace(found, factor=factor)
         whole = self._judged(found.added, *block, factor, block[0].dtype, beside=True)
-        return replace(found, block=(whole.error, whole.tolerance))
+        return replace(found, block=(whole.error, whole.tolerance), factor=factor)
 
     def _of_adapter(self, ids: Tensor, weights: Tensor) -> Slots:
         """By one expert at a time, on the row that they got."""
