@@ -67,6 +67,11 @@ def test_ablations_are_those_of_whole_runs_without_the_expert(sample: Any, ids: 
             assert whole.ablation[place, slot] == pytest.approx(float(before - after), abs=2e-5)
 
 
+def test_all_ablations_run_as_rows_of_one_batch(whole: Attribution) -> None:
+    assert any("ablation: 12 runs of the token as rows of batches" in note for note in whole.notes)
+    assert 0 < whole.noise < 1e-4
+
+
 def test_an_expert_that_was_not_chosen_has_no_effect_at_all(sample: Any, ids: list[int], whole: Attribution) -> None:
     model, seen = sample[0], ids[:-2]
     before = logits_of(model, seen)
@@ -160,6 +165,20 @@ def test_the_model_is_left_as_it_was(sample: Any, ids: list[int]) -> None:
     finally:
         parameter.grad = None
         model.eval()
+
+
+def test_parameters_that_want_no_gradients(sample: Any, ids: list[int], whole: Attribution) -> None:
+    model, tokenizer = sample
+    try:
+        model.requires_grad_(False)
+        found = attribute(
+            model, passage_of_ids(ids, -3, tokenizer), tokenizer, value="logprob", method=("direct", "gradient")
+        )
+    finally:
+        model.requires_grad_(True)
+    for name in ("direct", "gradient", "component_direct", "component_gradient", "gradient_norms"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), atol=1e-5)
+    assert whole.stream_gradient_norms[0] == pytest.approx(whole.embedding_gradient_norms[-1], rel=1e-5)
 
 
 @pytest.mark.parametrize(

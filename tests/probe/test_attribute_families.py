@@ -90,6 +90,27 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "name", ["phimoe", "olmoe", "gemma4", "cohere2_moe", "dbrx", "qwen3_next", "afmoe", "minimax_m3_vl"]
+)
+def test_norms_with_any_weights_and_biases(name: str) -> None:
+    """Fresh models have norms of ones and zeros, with which much is alike."""
+    model, ids = build(name), some_ids(1)[0]
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for path, parameter in model.named_parameters():
+            if "norm" in path and parameter.ndim == 1:
+                parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+        head = model.get_output_embeddings()
+        if head.bias is not None:
+            head.bias += torch.randn(head.bias.shape, generator=generator)
+    found = attribute(model, passage_of_ids(ids), target=5, method=("direct", "gradient"))
+    assert found.complete, found
+    assert found.tolerance < 1e-4
+    biased = [component.kind for component in found.components].count("constant")
+    assert biased == (name == "phimoe")
+
+
 @contextmanager
 def silent_for_last_row(block: nn.Module, expert: nn.Module) -> Iterator[None]:
     """An expert that gives nothing to rows like the last one that its block got."""
