@@ -40,7 +40,7 @@ class Kernel:
         self.client: Any = manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=WAIT)
-        self.prompts: list[str] = []
+        self.traceback: list[str] = []
 
     def start(self, cell: str, **options: Any) -> str:
         return str(self.client.execute(cell, **options))
@@ -66,6 +66,7 @@ class Kernel:
                     text += content["data"]["text/plain"]
                 case "error":
                     error = content["ename"]
+                    self.traceback = content["traceback"]
                 case "status" if content["execution_state"] == "idle":
                     return text, error
 
@@ -185,6 +186,8 @@ def test_what_is_changed_at_the_prompt_and_steps(kernel: Kernel) -> None:
 def test_quit_and_an_interrupt_end_the_cell_and_leave_the_hooks_intact(kernel: Kernel) -> None:
     kernel.run('moe.break_on("layer:1 position:2")')
     assert kernel.run("run()", "q")[1] == "KeyboardInterrupt"
+    (line,) = kernel.traceback
+    assert line.startswith("KeyboardInterrupt: left the pass at 1.")
     cell = kernel.start("run()")
     kernel.asked()
     kernel.manager.interrupt_kernel()

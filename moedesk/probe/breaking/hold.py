@@ -30,6 +30,16 @@ _COMMANDS = {
 }  # fmt: skip
 
 
+class _Left(KeyboardInterrupt):
+    """The cell is left at a stop: shown in one line, not with the model's whole stack."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}"]
+
+
+_Left.__name__ = "KeyboardInterrupt"  # which is what frontends are told
+
+
 class Hold:
     """Where the model's thread waits.
 
@@ -99,6 +109,8 @@ class Hold:
             self._tell("stopped", stop.told())
             going, routing = self._wait(stop, local, prompt)
             return going, routing, time.perf_counter_ns() - began
+        except KeyboardInterrupt:
+            raise _Left(f"left the pass at {stop.place}") from None
         finally:
             self.stop = None
             for name in local.values:
@@ -143,7 +155,7 @@ class Hold:
         typed = line.strip()
         match typed:
             case "q" | "quit":
-                raise KeyboardInterrupt("quit at a breakpoint")
+                raise KeyboardInterrupt
             case "h" | "help" | "?":
                 print(HELP)
             case "w" | "where":
