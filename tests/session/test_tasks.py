@@ -239,6 +239,17 @@ def test_a_task_of_an_app_that_left_is_interrupted(app: App) -> None:
     assert app.outcome("a").ok
 
 
+def test_a_task_has_its_turn_while_qt_runs_between_the_cells(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    try:
+        app.run("%gui qt")
+        for number in range(3):
+            app.ask(f"{number}", "add", {"a": number})
+            assert app.outcome(f"{number}").value == {"sum": number + 1}
+    finally:
+        app.close()
+
+
 def test_a_kernel_that_is_restarted_while_a_task_runs_answers_for_it(tmp_path: Path) -> None:
     app = App(tmp_path)
     try:

@@ -48,6 +48,15 @@ class Turns:
             kernel.io_loop.add_callback(schedule, turn)
         else:
             kernel.io_loop.add_callback(turn)
+        _wake_qt(kernel)
+
+
+def _wake_qt(kernel: Any) -> None:
+    """Have Qt's loop, which ``%gui qt`` runs between cells, let the kernel's own have a turn; it does so for cells only."""
+    loop = getattr(getattr(kernel, "app", None), "qt_event_loop", None)
+    if loop is not None:
+        core = sys.modules[type(loop).__module__]  # of PySide or PyQt, as the user has it
+        core.QMetaObject.invokeMethod(loop, "quit", core.Qt.ConnectionType.QueuedConnection)
 
 
 @contextmanager
