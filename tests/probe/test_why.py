@@ -1,6 +1,7 @@
 """Why this expert: against models whose answer is known, and against runs with one part of the stream taken away."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from moedesk.core.attribution import Why
+from moedesk.core.attribution import Component, Why
 from moedesk.core.attribution_json import put_together
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.console.loaded import Loaded
@@ -144,6 +146,60 @@ def test_ranking_is_that_of_the_model(toy: Toy) -> None:
     assert not found.bias.any()
 
 
+class CosineGate(nn.Module):
+    """A capped cosine similarity."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.keys = nn.Parameter(torch.randn(count, width))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        products = 4 * functional.normalize(rows, dim=-1) @ functional.normalize(self.keys, dim=-1).T
+        return 2 * torch.tanh(products / 2)
+
+
+class Cosine(nn.Module):
+    """What its first layer adds is scaled by a number made of the stream itself; its norm subtracts a mean and adds a bias."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(100, width)
+        self.mlp = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.block = Block(6, width)
+        self.block.gate = CosineGate(6, width)  # type: ignore[assignment]
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        hidden = self.embed(input_ids)
+        hidden = hidden + self.mlp(hidden)
+        hidden = hidden * (1 + hidden.mean(-1, keepdim=True))
+        return hidden + self.block(self.norm(hidden))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_norms_caps_and_factors_are_taken_for_given(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    model = Cosine().to(dtype).eval()
+    found = why(model, passage(), 0)
+    parts = {path: output[0, -1].double() for path, output in outputs_of(model, "embed", "mlp").items()}
+    stream = sum(parts.values())
+    factor = 1 + stream.mean()
+    weight, bias = model.norm.weight.double(), model.norm.bias.double()
+    scale = weight / (factor * stream).var(correction=0).add(model.norm.eps).sqrt()
+    read = {name: scale * (factor * (part - part.mean())) for name, part in parts.items()} | {"bias": bias}
+    keys = functional.normalize(model.block.gate.keys.double(), dim=-1)
+    product = 4 * keys @ sum(read.values()) / sum(read.values()).norm()
+    capped = 2 * torch.tanh(product / 2)
+    slope = 4 * keys / sum(read.values()).norm() * (capped / product).unsqueeze(-1)
+    expected = torch.stack([slope @ part for part in read.values()]).detach().numpy()
+    assert [component.name for component in found.components] == ["embedding", "MLP", "bias"]
+    np.testing.assert_allclose(found.contributions, expected, atol=1e-5 if dtype == torch.float32 else 1e-10)
+    np.testing.assert_array_equal(found.explained.astype(np.float32), found.logits.astype(np.float32))
+    assert found.complete
+    assert any(note.startswith("tanh on the way") for note in found.notes)
+
+
 @pytest.mark.parametrize(
     ("name", "layer", "norm", "gate", "parts"),
     [
@@ -219,9 +275,10 @@ def test_noise_in_a_sum_of_bfloat16_is_within_the_tolerance_and_a_missing_part_i
         assert (np.abs(found.remainder + found.contributions[row]) > found.tolerance).any()
 
 
-def test_groups_and_bias_are_shown_as_the_router_used_them() -> None:
-    model = FAMILIES["deepseek_v3"].build()
-    found = why(model, passage(), 1)
+@pytest.mark.parametrize("index", range(8))
+def test_groups_and_bias_are_shown_as_the_router_used_them(index: int) -> None:
+    model = model_of("deepseek_v3")
+    found = why(model, passage(index), 1)
     gate = model.get_submodule("model.layers.2.mlp.gate")
     scores = torch.from_numpy(found.logits).sigmoid()
     choice = scores + gate.e_score_correction_bias.double()
@@ -273,6 +330,18 @@ def test_the_table_shows_what_it_found(toy: Toy) -> None:
     assert f'<td style="text-align: right">{found.logits[found.chosen[0]]:.4f}</td>' in found._repr_html_()
 
 
+def test_the_smallest_of_many_parts_are_summed_up(toy: Toy) -> None:
+    found = why(toy, passage(), 1)
+    names = [Component(f"part {place}") for place in range(30)]
+    rows = np.arange(30.0)[::-1, None] * np.ones((1, 6))
+    lines = repr(replace(found, components=tuple(names), contributions=rows)).splitlines()
+    assert [line.split("  ")[0] for line in lines if line.startswith("part ")] == [
+        f"part {place}" for place in range(23)
+    ]
+    (rest,) = (line for line in lines if line.startswith("7 smaller ones"))
+    assert f"{sum(range(7)):+.4f}" in rest
+
+
 def test_the_console_explains_ids_and_answers_an_app_the_same(toy: Toy) -> None:
     moe = Moe(Names({}), lambda: pytest.fail("no link is needed"))
     moe._loaded = Loaded(toy, None)
@@ -314,7 +383,7 @@ PARTS = {
 
 @pytest.mark.parametrize("name", PARTS)
 def test_parts_of_models_of_many_kinds_add_up(name: str) -> None:
-    found = why(model_of(name), passage(), 1)
+    found = why(model_of(name), passage(3), 1)
     assert found.complete
     assert np.abs(found.remainder).max() < 1e-5 < np.abs(found.contributions).max()
     assert ", ".join(component.name for component in found.components) == PARTS[name]

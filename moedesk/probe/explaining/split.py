@@ -236,7 +236,7 @@ def _with_graph(value: Tensor, graph: Tensor) -> Tensor:
 
 def _rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     axes = tuple(range(-len(shape), 0))
-    wide = x.detach().float()
+    wide = x.detach().to(torch.promote_types(x.dtype, torch.float32))
     scale = torch.rsqrt(wide.square().mean(axes, keepdim=True) + (torch.finfo(x.dtype).eps if eps is None else eps))
     normed = x * scale.to(x.dtype)
     return normed if weight is None else normed * weight.detach()
@@ -246,7 +246,7 @@ def _layer_norm(
     x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     axes = tuple(range(-len(shape), 0))
-    wide = x.detach().float()
+    wide = x.detach().to(torch.promote_types(x.dtype, torch.float32))
     scale = torch.rsqrt(wide.var(axes, correction=0, keepdim=True) + eps)
     normed = (x - x.mean(axes, keepdim=True)) * scale.to(x.dtype)
     normed = normed if weight is None else normed * weight.detach()
