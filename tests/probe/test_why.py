@@ -159,7 +159,7 @@ class CosineGate(nn.Module):
 
 
 class Cosine(nn.Module):
-    """What its first layer adds is scaled by a number made of the stream itself; its norm subtracts a mean and adds a bias."""
+    """Its stream is multiplied with what it began as; its norm subtracts a mean and adds a bias."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -171,9 +171,9 @@ class Cosine(nn.Module):
         nn.init.normal_(self.norm.bias)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        hidden = self.embed(input_ids)
-        hidden = hidden + self.mlp(hidden)
-        hidden = hidden * (1 + hidden.mean(-1, keepdim=True))
+        embedded = self.embed(input_ids)
+        hidden = embedded + self.mlp(embedded)
+        hidden = hidden * embedded
         return hidden + self.block(self.norm(hidden))
 
 
@@ -184,10 +184,10 @@ def test_norms_caps_and_factors_are_taken_for_given(dtype: torch.dtype) -> None:
     found = why(model, passage(), 0)
     parts = {path: output[0, -1].double() for path, output in outputs_of(model, "embed", "mlp").items()}
     stream = sum(parts.values())
-    factor = 1 + stream.mean()
+    factor = parts["embed"]
     weight, bias = model.norm.weight.double(), model.norm.bias.double()
     scale = weight / (factor * stream).var(correction=0).add(model.norm.eps).sqrt()
-    read = {name: scale * (factor * (part - part.mean())) for name, part in parts.items()} | {"bias": bias}
+    read = {name: scale * (factor * part - (factor * part).mean()) for name, part in parts.items()} | {"bias": bias}
     keys = functional.normalize(model.block.gate.keys.double(), dim=-1)
     product = 4 * keys @ sum(read.values()) / sum(read.values()).norm()
     capped = 2 * torch.tanh(product / 2)
@@ -303,6 +303,21 @@ def test_the_model_is_left_as_it_was(toy: Toy) -> None:
     assert all(module.training for module in toy.modules())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in toy.parameters())
     toy.eval()
+
+
+def test_in_inference_mode_and_compiled_it_is_the_same(toy: Toy) -> None:
+    expected = why(toy, passage(), 1)
+    with torch.inference_mode():
+        found = why(toy, passage(), 1)
+    np.testing.assert_array_equal(found.contributions, expected.contributions)
+    compiled = torch.compile(toy, backend="eager")
+    with torch.no_grad():
+        before = compiled(torch.tensor([IDS]))
+        found = why(compiled, passage(), 1)
+        assert torch.equal(compiled(torch.tensor([IDS])), before)
+    torch.compiler.reset()
+    np.testing.assert_array_equal(found.contributions, expected.contributions)
+    assert [component.name for component in found.components] == [component.name for component in expected.components]
 
 
 @pytest.mark.parametrize(
