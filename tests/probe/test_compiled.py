@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from moedesk.probe.explaining.passage import passage_of_ids
+from moedesk.probe.explaining.why import why
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered, gather
 from tests.support.received import Received
@@ -194,3 +196,17 @@ def test_drops_in_a_compiled_switch_model() -> None:
         np.testing.assert_array_equal(routes.experts, expected.experts)
         np.testing.assert_array_equal(routes.weights, expected.weights)
         np.testing.assert_array_equal(routes.flags, expected.flags)
+
+
+def test_why_looks_at_what_was_written() -> None:
+    ids = some_ids(1)
+    expected = why(build("mixtral"), passage_of_ids(ids), 1)
+    parts, whole = build("mixtral"), build("mixtral")
+    parts.get_submodule("model.layers.1").compile(backend="eager")
+    for model in (parts, torch.compile(whole, backend="eager")):
+        with torch.no_grad():
+            before = model(ids).logits
+            found = why(model, passage_of_ids(ids), 1)
+            assert torch.equal(model(ids).logits, before)
+        np.testing.assert_array_equal(found.contributions, expected.contributions)
+        assert [each.name for each in found.components] == [each.name for each in expected.components]

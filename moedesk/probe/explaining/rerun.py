@@ -54,6 +54,7 @@ class Rerun:
     """
 
     def __init__(self, model: nn.Module, passage: Passage) -> None:
+        model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         name = type(model).__name__
         self.model, self.passage = model, passage
         self._names = {p.name for p in inspect.signature(model.forward).parameters.values()}
