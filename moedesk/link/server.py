@@ -4,9 +4,6 @@ import atexit
 import contextlib
 import logging
 import os
-import platform
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +15,7 @@ import zmq.utils.garbage  # before ``close`` is registered: at exit it must outl
 
 from moedesk import __version__
 from moedesk.core.vocabulary import Texts
+from moedesk.link.door import about_this_process, open_door
 from moedesk.link.endpoint import Endpoint
 from moedesk.link.folder import SocketFolder
 from moedesk.link.hub import Client, Hub
@@ -25,7 +23,6 @@ from moedesk.link.keys import Gate, KeyPair, raw_key
 from moedesk.link.message import Frames, Message, decode, encode, whole
 from moedesk.link.protocol import (
     MAX_ANSWER,
-    MAX_REQUEST,
     PING_SECONDS,
     PROTOCOL,
     REQUESTS,
@@ -246,20 +243,7 @@ class LinkServer:
         """Bind a socket and hand it to the thread."""
         self._start()
         assert self._context is not None
-        door = self._context.socket(zmq.ROUTER)
-        door.linger = 500
-        door.sndhwm = door.rcvhwm = 0  # the windows of the clients bound what is on its way
-        door.router_mandatory = True  # a client that is gone shows when it is written to
-        door.maxmsgsize = MAX_REQUEST
-        if keys is not None:
-            door.curve_server = True
-            door.curve_publickey, door.curve_secretkey = keys.public.encode(), keys.secret.encode()
-            door.heartbeat_ivl, door.heartbeat_timeout = 5_000, 60_000  # a network that vanishes says nothing
-        try:
-            door.bind(address)
-        except zmq.ZMQError as error:
-            door.close(0)
-            raise LinkError(f"the link cannot listen at {address}: {error}; choose another port or host") from None
+        door = open_door(self._context, address, keys)
         self._doors.append(door)
         self._hub.bell.ring()
         return door
@@ -355,11 +339,7 @@ class LinkServer:
             line = mismatch((fields["protocol"], fields["moedesk"][:40]), (PROTOCOL, __version__))
             self._refuse(door, identity, None, line)
             return
-        about = {
-            "protocol": PROTOCOL, "moedesk": __version__, "python": platform.python_version(),
-            "executable": sys.executable, "pid": os.getpid(), "host": socket.gethostname(),
-        }  # fmt: skip
-        self._hub.join(door, identity, now, encode("welcome", about))
+        self._hub.join(door, identity, now, encode("welcome", about_this_process()))
 
     def _handle(self, client: Client, message: Message) -> None:
         handler = self._handlers.get(message.kind)
