@@ -221,6 +221,11 @@ class LinkServer:
         atexit.unregister(self.close)
 
     @property
+    def usable(self) -> bool:
+        """Whether it was neither closed nor left behind by a fork of the process."""
+        return self._is_here and not self._closed
+
+    @property
     def _is_here(self) -> bool:
         return os.getpid() == self._process
 
@@ -387,18 +392,3 @@ class LinkServer:
             self._hub.leave(client)
             return False
         return True
-
-
-_default: LinkServer | None = None
-_default_lock = threading.Lock()
-
-
-def default_server() -> LinkServer:
-    """Return this process's server, made when first asked for; a fork gets one of its own."""
-    global _default, _default_lock
-    if _default is not None and not _default._is_here:
-        _default, _default_lock = None, threading.Lock()
-    with _default_lock:
-        if _default is None or _default._closed:
-            _default = LinkServer()
-        return _default

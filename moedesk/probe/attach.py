@@ -257,7 +257,7 @@ class Attachment:
 
 def _link(model: nn.Module, tokenizer: Any) -> Sink:
     """A stream of this process's link."""
-    from moedesk.link.server import default_server
+    from moedesk.link.own_server import own_server
 
     name = str(getattr(model, "name_or_path", "") or type(model).__name__)
-    return default_server().open_stream(name, vocabulary=Vocabulary.of(tokenizer, model))
+    return own_server().open_stream(name, vocabulary=Vocabulary.of(tokenizer, model))

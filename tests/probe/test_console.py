@@ -38,7 +38,7 @@ KEYS = KeyPair.make()
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """A shell, whose process has a link server of its own."""
     server = LinkServer()
-    monkeypatch.setattr("moedesk.link.server.default_server", lambda: server)
+    monkeypatch.setattr("moedesk.link.own_server.own_server", lambda: server)
     with own_shell(tmp_path, monkeypatch) as shell:
         yield shell
     server.close()

@@ -6,13 +6,13 @@ import sys
 import threading
 import warnings
 
-from moedesk.link.server import default_server
+from moedesk.link.own_server import own_server
 from tests.support.routing import random_batch, random_model
 
 
 def flood(tokens: int) -> None:
     """Send passes until killed; step is the number."""
-    server, model = default_server(), random_model()
+    server, model = own_server(), random_model()
     print(server.listen_local().address, flush=True)
     while not server.clients:
         threading.Event().wait(0.001)
@@ -27,7 +27,7 @@ def flood(tokens: int) -> None:
 
 def last_words(how: str) -> None:
     """Send 50 passes and end, without closing anything."""
-    server, model = default_server(), random_model()
+    server, model = own_server(), random_model()
     print(server.listen_local().address, flush=True)
     while not server.clients:
         threading.Event().wait(0.001)
@@ -41,7 +41,7 @@ def last_words(how: str) -> None:
 
 def fork() -> None:
     """Fork in the middle; the child uses what it inherited, and the parent goes on."""
-    server, model = default_server(), random_model()
+    server, model = own_server(), random_model()
     print(server.listen_local().address, flush=True)
     while not server.clients:
         threading.Event().wait(0.001)
@@ -60,7 +60,7 @@ def fork() -> None:
         stream.close()
         server.reveal({"kind": "layer"})
         server.close()
-        own = default_server()
+        own = own_server()
         assert own is not server
         assert own.listen_local().address != server._endpoints["local"].address
         own.close()

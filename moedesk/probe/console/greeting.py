@@ -237,9 +237,9 @@ def greet(client_public_key: str, machine: str) -> dict[str, Any]:
 def _open(shell: "InteractiveShell") -> tuple[Console, list[str]]:
     console = _consoles.get(id(shell))
     if console is None:
-        from moedesk.link.server import default_server
+        from moedesk.link.own_server import own_server
 
-        console = _consoles[id(shell)] = Console(shell, default_server)
+        console = _consoles[id(shell)] = Console(shell, own_server)
     return console, console.open()
 
 
