@@ -1,4 +1,4 @@
-"""This process's own link server."""
+"""The link server that a process has for itself."""
 
 import os
 import threading
