@@ -7,6 +7,7 @@ import pytest
 import zmq
 
 from moedesk.link import client as client_module
+from moedesk.link import door as door_module
 from moedesk.link import server as server_module
 from moedesk.link.message import encode
 from moedesk.link.protocol import PROTOCOL, mismatch
@@ -54,7 +55,7 @@ def test_the_client_refuses_another_server(protocol: int, where: str) -> None:
         real = there._greet
 
         def greet(door: zmq.Socket, identity: bytes, fields: dict, now: float) -> None:
-            with patch.object(server_module, "PROTOCOL", protocol):
+            with patch.object(server_module, "PROTOCOL", protocol), patch.object(door_module, "PROTOCOL", protocol):
                 real(door, identity, fields | {"protocol": protocol}, now)
 
         with patch.object(there, "_greet", greet), client(there.listen_local(), recorder):
