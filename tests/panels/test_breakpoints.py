@@ -171,6 +171,13 @@ def test_switch_remove_and_deactivate(stage: LiveStage) -> None:
     ]
 
 
+def test_why_an_order_was_refused_is_said(stage: LiveStage) -> None:
+    stage.live.tell("breakpoints", {"active": True, "entries": [], "problem": "there is no breakpoint 3 any more"})
+    assert stage.panel.add_line.message.text() == "⚠ there is no breakpoint 3 any more"
+    tell(stage)
+    assert not stage.panel.add_line.message.isVisible()
+
+
 def test_where_it_stands(stage: LiveStage) -> None:
     view = stage.panel.stop
     assert not view.isVisible()

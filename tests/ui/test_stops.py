@@ -91,6 +91,7 @@ def test_the_banner_says_why_and_where_and_goes(window: Window, feed: Played) ->
     session = feed.attach()
     banner = window.stop_banner
     assert banner.isHidden()
+    feed.wait(lambda: not window.status._timer.isActive())
     feed.tell("stopped", STOP)
     assert banner.isVisible()
     assert banner.why.text() == "Stopped: layer:2 expert:5"
@@ -98,6 +99,7 @@ def test_the_banner_says_why_and_where_and_goes(window: Window, feed: Played) ->
     assert "5 × 0.5 · 3 × 0.25" in banner.where.text()
     assert session.selection == Selection(Kind.EXPERT, layer=2, expert=5), "the stop is $0"
     feed.wait(lambda: window.status._state.text().startswith("stopped at a breakpoint"))
+    feed.wait(lambda: not window.status._timer.isActive())
     feed.tell("stopped", {})
     assert banner.isHidden()
     feed.wait(lambda: window.status._state.text().startswith("recording"))
@@ -173,6 +175,22 @@ def test_a_session_behind_is_named_and_shown(window: Window, feed: Played, qtbot
     press(window, Qt.Key.Key_F8)
     assert feed.sent == ["resume"]
     assert not other.orders
+
+
+def test_of_two_that_stand_the_one_in_front_is_told(window: Window, feed: Played, qtbot: QtBot) -> None:
+    behind = feed.attach()
+    other = Played(window, qtbot)
+    front = other.attach(name="mixtral")
+    feed.tell("stopped", STOP)
+    other.tell("stopped", {**STOP, "why": "layer:1"})
+    assert window.stop_banner.why.text() == "Stopped: layer:1"
+    press(window, Qt.Key.Key_F8)
+    assert (feed.sent, other.sent) == ([], ["resume"])
+    other.tell("stopped", {})
+    assert window.stop_banner.why.text().startswith("Stopped in olmoe")
+    window.files.close(behind, discard=True)
+    assert window.files.current is front
+    assert window.stop_banner.isHidden(), "closed behind the one in front"
 
 
 @pytest.mark.parametrize("how", ["resumed", "link", "detached", "closed"])
@@ -269,8 +287,12 @@ def test_the_menu_breaks_on_what_is_pointed_at(
     token = session.store.read_tokens(2, 3, stream)[0]["token_id"]
     assert feed.orders[-1][1]["text"] == f"layer:1 id:{token}", "this model has no tokenizer"
     menu.clear()
+    session.select(Selection(Kind.LAYER, layer=0))
+    add_break_actions(menu, Selection(Kind.TOKEN, token=2, stream=stream), session, window)
+    assert titles(menu)[0] == "On this token's text at layer 0", "the layer that is selected"
+    menu.clear()
     add_break_actions(menu, Selection(Kind.PASS, pass_id=0), session, window)
-    assert menu.isEmpty(), "a pass is over"
+    assert menu.isEmpty(), "a pass is over, whatever is selected"
     feed.feed.ended(1)
     feed.wait(lambda: bool(session.live and session.live.ended))
     add_break_actions(menu, Selection(Kind.EXPERT, layer=2, expert=5), session, window)
