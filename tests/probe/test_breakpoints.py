@@ -110,9 +110,10 @@ def test_resume_goes_on_to_the_next_call_of_a_layer(sample: Any, tmp_path: Path)
     app, path, inputs = PlayedApp(), tmp_path / "run.h5", batch_of(tokenizer)
     with torch.no_grad(), attached_to(app, model, tokenizer, path):
         model(**inputs)
-        app.break_on("margin<0.03")
+        placed = app.break_on("margin<0.03")
         model(**inputs)
     expected = found_in(path, "margin<0.03")
+    assert placed.hits == len(expected), "those that are passed over count"
     firsts = {}
     for number, layer, row in sorted(expected):
         firsts.setdefault((number, layer), row)
@@ -238,6 +239,14 @@ def test_steps_go_from_layer_to_layer_with_one_token_and_on_to_the_next_pass(sam
         app.orders = ["step_layer"] * 9
         for ids in (inputs, batch_of(tokenizer, TEXTS[1:])):  # a step ends with its sequence
             model(**ids)
+        hooked = hooks_on(model)
+        app.orders = ["step_layer"] * 3
+        model(**inputs)
+        app.breakpoints[0].on = False  # of another sequence, and nothing stops there
+        model(**batch_of(tokenizer, TEXTS[1:]))
+        app.breakpoints[0].on = True
+        del app.stops[11:]
+        assert hooks_on(model) < hooked
         app.breakpoints.active = False
         assert hooks_on(model) == bare
     assert app.places[5:] == [(4, 3, 2), (4, 4, 2), (4, 5, 2), (5, 3, 2), (5, 4, 2), (5, 5, 2)]
