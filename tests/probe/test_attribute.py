@@ -14,7 +14,7 @@ from moedesk.core.attribution import Attribution
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.explaining.attribute import attribute
 from moedesk.probe.explaining.passage import passage_of_ids
-from tests.support.families import some_ids
+from tests.support.families import build, some_ids
 from tests.support.hand_written import LoopOverExperts, Small
 from tests.support.hand_written import some_ids as some_small_ids
 
@@ -179,6 +179,15 @@ def test_parameters_that_want_no_gradients(sample: Any, ids: list[int], whole: A
     for name in ("direct", "gradient", "component_direct", "component_gradient", "gradient_norms"):
         np.testing.assert_allclose(getattr(found, name), getattr(whole, name), atol=1e-5)
     assert whole.stream_gradient_norms[0] == pytest.approx(whole.embedding_gradient_norms[-1], rel=1e-5)
+
+
+def test_attention_runs_as_before_afterwards() -> None:
+    model = build("olmoe")
+    before = model.config._attn_implementation
+    found = attribute(model, passage_of_ids(some_ids(1)[0]), method="norm")
+    assert found.attention.shape == (2, 4, 9)
+    np.testing.assert_allclose(found.attention.sum(-1), 1, rtol=1e-5)
+    assert model.config._attn_implementation == before != "eager"
 
 
 @pytest.mark.parametrize(

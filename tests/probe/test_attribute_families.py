@@ -73,6 +73,9 @@ def test_slots_add_up_to_what_the_experts_return_and_all_to_the_logit(family: An
     assert found.complete == (name not in MIXED), found
     assert ("NOT complete" in repr(found)) == (name in MIXED)
     assert capped == (name in ("inkling2", "beam"))
+    if name == "ernie4_5_vl_moe pictures":  # what holds the block has the shared experts
+        assert [component.kind for component in found.components].count("shared") == 2
+        assert not any(component.kind == "other" for component in found.components)
     scales = [layer.post_scale for layer in FAMILIES[name].layers]
     for place, scale in enumerate(scales):
         if place in slots and not np.isnan(scale):
