@@ -52,6 +52,7 @@ FILTERS = [
     "layer:2.. margin<0.02",
     "expert:3 weight>0.3",
     "layer:1 -expert:0..7",
+    "phase:decode -expert:3",
     "layer:4 -weight>0.3 expert:0..9",
     'token:"def"',
     "token:/^ ./ layer:0",
