@@ -44,9 +44,10 @@ def test_excluding_is_a_bias_of_minus_infinity(name: str) -> None:
     kept = next(path for path, _ in [*model.named_buffers(), *model.named_parameters()] if path.endswith("bias")
                 and ("correction" in path or "expert_bias" in path))  # fmt: skip
     place = next(b.layer.place for b in overrides_of(model).layers.bindings if kept.startswith(b.layer.path + "."))
+    holder, attribute = model.get_submodule(kept.rpartition(".")[0]), kept.rpartition(".")[2]
+    getattr(holder, attribute).data[expert] = 3.0  # alone, it wins
     with on(model, Override(OverrideKind.EXCLUDE, (place,), (expert,))):
         found = logits(model)
-    holder, attribute = model.get_submodule(kept.rpartition(".")[0]), kept.rpartition(".")[2]
     getattr(holder, attribute).data[expert] = -torch.inf
     assert torch.equal(found, logits(model))
 
@@ -112,6 +113,19 @@ def test_capacity_keeps_the_first_slots_of_each_expert(tmp_path: Any) -> None:
     assert any("capacity factor 0.5" in note for note in limited.notes)
     limited.close()
     plain.close()
+
+
+def test_replayed_ids_keep_their_slots_where_the_model_does_not_sort_them(tmp_path: Any) -> None:
+    model = build("minimax_m2")
+    with on(model, Override(OverrideKind.SWAP, (), (1, 4))), moedesk.record(model, tmp_path / "run.h5"):
+        logits(model)
+    with moedesk.open(tmp_path / "run.h5") as capture:
+        expected = torch.tensor(capture.experts(0))
+    replay = Override(OverrideKind.REPLAY, (0,), capture=str(tmp_path / "run.h5"))
+    with on(model, replay), moedesk.record(model, tmp_path / "again.h5"):
+        logits(model)
+    with moedesk.open(tmp_path / "again.h5") as capture:
+        assert torch.equal(torch.tensor(capture.experts(0)), expected)
 
 
 def test_margins_with_an_excluded_expert_are_those_of_the_others_or_unknown(tmp_path: Any) -> None:
