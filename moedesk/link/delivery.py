@@ -120,6 +120,8 @@ class Delivery:
                 self._receiver.finished(
                     fields["request"], fields["ok"], fields["text"], fields["value"], message.arrays
                 )
+            case "explained":
+                self._receiver.explained(fields["stream"], fields["value"], message.arrays)
             case "welcome":
                 self._receiver.connected(fields)
 

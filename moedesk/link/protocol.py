@@ -47,6 +47,7 @@ TO_CLIENT: Mapping[str, Fields] = {
     "told": {"topic": str, "value": dict},
     "progress": {"request": int, "share": float, "text": str},
     "finished": {"request": int, "ok": bool, "text": str, "value": dict},
+    "explained": {"stream": int, "value": dict},
 }
 """Kinds a server sends."""
 

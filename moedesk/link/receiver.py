@@ -61,6 +61,9 @@ class Receiver(Protocol):
     ) -> None:
         """What a task gave; with ``ok`` false why it gave nothing. The arrays are read-only views that stay valid."""
 
+    def explained(self, stream: int, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """An explanation of a token of a model, which was asked for in its process: see ``core.attribution_json``."""
+
     def lost(self, reason: str) -> None:
         """The link is gone; one line that says why and what to do. Nothing comes afterwards.
 

@@ -197,6 +197,13 @@ class LinkServer:
             raise LinkError(f"an answer of {letter.nbytes:,} bytes is too large to send; the limit is {MAX_ANSWER:,}")
         self._overtake(letter, client)
 
+    def explain(self, stream: int, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Give apps an explanation that was asked for here, about the model of a stream: they keep it with its capture."""
+        parts = [whole(name, np.asarray(array)) for name, array in arrays.items()]
+        letter = encode("explained", {"stream": stream, "value": dict(value)}, parts)
+        if letter.nbytes <= MAX_ANSWER:
+            self._overtake(letter)
+
     @property
     def clients(self) -> int:
         """How many apps are connected."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from moedesk.core.attribution import Attribution, Counterfactual, Explanation, TokenPlace, Why
 from moedesk.core.attribution_json import put_together
 from moedesk.core.errors import MoedeskError
@@ -158,6 +160,14 @@ class Explaining:
             self._cancel()
             self._cancel = lambda: None
             self._changed.emit("explaining")
+
+    def take(self, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep an explanation that was asked for in the console, as ``attribution_json.taken_apart`` made it."""
+        try:
+            self._add(put_together(value, arrays))
+        except MoedeskError as error:
+            self.problem = UNREADABLE.format(error)
+        self._changed.emit("explaining")
 
     def _send(self, passage: dict[str, Any], options: Mapping[str, Any]) -> None:
         asking, live = self.asking, self._live()

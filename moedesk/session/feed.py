@@ -201,6 +201,17 @@ class Feed:
         """What a task gave."""
         self.conversation.take_finished(request, Outcome(ok, text, value, arrays))
 
+    def explained(self, stream: int, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """What was explained in the console."""
+        with self._lock:
+            target = self._streams.get(stream)
+
+        def take() -> None:
+            if target is not None and target.session is not None:
+                target.session.explaining.take(value, arrays)
+
+        self._deliver(take)
+
     def lost(self, reason: str) -> None:
         """The link is gone; what came stays."""
         self.stop(reason)

@@ -84,3 +84,18 @@ def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot,
         assert isinstance(stored, Why)
         assert stored.token.row == row
         np.testing.assert_array_equal(stored.logits, why.logits)
+
+
+def test_what_the_console_explains_is_kept_with_the_session(window: Window, run: Run, qtbot: QtBot) -> None:
+    run(RUN)
+    session = window.files.current
+    assert session is not None
+    qtbot.waitUntil(lambda: session.store.n_passes == 3, timeout=TIMEOUT)
+    cell = run('found = moe.why("Once upon", layer=2); moe.attribute("Once", layer=[1]); print("margin", found.margin)')
+    qtbot.waitUntil(lambda: len(session.store.attributions) == 2, timeout=TIMEOUT)
+    why, effects = session.store.attributions
+    assert isinstance(why, Why)
+    assert isinstance(effects, Attribution)
+    assert (why.layer, why.token.row) == (2, -1)  # a text of one's own is no token of the capture
+    assert f"margin {why.margin}" in cell.output
+    assert why.complete

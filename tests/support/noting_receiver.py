@@ -71,5 +71,8 @@ class NotingReceiver:
     ) -> None:
         self._queue("finished").put((request, ok, text, value, arrays))
 
+    def explained(self, stream: int, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        self._queue("explained").put((stream, value, arrays))
+
     def lost(self, reason: str) -> None:
         self._queue("lost").put(reason)

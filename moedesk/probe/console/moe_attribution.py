@@ -1,10 +1,11 @@
 """The part of ``moe`` that says what a token's experts did, and what others would have done."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from moedesk.core.attribution import Explanation
 from moedesk.core.attribution_json import taken_apart
 from moedesk.probe.console.progress import ProgressLine
 from moedesk.probe.explaining.asked import asked_passage
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from moedesk.core.attribution import Attribution, Counterfactual
     from moedesk.probe.explaining.passage import Passage
+
+
+T = TypeVar("T", bound=Explanation)
 
 
 class MoeAttribution:
@@ -28,6 +32,8 @@ class MoeAttribution:
         def _explained(self) -> "nn.Module": ...
 
         def _passage(self, token: Any, index: int) -> "Passage": ...
+
+        def _kept(self, explanation: T) -> T: ...
 
     def attribute(
         self,
@@ -76,7 +82,7 @@ class MoeAttribution:
 
         model = self._explained()
         passage = self._passage(token, index)
-        return _with_line(
+        found = _with_line(
             "attributing",
             lambda progress: attribute(
                 model,
@@ -89,6 +95,7 @@ class MoeAttribution:
                 progress=progress,
             ),
         )
+        return self._kept(found)
 
     def counterfactual(
         self,
@@ -138,7 +145,7 @@ class MoeAttribution:
 
         model = self._explained()
         passage = self._passage(token, index)
-        return _with_line(
+        found = _with_line(
             "trying other routes",
             lambda progress: counterfactual(
                 model,
@@ -152,6 +159,7 @@ class MoeAttribution:
                 progress=progress,
             ),
         )
+        return self._kept(found)
 
     def do_counterfactual(
         self, value: Mapping[str, Any], progress: Callable[[float, str], None]
@@ -175,7 +183,7 @@ class MoeAttribution:
         return taken_apart(attribute(self._explained(), passage, self.tokenizer, progress=progress, **options))
 
 
-def _with_line(what: str, work: Callable[[Callable[[float, str], None]], Any]) -> Any:
+def _with_line(what: str, work: Callable[[Callable[[float, str], None]], T]) -> T:
     """Do work whose progress is shown in a line that rewrites itself."""
     line = ProgressLine(what)
     try:

@@ -1,22 +1,37 @@
 """The part of ``moe`` that says why a token went to its experts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from moedesk.core.attribution import Explanation
 from moedesk.core.attribution_json import taken_apart
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.console.tasks import Result
+
+T = TypeVar("T", bound=Explanation)
 
 if TYPE_CHECKING:
     from torch import nn
 
     from moedesk.core.attribution import Why
+    from moedesk.link.server import LinkServer
+    from moedesk.probe.attach import Attachment
 
 
 class MoeWhy:
     """What ``moe`` has to explain a choice; docs/attribution.md is its page."""
 
+    attachment: "Attachment | None"
+
     if TYPE_CHECKING:
+
+        @property
+        def clients(self) -> int:
+            """Apps that are connected."""
+
+        @property
+        def server(self) -> "LinkServer":
+            """The link."""
 
         @property
         def model(self) -> "nn.Module | None":
@@ -57,7 +72,7 @@ class MoeWhy:
         """
         from moedesk.probe.explaining.why import why
 
-        return why(self._explained(), self._passage(token, index), layer, experts)
+        return self._kept(why(self._explained(), self._passage(token, index), layer, experts))
 
     def do_why(self, value: Mapping[str, Any], progress: Callable[[float, str], None]) -> Result:
         """Do the task ``why`` of an app: ``passage``, ``layer``, and ``experts`` if it gives them."""
@@ -68,6 +83,13 @@ class MoeWhy:
         if not isinstance(layer, int | str):
             raise MoedeskError("the app asked why without a layer; update it")
         return taken_apart(why(self._explained(), passage, layer, value.get("experts"), progress=progress))
+
+    def _kept(self, explanation: T) -> T:
+        """Give an explanation to the apps that follow the model, which keep it with its capture."""
+        attachment = self.attachment
+        if attachment is not None and attachment.stream is not None and self.clients:
+            self.server.explain(attachment.stream, *taken_apart(explanation))
+        return explanation
 
     def _explained(self) -> "nn.Module":
         model = self.model
