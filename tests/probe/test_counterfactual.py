@@ -64,8 +64,7 @@ def test_losses_are_those_of_whole_runs_on_these_routes(family: Any, name: str) 
     model, ids = family(name), some_ids(1)[0]
     found = counterfactual(model, passage_of_ids(ids, -2), runners=2, tries=4)
     seen, following = ids[:-1], int(ids[-1])
-    own = loss_of(model, seen, following)
-    assert found.loss == pytest.approx(own, abs=1e-5)
+    assert found.loss == pytest.approx(loss_of(model, seen, following), abs=1e-5)
     assert found.next_id == following
     blocks = [layer.mlp for layer in model.model.layers if hasattr(layer.mlp, "gate")]
     for place, block in enumerate(blocks):
@@ -76,6 +75,11 @@ def test_losses_are_those_of_whole_runs_on_these_routes(family: Any, name: str) 
         logits = (rows[0] @ block.gate.weight.T).detach()
         tried = np.flatnonzero((found.layers == place) & ~found.own)
         assert len(tried) == 2 * len(found.experts[0])
+        if FORMULAS[name] is not deepseek:  # ranks by its logits alone
+            own = found.experts[np.flatnonzero((found.layers == place) & found.own)[0]].tolist()
+            order = logits.argsort(descending=True).tolist()
+            assert set(own) == set(order[:2])
+            assert set(found.experts[tried].flatten().tolist()) - set(own) == set(order[2:4])
         for row in tried.tolist():
             experts = found.experts[row].tolist()
             weights = FORMULAS[name](logits, experts, block.gate)
