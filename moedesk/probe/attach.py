@@ -15,13 +15,14 @@ from moedesk.probe.exactness.untouched import under_test
 from moedesk.probe.exactness.verify import tested
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import LayerChoice, choose, find_candidates
-from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.hooks import Hooks
 from moedesk.probe.labelling import Labelling
 from moedesk.probe.notice import notice
 from moedesk.probe.taking.courier import Sink
 from moedesk.probe.taking.sampling import Sampling
 from moedesk.probe.taking.vocabulary import Vocabulary
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.wanted import Wanted
 
 _running: "weakref.WeakSet[Attachment]" = weakref.WeakSet()
 """A model's hooks keep its attachment alive, and nothing else does: a model that is dropped is freed."""

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapters.adapted_hooks import AdaptedHooks
 from moedesk.probe.adapters.adapted_scout import AdaptedScout
 from moedesk.probe.exactness.untouched import when_untouched
@@ -20,7 +19,7 @@ from moedesk.probe.finding.binding import Binding, FirstCall, Taken
 from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.finding.lookout import Lookout
 from moedesk.probe.finding.scout import Scout
-from moedesk.probe.notice import notice
+from moedesk.probe.left_out import LeftOut
 from moedesk.probe.taking.batch import RecordedPass
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader, Identities, uses_cache
@@ -31,40 +30,12 @@ from moedesk.probe.taking.layer_hooks import LayerHooks
 from moedesk.probe.taking.overridden import Noted, listen
 from moedesk.probe.taking.parallel import rank
 from moedesk.probe.taking.room import Room
-from moedesk.probe.taking.sampling import EVERY_ROW, Sampling
 from moedesk.probe.taking.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
 from moedesk.probe.training.outputs import Outputs
 from moedesk.probe.training.steps import Steps
+from moedesk.probe.wanted import Wanted
 from moedesk.probe.watched.watched_hooks import WatchedHooks
 from moedesk.probe.watched.watched_scout import WatchedScout
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a recording keeps.
-
-    Attributes
-    ----------
-    every : int
-        All of every n-th pass, of the others only counts.
-    counts_only : bool
-    logits : bool
-    backward : bool
-        Norms of gradients and of the experts' outputs in training.
-    sampling : Sampling
-        Which rows of these passes.
-    """
-
-    every: int = 1
-    counts_only: bool = False
-    logits: bool = False
-    backward: bool = False
-    sampling: Sampling = EVERY_ROW
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise MoedeskError(f"every={self.every} makes no sense; it is 1 for each pass, n for each n-th")
-
 
 _PAGED = "continuous batching: each request is a sequence of its own in every pass, numbered anew"
 
@@ -154,11 +125,10 @@ class Hooks:
         listen(self._current)
         self._changing = threading.Lock()
         self._detached = False
-        self.refused = 0
-        """MoE layers that could not be read, or no longer."""
+        self.left_out = LeftOut(courier.note)
+        """Which layers could not be read, or no longer."""
         self._paged = False
         self._found: list[Binding] = []
-        self._unseen: set[str] = set()
         self._overrides = Noted(courier.note)
         self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks | CallsAround] = []
         self._passes = self._watched = 0
@@ -166,7 +136,6 @@ class Hooks:
         self._stacks = {candidate.stack_path: candidate.stream for candidate in candidates}
         self._bounds = Bounds(model, self._stacks, self.open, self._close, cost)
         self._bound: list[Binding] = []
-        self._left_out: set[str] = set()
         self._scouts: list[Lookout] = []
         self._put_on(candidates)
         _live.add(self)
@@ -239,7 +208,9 @@ class Hooks:
 
     def _put_on(self, waiting: Sequence[Candidate]) -> None:
         self._handles += self._bounds.hook()
-        self._handles += [self._hook(binding) for binding in self._bound if binding.layer.path not in self._left_out]
+        self._handles += [
+            self._hook(binding) for binding in self._bound if binding.layer.path not in self.left_out.paths
+        ]
         self._scouts = [self._scout(candidate) for candidate in waiting]
         forget_compiled_code()
 
@@ -345,7 +316,7 @@ class Hooks:
             if isinstance(handle, WatchedHooks):
                 handle.rest()
         if not failed:
-            self._say_unseen({call.path for call in recorded.calls}, tap.seen)
+            self.left_out.unseen(self.waiting, {call.path for call in recorded.calls}, tap.seen)
         if not tap.seen:
             return
         tap.finish()
@@ -362,22 +333,6 @@ class Hooks:
         self._count(recorded)
         self._finished(recorded, found)
         self._cost.pass_ns += time.perf_counter_ns() - running.started
-
-    def _say_unseen(self, ran: set[str], anything: bool) -> None:
-        """Say once which layers of what ran were not called: they are idle, or something calculates in their place."""
-        candidates = [scout.candidate for scout in self._scouts]
-        unseen = [candidate.path for candidate in candidates if candidate.stack_path in ran and candidate.pool is None]
-        new = [path for path in unseen if path not in self._unseen]
-        self._unseen.update(new)
-        if new:
-            names = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
-            text = (
-                f"{names}: not called in a whole pass; if it should have been, a kernel, compiled code or a replaced forward "
-                "calculates in its place, and none of its routing is recorded"
-            )
-            self._courier.note(text)
-            if not anything:
-                notice(text)
 
     def _count(self, recorded: RecordedPass) -> None:
         cost = self._cost
@@ -400,9 +355,9 @@ class Hooks:
         with_logits = not self._wanted.counts_only
         if binding.adapter is None:
             return LayerHooks(binding, self._current, with_logits, self._cost)
-        refuse = partial(self._leave, binding.layer.path, " from here on")
+        refuse = partial(self.left_out.leave, binding.layer.path, " from here on")
         if binding.plan is not None:
-            note = partial(self._note, binding.layer.path)
+            note = partial(self.left_out.say, binding.layer.path)
             return WatchedHooks(binding, self._current, with_logits, self._cost, note, refuse)
         return AdaptedHooks(binding, self._current, with_logits, self._cost, refuse)
 
@@ -411,16 +366,7 @@ class Hooks:
         with self._changing:
             if scout in self._scouts:
                 self._scouts.remove(scout)
-        self._leave(scout.candidate.block_path, "", line)
-
-    def _leave(self, path: str, when: str, line: str) -> None:
-        self.refused += 1
-        self._left_out.add(path)
-        self._courier.note(text := f"{path or 'the model'} is left out{when}: {line}")
-        notice(text)
-
-    def _note(self, path: str, line: str) -> None:
-        self._courier.note(f"{path or 'the model'}: {line}")
+        self.left_out.leave(scout.candidate.block_path, "", line)
 
     def _bind(self, scout: Lookout, first: FirstCall) -> None:
         """Take a layer's first call into the pass, and hook the layer for the next ones."""

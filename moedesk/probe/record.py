@@ -11,7 +11,7 @@ from moedesk.capture.writer import CaptureWriter
 from moedesk.core.model import ModelInfo
 from moedesk.probe.exactness.verify import tested
 from moedesk.probe.finding.discovery import LayerChoice, choose, find_candidates
-from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.hooks import Hooks
 from moedesk.probe.labelling import Labelling
 from moedesk.probe.notice import notice
 from moedesk.probe.taking.courier import Sink
@@ -20,6 +20,7 @@ from moedesk.probe.taking.parallel import own_path, repeats_tokens
 from moedesk.probe.taking.sampling import Sampling
 from moedesk.probe.taking.vocabulary import Vocabulary
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.wanted import Wanted
 
 
 def record(
@@ -196,7 +197,7 @@ class Recording:
         lines = []
         waiting = [candidate.block_path for candidate in self.hooks.waiting]
         name = type(self.module).__name__
-        if not self.passes and self.hooks.refused:
+        if not self.passes and self.hooks.left_out.paths:
             lines.append(f"nothing was recorded: no MoE layer of {name} could be read")
         elif not self.passes and not waiting:
             lines.append(f"nothing was recorded: no MoE layer of {name} ran inside the with block")

@@ -12,12 +12,13 @@ from moedesk.core.verification import Verification
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.describe import describe_model
 from moedesk.probe.finding.discovery import Candidate
-from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.hooks import Hooks
 from moedesk.probe.taking.batch import BatchMaker, RecordedPass
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.courier import Courier, Sink
 from moedesk.probe.taking.sampling import SampledSink
 from moedesk.probe.taking.tokens import token_kinds
+from moedesk.probe.wanted import Wanted
 
 
 class Tracer:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.core.batch import RouteBatch
-from moedesk.probe.hooks import Wanted
 from moedesk.probe.record import Recording
+from moedesk.probe.wanted import Wanted
 from tests.benchmarks.bench_hooks import Null
 
 K = 8

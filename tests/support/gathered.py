@@ -10,8 +10,8 @@ from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import Phase
 from moedesk.core.model import ModelInfo
 from moedesk.core.training import TrainingStep
-from moedesk.probe.hooks import Wanted
 from moedesk.probe.record import Recording
+from moedesk.probe.wanted import Wanted
 
 
 @dataclass

@@ -21,10 +21,10 @@ from moedesk.probe.exactness.sample_input import sample_input
 from moedesk.probe.exactness.untouched import Untouched
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import Candidate, LayerChoice, choose, find_candidates
-from moedesk.probe.hooks import Wanted
 from moedesk.probe.notice import notice
 from moedesk.probe.taking.parallel import has_spread
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.wanted import Wanted
 
 PASSES = 3
 """With hooks."""

@@ -18,9 +18,9 @@ from moedesk.probe.explaining.passage import Passage
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.finding.parts import first_tensor
-from moedesk.probe.hooks import Wanted
 from moedesk.probe.taking.parallel import has_spread
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.wanted import Wanted
 
 Progress = Callable[[float, str], None]
 """Told which share of all is done, and what is done now; it may raise to stop."""

@@ -11,9 +11,9 @@ from moedesk.core.before_after import BeforeAfter
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.text_batch import encode, input_device
-from moedesk.probe.hooks import Wanted
 from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.record import Recording
+from moedesk.probe.wanted import Wanted
 
 Progress = Callable[[float, str], None]
 SEED = 0

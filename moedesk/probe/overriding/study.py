@@ -17,13 +17,13 @@ from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.finding.known import remember_rule
 from moedesk.probe.finding.ranking import Rule
 from moedesk.probe.finding.routing import read_routing
-from moedesk.probe.hooks import Wanted
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.operations import OperationLog
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import SelectionCall, Way, find_way
 from moedesk.probe.tracer import Tracer
+from moedesk.probe.wanted import Wanted
 
 
 class Study:

@@ -12,9 +12,10 @@ from torch import nn
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.attach import Attachment, attach, attached
 from moedesk.probe.finding.discovery import LayerChoice
-from moedesk.probe.hooks import Hooks, Wanted
+from moedesk.probe.hooks import Hooks
 from moedesk.probe.notice import notice
 from moedesk.probe.record import Recording
+from moedesk.probe.wanted import Wanted
 
 Kept = Literal["all", "counts", "nothing"]
 """What is kept of a pass."""
