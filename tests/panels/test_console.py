@@ -2,10 +2,8 @@
 
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
@@ -14,151 +12,35 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from moedesk.core.event import Event
 from moedesk.panels.console.model_messages import LINES
-from moedesk.panels.console.view import ConsolePanel
 from moedesk.panels.console.view_choice import ConnectForm
 from moedesk.panels.console.view_colors import ansi_colors
-from moedesk.panels.console.view_terminal import Terminal
-from moedesk.session.jobs import Jobs
-from moedesk.session.kernel import Kernel, KernelState
+from moedesk.session.kernel import KernelState
 from moedesk.ui.color import contrast
-from moedesk.ui.delivery import Delivery
 from moedesk.ui.theme import DARK, LIGHT, THEMES, Theme
-from tests.support.kernels import PATIENCE, Receiver, own_ipython, wait_for  # noqa: F401
-from tests.support.leftovers import settle
-from tests.support.stage import NotingShell
-
-
-class OneDesk:
-    """Implements ``moedesk.session.desk.Desk`` for kernels alone."""
-
-    session = None
-
-    def __init__(self) -> None:
-        self.delivery = Delivery()
-        self.changed: Event[str] = Event()
-        self.jobs = Jobs(self.delivery)
-        self.kernels: list[Kernel] = []
-        self.kernel: Kernel | None = None
-        self._gone: list[Kernel] = []
-
-    def start_kernel(self, python: str = "") -> Kernel:
-        return self._add(Kernel(self.delivery, Receiver, python=python))  # type: ignore[arg-type]
-
-    def connect_kernel(self, connection_file: Path, ssh: str = "") -> Kernel:
-        return self._add(Kernel(self.delivery, Receiver, connection_file=connection_file, ssh=ssh))  # type: ignore[arg-type]
-
-    def choose_kernel(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-        self.changed.emit("kernels")
-
-    def close_kernel(self, kernel: Kernel) -> None:
-        self.kernels.remove(kernel)
-        self._gone.append(kernel)
-        self.kernel = self.kernels[-1] if self.kernels else None
-        kernel.close()
-        self.changed.emit("kernels")
-
-    def shut_down(self) -> None:
-        for kernel in list(self.kernels):
-            self.close_kernel(kernel)
-        assert all(kernel.join(PATIENCE) for kernel in self._gone)
-        self.jobs.close()
-        self.delivery.deleteLater()
-
-    def _add(self, kernel: Kernel) -> Kernel:
-        self.kernels.append(kernel)
-        kernel.changed.connect(lambda _: self.changed.emit("kernels"))
-        kernel.start()
-        self.choose_kernel(kernel)
-        return kernel
-
-
-class Console:
-    """A console panel on a desk, and what a test does with it."""
-
-    def __init__(self, qtbot: QtBot, desk: OneDesk, theme: Theme = LIGHT) -> None:
-        self.qtbot = qtbot
-        self.desk = desk
-        self.shell = NotingShell(theme)
-        self.panel = ConsolePanel(desk, self.shell)  # type: ignore[arg-type]
-        self.panel.set_theme(theme)
-        self.panel.resize(900, 400)
-        self.disconnect = desk.changed.connect(lambda name: self.panel.refresh(frozenset({name})))
-        self.panel.show()
-        self.panel.refresh(frozenset({"session", "selection", "kernels"}))
-
-    def close(self) -> None:
-        self.disconnect()
-        self.panel.close()
-        self.panel.deleteLater()
-        settle()
-        self.wait(lambda: not [t for t in threading.enumerate() if t.name == "moedesk-console-close"])
-
-    def wait(self, condition: Callable[[], Any]) -> None:
-        self.qtbot.waitUntil(lambda: bool(condition()), timeout=PATIENCE * 1000)
-
-    @property
-    def terminal(self) -> Terminal:
-        assert self.panel.terminal is not None
-        return self.panel.terminal
-
-    @property
-    def text(self) -> str:
-        return self.terminal._control.toPlainText()
-
-    def wait_prompt(self) -> None:
-        self.wait(
-            lambda: self.panel.terminal is not None and "In [" in self.terminal._prompt and not self.terminal._executing
-        )
-
-    def run(self, code: str) -> None:
-        """Run a cell and wait for its end."""
-        done: list[object] = []
-        connection = self.terminal.executed.connect(done.append)
-        self.terminal.execute(code)
-        self.wait(lambda: done and not self.terminal.waiting)
-        self.terminal.executed.disconnect(connection)
-
-    def wait_linked(self) -> None:
-        kernel = self.desk.kernel
-        assert kernel is not None
-        self.wait(lambda: kernel.state is KernelState.READY and kernel.client is not None)
-        self.wait_prompt()
+from tests.support.console_panel import Console, OneDesk, desk_with_kernel
+from tests.support.kernels import own_ipython  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def shared(qapp: QApplication) -> Iterator[OneDesk]:
-    """A desk whose one kernel stays as it is."""
-    desk = OneDesk()
-    kernel = desk.start_kernel()
-
-    def linked() -> bool:
-        qapp.processEvents()
-        return kernel.client is not None
-
-    wait_for(linked)
-    yield desk
-    desk.shut_down()
-    settle()
+    with desk_with_kernel(qapp) as desk:
+        yield desk
 
 
 @pytest.fixture
 def console(qtbot: QtBot, shared: OneDesk) -> Iterator[Console]:
-    made = Console(qtbot, shared)
-    made.wait_linked()
-    yield made
-    made.close()
+    with Console(qtbot, shared) as console:
+        console.wait_linked()
+        yield console
 
 
 @pytest.fixture
 def alone(qtbot: QtBot) -> Iterator[Console]:
     """A console without a kernel, on a desk of its own."""
     desk = OneDesk()
-    made = Console(qtbot, desk)
-    yield made
-    made.close()
+    with Console(qtbot, desk) as console:
+        yield console
     desk.shut_down()
 
 
@@ -358,117 +240,6 @@ def test_many_completions_are_cut_and_keep_what_all_begin_with(console: Console)
     assert "1,001 completions" in console.shell.said[-1]
     console.terminal._cancel_completion()
     console.terminal.input_buffer = ""
-
-
-def ask(console: Console, prompt: str = "stopped at 3.7 > ") -> None:
-    """Have a cell ask for a line, as a model that stands at a breakpoint does."""
-    console.terminal.execute(f"said = input({prompt!r}); print('got', repr(said))")
-    console.wait(lambda: console.terminal._prompt == prompt and console.terminal._reading)
-
-
-def typed(console: Console) -> str:
-    return console.terminal._get_input_buffer(force=True)
-
-
-def answer(console: Console, line: str) -> None:
-    QTest.keyClicks(console.terminal._control, line)
-    QTest.keyClick(console.terminal._control, Qt.Key.Key_Return)
-
-
-def test_a_stop_asks_for_lines_with_a_history_of_their_own(console: Console) -> None:
-    console.panel.focus_find()
-    control = console.terminal._control
-    for line in ("ids", "weights"):
-        ask(console)
-        assert console.terminal.at_stop
-        assert console.panel.hint.text().startswith("Stopped: c resume (F8)")
-        answer(console, line)
-        console.wait_prompt()
-        assert f"got '{line}'" in console.text
-    assert not console.panel.hint.isVisible()
-    ask(console)
-    QTest.keyClicks(control, "lo")
-    for key, shown in (("Up", "weights"), ("Up", "ids"), ("Up", "ids"), ("Down", "weights"), ("Down", "lo")):
-        QTest.keyClick(control, getattr(Qt.Key, f"Key_{key}"))
-        assert typed(console) == shown
-    answer(console, "gits")
-    console.wait_prompt()
-    assert "got 'logits'" in console.text
-    QTest.keyClick(control, Qt.Key.Key_Up)
-    assert console.terminal.input_buffer.startswith("said = input"), "the console's own history is another one"
-    console.terminal.input_buffer = ""
-
-
-def test_pasted_lines_are_sent_as_one(console: Console, qapp: QApplication) -> None:
-    ask(console)
-    qapp.clipboard().setText("for slot in range(2):\n    print(slot)\n")
-    console.terminal.paste()
-    assert typed(console) == "for slot in range(2):\n    print(slot)"
-    QTest.keyClick(console.terminal._control, Qt.Key.Key_Return)
-    console.wait_prompt()
-    assert r"got 'for slot in range(2):\n    print(slot)'" in console.text
-
-
-def test_output_goes_above_the_line_that_is_typed(console: Console) -> None:
-    console.run("import threading\nheard = threading.Event()")
-    late = "threading.Thread(target=lambda: (heard.wait(), print('a logpoint'))).start()"
-    console.terminal.execute(f"{late}; said = input('stopped at 1.2 > ')")
-    console.wait(lambda: console.terminal.at_stop and console.terminal._reading)
-    QTest.keyClicks(console.terminal._control, "wei")
-    console.desk.kernel.client.request("evaluate", {"request": 1, "text": "heard.set()"})
-    console.wait(lambda: "a logpoint\n" in console.text)
-    assert console.text.splitlines()[-2:] == ["a logpoint", "stopped at 1.2 > wei"]
-    answer(console, "ghts")
-    console.wait_prompt()
-    console.run("print(said)")
-    assert "\nweights\n" in console.text
-
-
-def test_a_prompt_goes_when_the_model_goes_on(console: Console) -> None:
-    kernel = console.desk.kernel
-    ask(console)
-    kernel.take_stop(True)
-    console.wait(lambda: console.panel.bar.state.text() == "Stopped")
-    QTest.keyClicks(console.terminal._control, "ids[0] = 5")
-    kernel.take_stop(False)
-    console.wait(lambda: not console.terminal.at_stop)
-    assert console.text.splitlines()[-1].startswith("In ["), "the line of the cell"
-    console.panel.bar.interrupt_button.click()  # what a resumed cell does by itself
-    console.wait_prompt()
-    assert console.terminal.input_buffer == "ids[0] = 5", "what was typed waits for the next prompt"
-    console.terminal.input_buffer = ""
-
-
-def test_a_prompt_that_comes_before_the_news_of_its_stop_stays(console: Console) -> None:
-    kernel = console.desk.kernel
-    ask(console)
-    kernel.take_stop(True)
-    kernel.take_stop(False)  # the stop before
-    kernel.take_stop(True)
-    assert not console.terminal._settling.isActive()
-    assert console.terminal.at_stop
-    kernel.take_stop(False)
-    console.wait(lambda: not console.terminal.at_stop)
-    console.panel.bar.interrupt_button.click()
-    console.wait_prompt()
-
-
-def test_interrupting_a_stop_gives_the_console_back(console: Console) -> None:
-    ask(console)
-    console.panel.bar.interrupt_button.click()
-    console.wait_prompt()
-    assert not console.terminal.at_stop
-    assert "KeyboardInterrupt" in console.text
-    console.run("print('usable')")
-    assert "\nusable\n" in console.text
-
-
-def test_other_questions_are_no_stops(console: Console) -> None:
-    ask(console, "name? ")
-    assert not console.terminal.at_stop
-    answer(console, "me")
-    console.wait_prompt()
-    assert "got 'me'" in console.text
 
 
 def test_the_prompt_stays_in_sight_in_a_smaller_panel(console: Console) -> None:

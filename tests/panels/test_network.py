@@ -12,15 +12,14 @@ from moedesk.core.columns import PassFlag
 from moedesk.core.errors import CaptureError
 from moedesk.core.filter import parse
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.network.model_passes import COLUMNS
 from moedesk.panels.network.view import NetworkPanel
 from moedesk.session.panel import load_view, panel_specs
 from moedesk.ui.theme import DARK
 from tests.support.memory_store import MemoryStore, memory_store
+from tests.support.network_panel import SHOWN, cell, click_heatmap, click_row, type_filter
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
-SHOWN = {column.id: place for place, column in enumerate(COLUMNS)}
 
 
 @pytest.fixture
@@ -32,44 +31,6 @@ def store() -> MemoryStore:
 def stage(qtbot, store):
     with Stage(qtbot, store, NetworkPanel) as stage:
         yield stage
-
-
-def cell(stage, number: int, column: str) -> str:
-    """What the table says of a pass."""
-    table = stage.panel.passes.table
-    index = table.index(table.row_of(number), SHOWN[column])
-    stage.panel.passes.scrollTo(index)
-    index.data()
-    stage.settle()
-    return index.data()
-
-
-def click_heatmap(stage, layer: int, expert: int, number: int) -> None:
-    heatmap = stage.panel.overview.heatmap
-    stage.qtbot.mouseClick(heatmap.viewport(), LEFT, pos=heatmap.position_of(layer, expert, number))
-    stage.settle()
-
-
-def click_row(stage, number: int) -> None:
-    view = stage.panel.passes
-    index = view.table.index(view.table.row_of(number), 1)
-    view.scrollTo(index)
-    stage.qtbot.mouseClick(view.viewport(), LEFT, pos=view.visualRect(index).center())
-    stage.settle()
-
-
-def click_token(stage, row: int) -> None:
-    text = stage.panel.details.tokens.text
-    stage.qtbot.mouseClick(text.viewport(), LEFT, pos=text.rect_of(row).center().toPoint())
-    stage.settle()
-
-
-def type_filter(stage, text: str) -> None:
-    edit = stage.panel.filter_bar.edit
-    edit.selectAll()
-    stage.qtbot.keyClicks(edit, text)
-    edit.popup.hide()
-    stage.settle()
 
 
 def test_the_declaration_loads():
@@ -159,188 +120,6 @@ def test_columns_are_chosen_from_a_menu(stage):
     menu.deleteLater()
 
 
-def test_tokens_are_shown_with_their_first_expert(stage, store):
-    click_row(stage, 5)
-    text = stage.panel.details.tokens.text
-    i, j = store.token_span(5, 6)
-    picture = text.viewport().grab().toImage()
-    theme = stage.shell.theme
-    for row in range(i, j):
-        if store.streams["main"]["is_padding"][row]:
-            assert text.rect_of(row) is None  # hidden until asked for
-            continue
-        best = int(np.argmax(store.layers[0].weights[row]))
-        color = theme.expert_color(int(store.layers[0].experts[row, best]))
-        corner = text.rect_of(row).topLeft().toPoint() + QPoint(2, 1)
-        assert picture.pixelColor(corner).name() == color.name()
-
-
-def test_hovering_a_token_lists_all_its_experts(stage, store):
-    click_row(stage, 5)
-    row = store.token_span(5, 6)[0] + 4
-    hint = stage.panel.details.tokens.text.hint(row)
-    for expert, weight in zip(store.layers[0].experts[row], store.layers[0].weights[row], strict=True):
-        assert f"expert {expert}   weight {weight:.4f}" in hint
-    assert f"{store.layers[0].entropy[row]:.3f} nats" in hint
-    assert f"margin {store.layers[0].margin[row]:.3f}" in hint
-
-
-def test_a_token_is_picked_by_mouse_and_keys_and_routed(stage, store):
-    click_row(stage, 5)
-    row = next(row for row in range(*store.token_span(5, 6)) if not store.streams["main"]["is_padding"][row])
-    click_token(stage, row)
-    assert (stage.session.selection.kind, stage.session.selection.token) == (Kind.TOKEN, row)
-    stage.panel.details.setCurrentWidget(stage.panel.details.routing)
-    stage.settle()
-    routing = stage.panel.details.routing
-    assert routing.table.rowCount() == 3
-    for layer in range(3):
-        experts, weights = store.layers[layer].experts[row], store.layers[layer].weights[row]
-        order = np.argsort(-weights, kind="stable")
-        for rank, slot in enumerate(order):
-            wanted = f"{experts[slot]}   {weights[slot]:.3f}" if experts[slot] >= 0 else "dropped"
-            assert routing.table.index(layer, rank + 1).data() == wanted
-        assert routing.table.index(layer, 3).data() == f"{store.layers[layer].entropy[row]:.3f}"
-    index = routing.table.index(2, 1)
-    stage.qtbot.mouseClick(routing.view.viewport(), LEFT, pos=routing.view.visualRect(index).center())
-    selected = stage.session.selection
-    best = int(np.argmax(store.layers[2].weights[row]))
-    assert (selected.kind, selected.layer) == (Kind.EXPERT, 2)
-    assert selected.expert == store.layers[2].experts[row][best]
-    assert selected.token == row
-
-
-def test_keys_walk_through_the_tokens(stage, store):
-    click_row(stage, 6)
-    i, _ = store.token_span(6, 7)
-    click_token(stage, i)
-    stage.qtbot.keyClick(stage.panel.details.tokens.text, Qt.Key.Key_Right)
-    assert stage.session.selection.token == i + 1
-
-
-def test_the_layer_box_selects_the_layer(stage):
-    box = stage.panel.details.tokens.layer_box
-    box.setFocus()
-    stage.qtbot.keyClick(box, Qt.Key.Key_Down)
-    stage.settle()
-    assert (stage.session.selection.kind, stage.session.selection.layer) == (Kind.LAYER, 1)
-    assert stage.panel.details.tokens.text.page.tokens.layer.place == 1
-
-
-def test_padding_can_be_shown(qtbot):
-    store = memory_store(passes=3, tokens=30, padding=0.5)
-    with Stage(qtbot, store, NetworkPanel) as stage:
-        tokens = stage.panel.details.tokens
-        row = int(np.flatnonzero(store.streams["main"]["is_padding"])[0])
-        assert tokens.text.rect_of(row) is None
-        tokens.padding_box.click()
-        stage.settle()
-        assert tokens.text.rect_of(row) is not None
-
-
-def test_passes_in_view_read_on_from_prompt_to_decode(stage, store):
-    tokens = stage.panel.details.tokens
-    tokens.scope_box.setCurrentIndex(1)
-    tokens.scope_box.activated.emit(1)
-    stage.session.brush((0, 5))
-    stage.settle()
-    page = tokens.text.page
-    sequences = page.tokens.tokens["sequence"][page.order]
-    columns = page.tokens.tokens["column"][page.order]
-    assert sequences.tolist() == [0] * 16 + [1] * 16
-    assert columns.tolist() == list(range(16)) * 2
-
-
-def test_a_filter_narrows_table_heatmap_and_tokens(stage, store):
-    type_filter(stage, "layer:1 expert:3")
-    hit = (store.layers[1].experts == 3).any(1) & ~store.streams["main"]["is_padding"]
-    events = np.bincount(store.streams["main"]["pass"][hit], minlength=20)
-    assert np.asarray(stage.panel.passes.table.numbers).tolist() == np.flatnonzero(events).tolist()
-    total = int((~store.streams["main"]["is_padding"]).sum()) * 3
-    assert stage.panel.filter_bar.counts.text() == (
-        f"{(events > 0).sum()} of 20 passes · {events.sum()} of {total} events match"
-    )
-    first = int(np.flatnonzero(events)[0])
-    assert cell(stage, first, "matches") == str(events[first])
-    picture = stage.panel.overview.heatmap.picture
-    assert not picture.ratios[[row for row in range(24) if row != 8 + 3]].any()
-    assert np.allclose(picture.ratios[8 + 3], events * 8 / store.counts(1, "pass").sum(1))
-    stage.session.select(Selection(Kind.PASS, pass_id=first, layer=1))
-    stage.settle()
-    page = stage.panel.details.tokens.text.page
-    assert page.matched.tolist() == hit[slice(*store.token_span(first, first + 1))].tolist()
-
-
-def test_clearing_the_filter_shows_everything_again(stage):
-    type_filter(stage, "phase:prefill")
-    assert stage.panel.passes.table.rowCount() == 4
-    stage.panel.filter_bar.clear_button.click()
-    stage.settle()
-    assert stage.panel.passes.table.rowCount() == 20
-    assert stage.panel.passes.isColumnHidden(SHOWN["matches"])
-
-
-def test_a_filter_that_finds_nothing_says_so(stage):
-    type_filter(stage, "pass:99")
-    assert stage.panel.no_match.isVisible()
-    assert "matches the filter" in stage.panel.no_match.text()
-    type_filter(stage, "pass:9")
-    assert not stage.panel.no_match.isVisible()
-
-
-def test_a_filter_set_elsewhere_is_taken_over(stage):
-    stage.session.set_filter(parse("phase:prefill"))
-    stage.settle()
-    assert stage.panel.filter_bar.edit.text() == "phase:prefill"
-    assert stage.panel.passes.table.rowCount() == 4
-
-
-def test_brushing_restricts_the_table(stage):
-    stage.session.brush((5, 9))
-    stage.settle()
-    assert list(stage.panel.passes.table.numbers) == [5, 6, 7, 8]
-    assert stage.panel.overview.brush_button.isVisible()
-    stage.panel.overview.brush_button.click()
-    stage.settle()
-    assert stage.panel.passes.table.rowCount() == 20
-
-
-def test_the_cursor_is_followed(stage, store):
-    stage.session.seek(12)
-    stage.settle()
-    assert stage.panel.passes.currentIndex().row() == 12
-    assert stage.panel.details.tokens.text.page.passes == (12, 13)
-    click_row(stage, 4)
-    assert stage.session.cursor == 4
-
-
-def test_a_token_revealed_from_elsewhere_is_scrolled_to(qtbot):
-    store = memory_store(passes=3, tokens=400, padding=0)
-    with Stage(qtbot, store, NetworkPanel, size=(800, 500)) as stage:
-        stage.session.select(Selection(Kind.TOKEN, layer=2, token=750))
-        stage.settle()
-        text = stage.panel.details.tokens.text
-        assert stage.panel.details.tokens.layer_box.currentIndex() == 2
-        assert text.verticalScrollBar().value() > 0
-        assert text.viewport().rect().contains(text.rect_of(750).center().toPoint())
-
-
-def test_numbers_and_raw_follow_the_pass(stage, store):
-    details = stage.panel.details
-    details.setCurrentWidget(details.numbers)
-    click_row(stage, 5)
-    assert "Pass 5" in details.numbers.header.text()
-    counts = store.counts(1, "pass")[5]
-    assert details.numbers.table.item(1, 1).text() == f"{counts.sum():,}"
-    assert details.numbers.table.item(1, 3).text() == f"{counts.max() / counts.mean() - 1:.3f}"
-    details.setCurrentWidget(details.raw)
-    stage.settle()
-    lines = details.raw.text.toPlainText().splitlines()
-    i, j = store.token_span(5, 6)
-    assert len(lines) == 1 + 2 * (j - i)
-    assert lines[1].split("\t")[-2] == str(store.layers[0].experts[i, 0])
-
-
 def test_copying_and_revealing_from_the_menu(stage, store):
     menu = QMenu()
     stage.panel.fill_menu(menu, Selection(Kind.EXPERT, layer=1, expert=3))
@@ -354,17 +133,6 @@ def test_copying_and_revealing_from_the_menu(stage, store):
     actions["Filter by this expert"].trigger()
     stage.settle()
     assert stage.session.filter == parse("layer:1 expert:3")
-    menu.deleteLater()
-
-
-def test_copying_the_text(stage, store):
-    click_row(stage, 5)
-    i, j = store.token_span(5, 6)
-    menu = QMenu()
-    stage.panel.fill_menu(menu, Selection(Kind.TOKEN, pass_id=5, layer=0, token=i))
-    next(action for action in menu.actions() if action.text() == "Copy text of all tokens shown").trigger()
-    stage.settle()
-    assert QGuiApplication.clipboard().text() == store.text(i, j)
     menu.deleteLater()
 
 

@@ -3,55 +3,27 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from moedesk.analysis.load import METRICS
 from moedesk.analysis.waterfall import Frame, read_columns
 from moedesk.capture.writer import CaptureWriter
-from moedesk.core.columns import PassFlag
-from moedesk.core.errors import CaptureError
-from moedesk.core.live import Counters
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.waterfall.model import Pace
 from moedesk.panels.waterfall.spec import SPEC
 from moedesk.panels.waterfall.view import WaterfallPanel
 from moedesk.session.panel import load_view, panel_specs
-from moedesk.session.session import Session
 from moedesk.ui.panel_host import PanelHost
-from moedesk.ui.theme import DARK
 from moedesk.ui.ticker import Ticker
 from tests.support.growing_store import GrowingStore, growing_store
 from tests.support.routing import random_batch, random_model
 from tests.support.stage import Stage
-
-LEFT = Qt.MouseButton.LeftButton
-
-
-class FakeLive:
-    """Implements ``moedesk.session.live.Live`` as far as a panel needs it."""
-
-    recording, paused, follow, preserve = True, False, True, False
-    ended = link_dropped = ""
-    counters = Counters()
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def set_follow(self, on: bool) -> None:
-        self.follow = on
-        self._session.changed.emit("live")
-
-    def told(self, topic: str) -> dict[str, object]:
-        return {}
-
-    def close(self) -> None:
-        """Nothing runs here."""
+from tests.support.waterfall_panel import FakeLive, assert_all_in_view, click, grow, hover, shown
 
 
 @pytest.fixture
@@ -63,40 +35,6 @@ def store() -> GrowingStore:
 def stage(qtbot: QtBot, store: GrowingStore) -> Iterator[Stage]:
     with Stage(qtbot, store, WaterfallPanel) as stage:
         yield stage
-
-
-def grow(stage: Stage, passes: int) -> None:
-    stage.session.store.grow(passes)
-    stage.session.changed.emit("store")
-
-
-def shown(stage: Stage) -> dict[str, np.ndarray]:
-    """What the ring holds of the columns in view."""
-    view, ring = stage.panel.waterfall, stage.panel.feed.ring
-    first, last = view.viewport.columns(view.scene.end)
-    return {name: ring.get(name, first, last) for name in ("image", "values", "balance", "window", "passes", "read")}
-
-
-def assert_all_in_view(stage: Stage) -> None:
-    """The ring must hold what reading everything in view at once gives."""
-    view, feed = stage.panel.waterfall, stage.panel.feed
-    first, last = view.viewport.columns(view.scene.end)
-    whole = read_columns(stage.session.store, feed.frame, first, last, stage.session.store.n_passes)
-    for name, values in shown(stage).items():
-        np.testing.assert_array_equal(values, whole.fields[name], err_msg=name)
-
-
-def click(stage: Stage, layer: int, expert: int, number: int) -> None:
-    view = stage.panel.waterfall
-    stage.qtbot.mouseClick(view.canvas, LEFT, pos=view.position_of(layer, expert, number))
-    stage.settle()
-
-
-def hover(stage: Stage, layer: int, expert: int, number: int) -> str:
-    view = stage.panel.waterfall
-    view.hovered.emit(view.cell_at(view.position_of(layer, expert, number).toPointF()))
-    stage.settle()
-    return stage.panel.readout.text()
 
 
 def test_the_declaration_loads() -> None:
@@ -326,49 +264,6 @@ def test_brush_cursor_and_selection_are_shown(stage: Stage) -> None:
     assert stage.session.window is None
 
 
-@pytest.mark.parametrize(("live", "words"), [(True, "moe.run("), (False, "moedesk.record(")])
-def test_without_passes_it_says_what_to_do(qtbot: QtBot, live: bool, words: str) -> None:
-    store = growing_store(passes=10, shown=0)
-    with Stage(qtbot, store, WaterfallPanel) as stage:
-        if live:
-            stage.session.live = FakeLive(stage.session)
-            stage.session.changed.emit("live")
-        assert stage.panel.empty.isVisible()
-        assert words in stage.panel.empty.text()
-        grow(stage, 3)
-        stage.settle()
-        assert not stage.panel.empty.isVisible()
-        assert_all_in_view(stage)
-
-
-@pytest.mark.parametrize(("live", "words"), [(True, 'moe.load("sample")'), (False, "no Mixture-of-Experts layers")])
-def test_without_layers_it_says_so(qtbot: QtBot, live: bool, words: str) -> None:
-    with Stage(qtbot, _no_layers(), WaterfallPanel) as stage:
-        if live:
-            stage.session.live = FakeLive(stage.session)
-            stage.session.changed.emit("live")
-        assert words in stage.panel.empty.text()
-
-
-def _no_layers() -> GrowingStore:
-    store = growing_store(passes=3)
-    store.model = replace(store.model, layers=())
-    return store
-
-
-def test_counts_only_is_said(qtbot: QtBot) -> None:
-    store = growing_store(passes=12)
-    store.passes["flags"][4:] = PassFlag.COUNTS_ONLY
-    store.spans["main"]["count"][4:] = 0
-    store.spans["main"]["first"][4:] = store.spans["main"]["first"][4]
-    with Stage(qtbot, store, WaterfallPanel) as stage:
-        assert "counts only" not in stage.panel.caption.text()
-        stage.panel.controls.restore_state({"measure": "weight"})
-        stage.settle()
-        assert "8 passes kept counts only, so their weight is unknown" in stage.panel.caption.text()
-        assert "unknown" in hover(stage, 1, 2, 10)
-
-
 def test_a_recording_that_goes_on_is_shown_pass_by_pass(qtbot: QtBot, tmp_path: Path) -> None:
     model = random_model(layers=3, experts=8)
     rng = np.random.default_rng(0)
@@ -391,39 +286,3 @@ def test_a_recording_that_goes_on_is_shown_pass_by_pass(qtbot: QtBot, tmp_path: 
                 stage.settle()
                 assert_all_in_view(stage)
             assert "kept counts only" in stage.panel.caption.text()
-
-
-def test_a_store_that_fails_is_said_and_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise CaptureError("the disk is gone")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(GrowingStore, "load_blocks", fail)
-        grow(stage, 2)
-        stage.settle()
-        assert "the disk is gone" in stage.panel.caption.text()
-    grow(stage, 2)
-    stage.settle()
-    assert_all_in_view(stage)
-    assert "the disk is gone" not in stage.panel.caption.text()
-
-
-def test_what_is_chosen_is_kept(qtbot: QtBot, stage: Stage) -> None:
-    stage.panel.restore_state({"measure": "margin", "curves": "maxvio", "window": 32, "sizes": [300, 100]})
-    state = stage.panel.save_state()
-    assert (state["measure"], state["curves"], state["window"]) == ("margin", "maxvio", 32)
-    assert [curve.place for curve in stage.panel.curves.curves] == [1]
-    stage.panel.restore_state({"measure": 7, "curves": "none", "sizes": "x"})
-    assert stage.panel.save_state()["measure"] == "margin"
-    assert stage.panel.curves.isHidden()
-    stage.panel.set_theme(DARK)
-    stage.settle()
-
-
-def test_a_resize_and_back_shows_everything(stage: Stage) -> None:
-    for size in ((500, 300), (1300, 900), (620, 700)):
-        stage.panel.resize(*size)
-        stage.settle()
-        stage.qtbot.waitUntil(lambda: stage.panel.waterfall.viewport.height == stage.panel.waterfall.canvas.height())
-        stage.settle()
-        assert_all_in_view(stage)

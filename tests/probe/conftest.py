@@ -13,6 +13,7 @@ from moedesk.probe.attach import attached
 from moedesk.probe.load import load
 from tests.support.families import build
 from tests.support.sinks import Blocked
+from tests.support.stopping import hooks_on
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -56,3 +57,13 @@ def nothing_stays_attached() -> Iterator[None]:
     for attachment in left:
         attachment.detach()
     assert not left
+
+
+@pytest.fixture
+def no_hook_stays(sample: Any) -> Iterator[None]:
+    """Fail when a test leaves a hook on the shipped model."""
+    before = hooks_on(sample[0])
+    yield
+    for attachment in attached():
+        attachment.detach()
+    assert hooks_on(sample[0]) == before

@@ -12,12 +12,11 @@ import moedesk
 from moedesk.core.columns import RouteFlag
 from moedesk.probe.adapters.registry import declared, forget
 from tests.probe.test_adapter import Odd
-from tests.probe.test_breakpoints import found_in
 from tests.probe.test_calls_in_parts import Parts
 from tests.support.families import FAMILIES, build
 from tests.support.families import some_ids as family_ids
 from tests.support.hand_written import BLOCKS, Small, some_ids
-from tests.support.stopping import PlayedApp, attached_to, hooks_on
+from tests.support.stopping import PlayedApp, attached_to, found_in, hooks_on
 
 KINDS = [
     "olmoe", "deepseek_v3", "dbrx", "gpt_oss", "longcat_flash", "switch_transformers", "nllb_moe", "llama4", "jetmoe", "zaya",

@@ -5,15 +5,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
+import moedesk
+from moedesk.analysis.search import matching_tokens
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.breakpoint import Breakpoint
+from moedesk.core.filter import parse
 from moedesk.probe.attach import Attachment, attach
 from moedesk.probe.breaking.breakpoints import Breakpoints
 from moedesk.probe.breaking.placed import PlacedBreakpoint
 from moedesk.probe.taking.vocabulary import Vocabulary
 from tests.support.gathered import Gathered
+
+TEXTS = ["def add(a, b):\n    return", "Berlin is the capital of"]
 
 
 class PlayedApp:
@@ -73,3 +79,20 @@ def attached_to(
 def hooks_on(model: nn.Module) -> int:
     """How many hooks are on a model."""
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def batch_of(tokenizer: Any, texts: list[str] = TEXTS) -> dict[str, Tensor]:
+    """The inputs of several texts, padded on the left."""
+    return dict(tokenizer(texts, return_tensors="pt", padding=True, padding_side="left"))
+
+
+def found_in(path: Path, text: str, since: int = 1) -> set[tuple[int, int, int]]:
+    """Pass, layer and row in its pass of each event that a filter finds in a capture."""
+    store, events = moedesk.open(path), set()
+    for layer in store.model.layers:
+        tokens = store.read_tokens(stream=layer.stream)
+        for row in np.flatnonzero(matching_tokens(store, parse(text), layer, 0, len(tokens)).rows).tolist():
+            number = int(tokens["pass"][row])
+            if number >= since:
+                events.add((number, layer.place, row - store.token_span(number, number + 1, layer.stream)[0]))
+    return events
