@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moedesk.core.attribution import Attribution, Component, TokenPlace
+from moedesk.core.attribution import Attribution
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.explaining.attention import attention_weights
-from moedesk.probe.explaining.backward import Backward, Part, run_direct, run_gradient
+from moedesk.probe.explaining.backward import Backward, run_direct, run_gradient
+from moedesk.probe.explaining.components import components_of
+from moedesk.probe.explaining.dtypes import dtypes_of, widest
 from moedesk.probe.explaining.heard import heard_slots
-from moedesk.probe.explaining.passage import Passage, target_id, text_of
-from moedesk.probe.explaining.rerun import Progress, Rerun
+from moedesk.probe.explaining.passage import Passage, place_of, target_id, text_of
+from moedesk.probe.explaining.rerun import Progress, Rerun, moved
+from moedesk.probe.explaining.slot_table import SlotTable
 from moedesk.probe.explaining.slots import Slots
 from moedesk.probe.explaining.variants import Outcomes, Variant, Variants, ablated
 from moedesk.probe.finding.binding import Binding
@@ -120,7 +123,7 @@ class _Work:
         self._progress(0.95, "attention weights")
         attention, blocks, how = attention_weights(self._rerun)
         self._notes.append(how)
-        table = _Table(self._rerun, self._chosen, slots)
+        table = SlotTable(self._rerun, self._chosen, slots)
         found = Attribution(
             token=place_of(self._rerun.passage),
             target_id=self._target,
@@ -205,8 +208,8 @@ class _Work:
             )
         return places, outcomes
 
-    def _with_direct(self, found: Attribution, table: "_Table", direct: Backward) -> Attribution:
-        components, parts, values = self._components(direct)
+    def _with_direct(self, found: Attribution, table: SlotTable, direct: Backward) -> Attribution:
+        rest = components_of(direct, self._places, widest(self._rerun.model))
         slots = table.of(lambda place: direct.slots[place].added @ direct.anchors[place].gradient)
         size = sum(part.size for _, part in direct.branches) + abs(direct.constant)
         count = len(direct.branches) + int(np.isfinite(slots).sum()) + 2
@@ -215,36 +218,37 @@ class _Work:
             found,
             method="direct",
             direct=slots,
-            components=components,
-            component_norms=np.array([nan if part is None else float(part.value.norm()) for part in parts]),
-            component_direct=values,
+            components=rest.names,
+            component_norms=rest.norms,
+            component_direct=rest.products,
             logit=direct.target,
-            explained=float(np.nansum(slots) + values.sum()),
-            tolerance=2 * sqrt(count) * float(torch.finfo(_widest(self._rerun.model)).eps) * size,
+            explained=float(np.nansum(slots) + rest.products.sum()),
+            tolerance=2 * sqrt(count) * float(torch.finfo(widest(self._rerun.model)).eps) * size,
         )
 
-    def _with_gradient(self, found: Attribution, table: "_Table", gradient: Backward) -> Attribution:
-        components, parts, values = self._components(gradient)
+    def _with_gradient(self, found: Attribution, table: SlotTable, gradient: Backward) -> Attribution:
+        rest = components_of(gradient, self._places, widest(self._rerun.model))
         slots = table.of(lambda place: gradient.slots[place].added @ gradient.anchors[place].gradient)
         self._notes.append(
             "gradient: gradient × contribution, the first order of what ablation does; it need not add up"
         )
         if found.method == "direct":
-            known = dict(zip(components, values.tolist(), strict=True))
-            values = np.array([known.get(component, nan) for component in found.components])
+            known = dict(zip(rest.names, rest.products.tolist(), strict=True))
+            products = np.array([known.get(component, nan) for component in found.components])
         else:
+            products = rest.products
             found = replace(
                 found,
                 method="gradient",
-                components=components,
-                component_norms=np.array([nan if part is None else float(part.value.norm()) for part in parts]),
-                explained=float(np.nansum(slots) + values.sum()),
+                components=rest.names,
+                component_norms=rest.norms,
+                explained=float(np.nansum(slots) + rest.products.sum()),
             )
         embedding = gradient.embedding
         return replace(
             found,
             gradient=slots,
-            component_gradient=values,
+            component_gradient=products,
             gradient_norms=np.array(
                 [float(gradient.anchors[p].gradient.norm()) if p in gradient.anchors else nan for p in self._places]
             ),
@@ -253,7 +257,7 @@ class _Work:
         )
 
     def _with_ablation(
-        self, found: Attribution, table: "_Table", outcomes: "tuple[list[tuple[int, int]], Outcomes]"
+        self, found: Attribution, table: SlotTable, outcomes: "tuple[list[tuple[int, int]], Outcomes]"
     ) -> Attribution:
         places, runs = outcomes
         effects = np.where(table.experts >= 0, 0.0, nan)
@@ -265,74 +269,6 @@ class _Work:
         if found.method == "norm":
             found = replace(found, method="ablation", explained=float(np.nansum(effects)))
         return replace(found, ablation=effects, noise=runs.noise)
-
-    def _components(self, heard: Backward) -> tuple[tuple[Component, ...], list[Part | None], np.ndarray]:
-        """All but the slots of the chosen layers: branches, shared experts, what else their blocks add, biases of norms."""
-        components: list[Component] = []
-        parts: list[Part | None] = []
-        values: list[float] = []
-
-        def add(component: Component, part: Part | None, value: float) -> None:
-            components.append(component)
-            parts.append(part)
-            values.append(value)
-
-        for branch, part in heard.branches:
-            split = [p for p in branch.places if p in heard.slots and p in self._places]
-            if not split:
-                add(branch.component, part, part.product)
-                continue
-            left, size = part.product, part.size
-            for place in split:
-                left -= float((heard.slots[place].added @ heard.anchors[place].gradient).sum())
-                for path, shared in heard.shared.get(place, ()):
-                    block = branch.component.block
-                    add(Component(f"shared {block}", "shared", path, block), shared, shared.product)
-                    left -= shared.product
-            if abs(left) > 64 * torch.finfo(_widest(self._rerun.model)).eps * size:
-                name = f"{branch.component.name}, the rest"
-                add(Component(name, "other", branch.component.path, branch.component.block), None, left)
-        if heard.constant:
-            add(Component("biases", "constant"), None, heard.constant)
-        return tuple(components), parts, np.array(values)
-
-
-class _Table:
-    """Arrays with a row for each chosen layer and a column for each slot."""
-
-    def __init__(self, rerun: Rerun, chosen: Sequence[Binding], slots: Mapping[int, Slots]) -> None:
-        routings = [rerun.routing(binding) for binding in chosen]
-        self._places = [binding.layer.place for binding in chosen]
-        self._slots = slots
-        width = max((len(routing[0]) for routing in routings if routing is not None), default=0)
-        self.experts = np.full((len(chosen), width), -1, np.int64)
-        self.weights = np.full((len(chosen), width), nan)
-        for row, routing in enumerate(routings):
-            if routing is not None:
-                self.experts[row, : len(routing[0])] = np.where(routing[0] < 0, -1, routing[0])
-                self.weights[row, : len(routing[1])] = routing[1]
-
-    def of(self, values: Callable[[int], Tensor]) -> np.ndarray:
-        """(L, k) float64 of a layer's (k,) values, by its place; NaN where there is no slot."""
-        table = np.full(self.experts.shape, nan)
-        for row, place in enumerate(self._places):
-            if place in self._slots:
-                found = values(place).numpy()
-                table[row, : len(found)] = found
-        return np.where(self.experts >= 0, table, nan)
-
-
-def place_of(passage: Passage) -> TokenPlace:
-    """Return which token a passage explains."""
-    return TokenPlace(
-        text=passage.text,
-        token_id=int(passage.ids[-1]),
-        index=len(passage.ids) - 1,
-        sequence=passage.sequence,
-        column=passage.column,
-        row=passage.row,
-        stream=passage.stream if passage.row >= 0 else "",
-    )
 
 
 def _without(
@@ -346,36 +282,9 @@ def _without(
     return Variant(minus={binding.layer.place: (slots.module, slots.added[slot])})
 
 
-def moved(rerun: Rerun) -> list[str]:
-    """Return a line that says at which layers the token was routed otherwise when it was captured."""
-    other = []
-    for binding in rerun.bindings:
-        captured, here = rerun.passage.routes.get(binding.layer.place), rerun.routing(binding)
-        if captured is not None and here is not None and sorted(captured[0].tolist()) != sorted(here[0].tolist()):
-            other.append(str(binding.layer.place))
-    if not other:
-        return []
-    where = f"layer{'s' * (len(other) > 1)} {', '.join(other)}"
-    return [f"at {where} the token goes to other experts now than when it was captured: explained is what it does now"]
-
-
 def _sum_check(slots: Slots | None) -> tuple[float, float]:
     """Error and tolerance of the slots' sum, the block's if it was checked."""
     if slots is None:
         return nan, nan
     error, tolerance = slots.block
     return (slots.error, slots.tolerance) if np.isnan(error) or not slots.complete else (error, tolerance)
-
-
-def _widest(model: nn.Module) -> torch.dtype:
-    """The dtype in which most of a model is, by its parameters."""
-    sizes: dict[torch.dtype, int] = {}
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            sizes[parameter.dtype] = sizes.get(parameter.dtype, 0) + parameter.numel()
-    return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
-
-
-def dtypes_of(model: nn.Module) -> str:
-    """Return the dtypes of a model's parameters."""
-    return ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()}))

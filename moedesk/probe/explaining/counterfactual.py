@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from moedesk.core.attribution import Counterfactual
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.explaining.attribute import dtypes_of, moved, place_of
-from moedesk.probe.explaining.passage import Passage, target_id, text_of
+from moedesk.probe.explaining.dtypes import dtypes_of
+from moedesk.probe.explaining.passage import Passage, place_of, target_id, text_of
 from moedesk.probe.explaining.ranked import ranked
-from moedesk.probe.explaining.rerun import Progress, Rerun
+from moedesk.probe.explaining.rerun import Progress, Rerun, moved
 from moedesk.probe.explaining.variants import Outcomes, Variant, Variants
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.registry import overrides_of

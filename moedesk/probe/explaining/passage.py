@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.attribution import TokenPlace
 from moedesk.core.errors import MoedeskError
 
 HELP = 'moe.attribute($0), moe.attribute("some text", index=-1) or moe.attribute(token_ids, index=-1)'
@@ -84,6 +85,19 @@ def passage_of_ids(ids: Any, index: int = -1, tokenizer: Any = None) -> Passage:
         int(array[place + 1]) if place + 1 < count else None,
         text_of(tokenizer, int(array[place])),
         column=place,
+    )
+
+
+def place_of(passage: Passage) -> TokenPlace:
+    """Return which token a passage explains."""
+    return TokenPlace(
+        text=passage.text,
+        token_id=int(passage.ids[-1]),
+        index=len(passage.ids) - 1,
+        sequence=passage.sequence,
+        column=passage.column,
+        row=passage.row,
+        stream=passage.stream if passage.row >= 0 else "",
     )
 
 

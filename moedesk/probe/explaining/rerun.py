@@ -170,6 +170,19 @@ class Rerun:
         return routes.experts[-1].astype(np.int64), np.array(routes.weights[-1], np.float32)
 
 
+def moved(rerun: Rerun) -> list[str]:
+    """Return a line that says at which layers the token was routed otherwise when it was captured."""
+    other = []
+    for binding in rerun.bindings:
+        captured, here = rerun.passage.routes.get(binding.layer.place), rerun.routing(binding)
+        if captured is not None and here is not None and sorted(captured[0].tolist()) != sorted(here[0].tolist()):
+            other.append(str(binding.layer.place))
+    if not other:
+        return []
+    where = f"layer{'s' * (len(other) > 1)} {', '.join(other)}"
+    return [f"at {where} the token goes to other experts now than when it was captured: explained is what it does now"]
+
+
 def logits_of(output: Any, model: nn.Module) -> Tensor:
     """Return the (batch, length, V) logits in a model's output.
 
