@@ -31,7 +31,6 @@ def test_the_samples_are_verified(name: str) -> None:
 
 CANNOT = {
     "jetmoe": "captured: JetMoeMoA is not called as a whole, so it can't be run again",
-    "doge": "expert switched off: adapter 'doge' has no write=, and its experts are no modules of their own",
 }
 """Why layers of a family are not verified; ``jetmoe``: those in the attention."""
 

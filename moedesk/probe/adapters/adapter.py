@@ -149,9 +149,11 @@ class Adapter:
             self.module(block, part)
 
     def routing(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, graph: bool = False
     ) -> Routing | None:
-        """Return the routing of a call, its ids (N, k), weights (N, k) and logits (N, E) without gradients, not copied.
+        """Return the routing of a call, its ids (N, k), weights (N, k) and logits (N, E), not copied.
+
+        Weights have no gradients, unless ``graph`` is asked for, by who writes what it makes of them.
 
         Raises
         ------
@@ -171,10 +173,10 @@ class Adapter:
                     f"its read() returned {len(given)} values instead of ids, weights and perhaps logits"
                 )
             given = Routing(*given)
-        return flat(given)
+        return flat(given, graph)
 
 
-def flat(routing: Routing) -> Routing:
+def flat(routing: Routing, graph: bool = False) -> Routing:
     """Return a routing with one row a token, or raise ``MoedeskError`` that says what does not fit."""
     if not isinstance(routing, Routing):
         raise MoedeskError(f"its read() returned {type(routing).__name__} instead of a moedesk.Routing")
@@ -192,7 +194,8 @@ def flat(routing: Routing) -> Routing:
         raise MoedeskError(
             f"its ids {tuple(ids.shape)} and weights {tuple(weights.shape)} don't have the same shape (tokens, k)"
         )
-    ids, weights = ids.detach().reshape(-1, ids.shape[-1]), weights.detach().reshape(-1, ids.shape[-1])
+    weights = weights if graph else weights.detach()
+    ids, weights = ids.detach().reshape(-1, ids.shape[-1]), weights.reshape(-1, ids.shape[-1])
     if logits is not None:
         if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.ndim < 2:
             raise MoedeskError("its logits are no float tensor of shape (tokens, experts)")

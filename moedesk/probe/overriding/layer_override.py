@@ -137,7 +137,7 @@ class LayerOverride:
     def _before(self, module: Any, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> Any:
         adapter = self._binding.adapter
         if adapter is not None:
-            routing = adapter.routing(module, args, kwargs, None)
+            routing = adapter.routing(module, args, kwargs, None, graph=True)
             changed = None if routing is None else self._change(routing)
             assert adapter.write is not None
             return None if changed is None or changed is routing else adapter.write(module, args, kwargs, None, changed)
@@ -153,7 +153,7 @@ class LayerOverride:
         output = inner(*args, **kwargs)
         adapter, module = self._binding.adapter, self._binding.hooked
         assert adapter is not None
-        routing = adapter.routing(module, args, kwargs, output)
+        routing = adapter.routing(module, args, kwargs, output, graph=True)
         changed = None if routing is None else self._change(routing)
         if changed is None or changed is routing:
             return output

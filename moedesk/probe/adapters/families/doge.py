@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from moedesk.probe.adapters.adapter import Adapter, Routing
@@ -26,6 +27,17 @@ def read(block: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: A
     return Routing(numbers.gather(-1, places), weights, whole)
 
 
+def write(block: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, routing: Routing) -> Any:
+    """Run everything behind the choice again with another one, by the block's own operations: no module receives it."""
+    given = args[0] if args else kwargs["hidden_states"]
+    rows, dropped = given.reshape(-1, given.shape[-1], 1), routing.ids < 0
+    ids, weights = routing.ids.clamp(min=0), routing.weights.masked_fill(dropped, 0)
+    active = block.act_fn(torch.matmul(block.down_embed(ids), rows).flatten(1)) * weights
+    routed = torch.matmul(active.unsqueeze(1), block.up_embed(ids)).view(given.shape)
+    shared = block.down_proj(block.act_fn(block.gate_proj(given)) * block.up_proj(given))
+    return shared + routed, *output[1:]
+
+
 def run_expert(block: Any, expert: int, rows: Tensor) -> Tensor:
     """Run one expert: one neuron."""
     active = block.act_fn(rows @ block.down_embed.weight[expert])
@@ -34,7 +46,7 @@ def run_expert(block: Any, expert: int, rows: Tensor) -> Tensor:
 
 ADAPTERS = (
     Adapter(
-        "doge", ("DogeCDMoE",), read, router="router_gate", run_expert=run_expert,
+        "doge", ("DogeCDMoE",), read, router="router_gate", write=write, run_expert=run_expert,
         n_experts=lambda block: block.num_keys**2, shared=1, score="logits", post_scale=1.0,
     ),
 )  # fmt: skip
