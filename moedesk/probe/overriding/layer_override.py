@@ -21,7 +21,11 @@ from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import Way
 from moedesk.probe.taking.compiled import apart
-from moedesk.probe.taking.overridden import Changed, say
+from moedesk.probe.taking.overridden import Changed, heard, say
+
+
+_ONE = torch.tensor([False]), torch.tensor([True])
+"""Whether the only row differs."""
 
 
 class LayerOverride:
@@ -46,6 +50,7 @@ class LayerOverride:
         drops = any(act.override.kind in (OverrideKind.CAPACITY, OverrideKind.REPLAY) for act in self._routing)
         self._hidden = drops or binding.adapter is not None  # what is used is not all that hooks see
         slots = [act.override.value for act in acts if act.override.kind is OverrideKind.TOP_K]
+        self._edits = _lasting_edits(self._scoring)
         self._slots = int(slots[-1] or 0) if slots else 0
         self._counts = slot_counts(binding) if slots else []
         self._form: CallForm | None = None
@@ -83,25 +88,30 @@ class LayerOverride:
         way = self._way
         assert way is not None
         self._pending = None  # of a call that failed
-        with torch.no_grad():
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                plain = inner(*args, **kwargs)
+        else:
             plain = inner(*args, **kwargs)
         ids, weights = self._read(way, args, kwargs, plain)
-        edits = [(act, edit) for act in self._scoring if (edit := _edit(act, len(ids), ids.device)) is not None]
+        acts, edits = self._scoring, self._edits
+        if edits is None:
+            acting = [(act, edit) for act in acts if (edit := _edit(act, len(ids), ids.device)) is not None]
+            acts, edits = [act for act, _ in acting], [edit for _, edit in acting]
         if not edits:
             return inner(*args, **kwargs)
-        with Reselection(way, [edit for _, edit in edits]) as selection:
+        with Reselection(way, edits) as selection:
             output = inner(*args, **kwargs)
         if not selection.reached:
-            self._miss([act for act, _ in edits])
+            self._miss(acts)
             return inner(*args, **kwargs)
-        new_ids, new_weights = self._read(way, args, kwargs, output)
-        changed = (new_ids != ids).any(-1) | (new_weights != weights).any(-1)
-        for act, edit in edits:
+        changed = rows_differing((ids, weights), self._read(way, args, kwargs, output))
+        for act, edit in zip(acts, edits, strict=True):
             act.count(changed, edit.rows)
         if self._routing:
             self._pending = changed
-        else:
-            by = tuple(act.override for act, _ in edits)
+        elif heard():
+            by = tuple(act.override for act in acts)
             say(self._binding.candidate.experts, Changed(changed, by=by, ranked=self._ranked(by)))
         return output
 
@@ -113,8 +123,14 @@ class LayerOverride:
             routing = adapter.routing(way.module, args, kwargs, output)
             assert routing is not None
             return routing.ids, routing.weights
-        choice, weights = (output[place].detach() for place in way.places)
-        weights = weights.reshape(-1, weights.shape[-1])
+        choice, weights = output[way.places[0]], output[way.places[1]]
+        if weights.requires_grad:
+            weights = weights.detach()
+        if weights.ndim != 2:
+            weights = weights.reshape(-1, weights.shape[-1])
+        if choice.shape == weights.shape:
+            return choice, weights
+        choice = choice.detach()
         if choice.numel() == weights.numel():
             return choice.reshape(weights.shape), weights
         mask = choice.reshape(*weights.shape, -1)  # an empty row of it is a slot that was dropped
@@ -206,6 +222,13 @@ class LayerOverride:
             return inner(*args, **kwargs)
 
 
+def _lasting_edits(acts: Sequence[Act]) -> list[ScoreEdit] | None:
+    """What acts do to the score in every call; None if that depends on the call."""
+    if any(act.override.columns or act.override.phases or act.override.kind is OverrideKind.REPLAY for act in acts):
+        return None
+    return [ScoreEdit(act.override) for act in acts]
+
+
 def _edit(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
     """What an act does to the score in a call of so many rows; None if nothing."""
     rows = act.rows(count, device)
@@ -219,6 +242,14 @@ def _edit(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
         return None
     whole = given.present & (given.ids >= 0).all(-1)
     return ScoreEdit(act.override, mask, given.ids.masked_fill(~whole[:, None], -1))
+
+
+def rows_differing(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+    """Return (N,) which rows have other ids or weights; nobody may write to it."""
+    (ids, weights), (new_ids, new_weights) = one, other
+    if len(ids) == 1 and ids.device.type == "cpu":  # no device to wait for, and one token a pass is when Python's time shows
+        return _ONE[not (torch.equal(ids, new_ids) and torch.equal(weights, new_weights))]
+    return (new_ids != ids).any(-1) | (new_weights != weights).any(-1)
 
 
 @torch.no_grad()

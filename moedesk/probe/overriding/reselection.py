@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.overriding.changes import Rows
-from moedesk.probe.overriding.operations import Ranking, is_wide, name_of
+from moedesk.probe.overriding.operations import RANKERS, Ranking, is_wide, name_of
 from moedesk.probe.overriding.way import Way
 
 INFINITE = float("inf")
@@ -58,6 +58,7 @@ class Reselection(TorchFunctionMode):
         self._excluding = [edit for edit in self.edits if edit.override.kind is OverrideKind.EXCLUDE]
         self._forcing = [edit for edit in self.edits if edit.override.kind is OverrideKind.FORCE]
         self._replaying = [edit for edit in self.edits if edit.ids is not None]
+        self._experts = {expert for edit in self._forcing for expert in edit.override.experts}
 
     @property
     def reached(self) -> bool:
@@ -72,13 +73,14 @@ class Reselection(TorchFunctionMode):
         name, way = name_of(func), self.way
         if not self._rows:
             output = func(*args, **kwargs)
+            # names first: this runs for every operation of every layer
             if name != way.operation or not is_wide(name, output, way.experts) or output.shape[-1] != way.width:
                 return output
             if self._next(name) != way.nth:
                 return output
             self._rows = output.numel() // way.width
             return self._edited(output)
-        ranking = Ranking.of(name, args, kwargs, way.experts)
+        ranking = Ranking.of(name, args, kwargs, way.experts) if name in RANKERS else None
         if ranking is None:
             return func(*args, **kwargs)
         if ranking.grouped:
@@ -102,12 +104,10 @@ class Reselection(TorchFunctionMode):
             kind, value = edit.override.kind, edit.override.value
             if kind is OverrideKind.TEMPERATURE:
                 assert value is not None
-                routed = torch.arange(self.way.width, device=logits.device) < self.way.experts
-                new = (
-                    logits / value
-                    if self.way.width == self.way.experts
-                    else torch.where(routed, logits / value, logits)
-                )
+                new = logits / value
+                if self.way.width > self.way.experts:
+                    routed = torch.arange(self.way.width, device=logits.device) < self.way.experts
+                    new = torch.where(routed, new, logits)
             elif kind is OverrideKind.BIAS:
                 assert value is not None
                 new = torch.where(self._columns(edit, logits), logits + value, logits)
@@ -119,7 +119,7 @@ class Reselection(TorchFunctionMode):
         return logits
 
     def _columns(self, edit: ScoreEdit, like: Tensor) -> Tensor:
-        """(W,) which columns of ``like`` an edit is about."""
+        """(1, W) which columns of ``like`` an edit is about."""
         return columns_of(edit.override.experts, like.shape[-1], like.device)
 
     def _like(self, rows: Tensor, scores: Tensor) -> Tensor:
@@ -165,6 +165,11 @@ class Reselection(TorchFunctionMode):
         kwargs: Mapping[str, Any],
     ) -> Any:
         """What a ranking gives with forced experts in it: their values are the scores that the model gave them."""
+        lone = name == "topk" and given is scores and self._lone(scores)
+        if lone:  # one look at the host's memory instead of ten operations
+            plain = func(scores, *more, **kwargs)
+            if self._experts.issubset(plain[1].view(-1).tolist()):
+                return plain
         forced = self._forced(given)
         output = func(forced, *more, **kwargs)
         if name in ("argmax", "argsort"):
@@ -172,17 +177,27 @@ class Reselection(TorchFunctionMode):
         indices = output[1]
         if indices.ndim < scores.ndim:  # max without keepdim
             return type(output)((scores.gather(-1, indices.unsqueeze(-1)).squeeze(-1), indices))
-        plain = func(given, *more, **kwargs)[1]  # rows that choose so anyway keep the order of their slots
-        wanted = forced == INFINITE
-        chosen = wanted.gather(-1, plain).sum(-1, keepdim=True) == wanted.sum(-1, keepdim=True)
-        values = scores.gather(-1, indices)
         if name == "topk" and kwargs.get("sorted", True):
+            values = scores.gather(-1, indices)
             indices = indices.gather(-1, values.argsort(dim=-1, descending=True, stable=True))
-        indices = torch.where(chosen, plain, indices)
+        if not lone:  # rows that choose so anyway keep the order of their slots
+            plain = func(given, *more, **kwargs)[1]
+            wanted = forced == INFINITE
+            chosen = wanted.gather(-1, plain).sum(-1, keepdim=True) == wanted.sum(-1, keepdim=True)
+            indices = torch.where(chosen, plain, indices)
         values = scores.gather(-1, indices)
         if self._replaying and name == "topk":
             values, indices = self._in_slots(scores, values, indices)
         return type(output)((values, indices))
+
+    def _lone(self, scores: Tensor) -> bool:
+        """Whether these are the scores of one row, which can be looked at without waiting, and experts are forced in it."""
+        return (
+            scores.numel() == self.way.experts
+            and scores.device.type == "cpu"
+            and not self._replaying
+            and all(edit.rows is None for edit in self._forcing)
+        )
 
     def _in_slots(self, scores: Tensor, values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Values and indices with the replayed ids in the slots that they had."""
@@ -198,8 +213,8 @@ class Reselection(TorchFunctionMode):
 
 @lru_cache(maxsize=256)
 def columns_of(experts: tuple[int, ...], width: int, device: torch.device) -> Tensor:
-    """Return (width,) bools, true at some experts; nobody writes to them."""
+    """Return (1, width) bools, true at some experts; nobody writes to them."""
     with torch.inference_mode(False):  # a pass with gradients may come later
-        numbers = torch.zeros(width, dtype=torch.bool)
-        numbers[list(experts)] = True
+        numbers = torch.zeros(1, width, dtype=torch.bool)
+        numbers[:, list(experts)] = True
         return numbers.to(device)

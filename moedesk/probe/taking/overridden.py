@@ -53,6 +53,11 @@ def listen(current: Current) -> None:
     _currents.add(current)
 
 
+def heard() -> bool:
+    """Return whether anything may listen."""
+    return len(_currents) > 0
+
+
 def say(experts: nn.Module, changed: Changed, in_place_of_last: bool = False) -> None:
     """Tell what was changed in the call that is under way of the layer with these experts, once for each of its calls.
 
