@@ -1,10 +1,11 @@
 """What overrides cost a pass: alternating runs without any, with each kind, and after all are gone.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_overrides [--rounds 30] [--layers all]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_overrides [--rounds 20] [--layers all] [--seconds 12]
 
 The sample model (6 layers, 16 experts, top-2), and a random OLMoE (hidden 512, 8 layers, 64 experts, top-8), with a prompt of 128
 tokens and with one token on a full cache. Times are of the thread's CPU, since other programs share the machine; each turn takes
-all ways in a new order. Printed are the median of the ratio to no override in the same round, and its quartiles.
+all ways in a new order. Printed are the median of the ratio to no override in the same round, and its quartiles; each of
+the four tables takes as many rounds as fit into --seconds, so that all is done within a minute.
 """
 
 import argparse
@@ -54,7 +55,9 @@ def turn(forward: Callable[[], Any], passes: int) -> float:
 
 
 @torch.no_grad()
-def measure(name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: int, only: list[str] | None) -> None:
+def measure(
+    name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: int, only: list[str] | None, seconds: float
+) -> None:
     ids = torch.randint(3, 1000, (1, rows), generator=torch.Generator().manual_seed(0))
     past = None
     if rows == 1:
@@ -70,7 +73,10 @@ def measure(name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: i
     passes = 3 if rows > 1 else 8
     base = turn(forward, passes)
     ratios: dict[str, list[float]] = {kind: [] for kind in (*kinds, "after all are gone")}
-    for _ in range(rounds):
+    end = time.monotonic() + seconds
+    for done in range(rounds):
+        if done > 1 and time.monotonic() > end:  # quartiles need two
+            break
         order = [*ratios]
         random.shuffle(order)
         plain = turn(forward, passes)
@@ -83,7 +89,8 @@ def measure(name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: i
             ratios[kind].append(took / ((plain + again) / 2) - 1)
             plain = again
     where = "all layers" if not layers else f"{len(layers)} layer"
-    print(f"\n{name}, {rows} token{'s' * (rows > 1)} a pass ({base * 1e3:.1f} ms CPU), {where}")
+    passed = f"{rows} token{'s' * (rows > 1)} a pass ({base * 1e3:.1f} ms CPU)"
+    print(f"\n{name}, {passed}, {where}, {len(ratios['after all are gone'])} rounds")
     for kind, found in ratios.items():
         low, middle, high = statistics.quantiles(found, n=4)
         print(f"  {kind:<20} {middle:+7.2%}   ({low:+.2%} to {high:+.2%})")
@@ -92,6 +99,7 @@ def measure(name: str, model: Any, rows: int, layers: tuple[int, ...], rounds: i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=12.0, help="at most, for each table")
     parser.add_argument("--layers", choices=["one", "all"], default="all")
     parser.add_argument("--model", choices=["sample", "larger"])
     parser.add_argument("--rows", type=int, choices=[1, 128])
@@ -101,7 +109,7 @@ def main() -> None:
     for name in ("sample", "larger") if arguments.model is None else (arguments.model,):
         model: Any = load("sample")[0] if name == "sample" else larger()
         for rows in (128, 1) if arguments.rows is None else (arguments.rows,):
-            measure(name, model, rows, layers, arguments.rounds, arguments.kinds)
+            measure(name, model, rows, layers, arguments.rounds, arguments.kinds, arguments.seconds)
 
 
 if __name__ == "__main__":

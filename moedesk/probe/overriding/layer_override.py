@@ -23,7 +23,6 @@ from moedesk.probe.overriding.way import Way
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.overridden import Changed, heard, say
 
-
 _ONE = torch.tensor([False]), torch.tensor([True])
 """Whether the only row differs."""
 
@@ -247,7 +246,7 @@ def _edit(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
 def rows_differing(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
     """Return (N,) which rows have other ids or weights; nobody may write to it."""
     (ids, weights), (new_ids, new_weights) = one, other
-    if len(ids) == 1 and ids.device.type == "cpu":  # no device to wait for, and one token a pass is when Python's time shows
+    if ids.shape[0] == 1 and ids.is_cpu:  # no device to wait for, and one token a pass is when Python's time shows
         return _ONE[not (torch.equal(ids, new_ids) and torch.equal(weights, new_weights))]
     return (new_ids != ids).any(-1) | (new_weights != weights).any(-1)
 

@@ -71,16 +71,17 @@ class Reselection(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name, way = name_of(func), self.way
+        if name not in RANKERS if self._rows else name != way.operation:  # most operations: no more Python for them
+            return func(*args, **kwargs)
         if not self._rows:
             output = func(*args, **kwargs)
-            # names first: this runs for every operation of every layer
-            if name != way.operation or not is_wide(name, output, way.experts) or output.shape[-1] != way.width:
+            if not is_wide(name, output, way.experts) or output.shape[-1] != way.width:
                 return output
             if self._next(name) != way.nth:
                 return output
             self._rows = output.numel() // way.width
             return self._edited(output)
-        ranking = Ranking.of(name, args, kwargs, way.experts) if name in RANKERS else None
+        ranking = Ranking.of(name, args, kwargs, way.experts)
         if ranking is None:
             return func(*args, **kwargs)
         if ranking.grouped:
@@ -194,7 +195,7 @@ class Reselection(TorchFunctionMode):
         """Whether these are the scores of one row, which can be looked at without waiting, and experts are forced in it."""
         return (
             scores.numel() == self.way.experts
-            and scores.device.type == "cpu"
+            and scores.is_cpu
             and not self._replaying
             and all(edit.rows is None for edit in self._forcing)
         )

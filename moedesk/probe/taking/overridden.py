@@ -3,6 +3,7 @@
 Layers' hooks see what is used, changed or not; this is how they learn which rows would have been others.
 """
 
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -17,7 +18,9 @@ from moedesk.probe.taking.tap import Current, recomputing
 
 MOST_NOTED = 200
 """Overrides of which a recording notes that they were on; of a loop over thousands, the first ones."""
-_currents: "weakref.WeakSet[Current]" = weakref.WeakSet()
+_currents: tuple["weakref.ref[Current]", ...] = ()
+"""What listens; a tuple, since it is gone through in every call of an overridden layer."""
+_lock = threading.Lock()
 
 
 class Changed(NamedTuple):
@@ -50,12 +53,18 @@ class Changed(NamedTuple):
 
 def listen(current: Current) -> None:
     """Have the recording behind ``current`` told from now on, as long as it lives."""
-    _currents.add(current)
+    global _currents
+    with _lock:
+        _currents = (*(known for known in _currents if known() not in (None, current)), weakref.ref(current))
 
 
 def heard() -> bool:
-    """Return whether anything may listen."""
-    return len(_currents) > 0
+    """Return whether anything is recording."""
+    for known in _currents:
+        current = known()
+        if current is not None and current.tap is not None:
+            return True
+    return False
 
 
 def say(experts: nn.Module, changed: Changed, in_place_of_last: bool = False) -> None:
@@ -68,8 +77,9 @@ def say(experts: nn.Module, changed: Changed, in_place_of_last: bool = False) ->
     """
     if recomputing():
         return
-    for current in tuple(_currents):
-        tap = current.tap
+    for known in _currents:
+        current = known()
+        tap = None if current is None else current.tap
         if tap is not None:
             calls = tap.overridden.setdefault(experts, [])
             if in_place_of_last and calls:
