@@ -207,7 +207,7 @@ def test_an_answer_to_an_older_text_does_not_count() -> None:
 
 
 def kernel(state: KernelState, said: str = "", detail: tuple[str, ...] = (), own: bool = True) -> Any:
-    return SimpleNamespace(state=state, said=said, detail=detail, own=own)
+    return SimpleNamespace(state=state, said=said, detail=detail, own=own, stopped=False)
 
 
 def test_the_bar_tells_state_by_more_than_colour() -> None:

@@ -14,6 +14,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.explaining.counterfactual import counterfactual
 from moedesk.probe.explaining.passage import passage_of_ids
 from tests.support.families import some_ids
+from tests.support.stopping import hooks_on
 
 
 @contextmanager
@@ -171,6 +172,7 @@ def test_what_does_not_exist_is_said_in_one_line(sample: Any, arguments: dict[st
 
 def test_the_next_token_has_to_be_known_and_the_model_is_left_as_it_was(sample: Any) -> None:
     model = sample[0]
+    hooks = hooks_on(model)
     with pytest.raises(MoedeskError, match="the token that came next is not known"):
         counterfactual(model, passage_of_ids([5, 6, 7]))
 
@@ -180,4 +182,5 @@ def test_the_next_token_has_to_be_known_and_the_model_is_left_as_it_was(sample: 
 
     with pytest.raises(KeyboardInterrupt):
         counterfactual(model, passage_of_ids([5, 6, 7], 1), progress=interrupted)
-    assert not any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
+    assert hooks_on(model) == hooks
+    assert not any("forward" in vars(module) for module in model.modules())
