@@ -40,7 +40,7 @@ def test_several_copies_at_once() -> None:
 @pytest.mark.parametrize("replaced", [1, 2])
 def test_a_kernel_that_calls_no_module_is_noticed(replaced: int, monkeypatch: pytest.MonkeyPatch) -> None:
     warned: list[str] = []
-    monkeypatch.setattr("moedesk.probe.hooks.notice", warned.append)
+    monkeypatch.setattr("moedesk.probe.left_out.notice", warned.append)
     model = build("olmoe")
     for layer in model.model.layers[:replaced]:
         block = layer.mlp
