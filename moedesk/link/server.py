@@ -21,15 +21,7 @@ from moedesk.link.folder import SocketFolder
 from moedesk.link.hub import Client, Hub
 from moedesk.link.keys import Gate, KeyPair, raw_key
 from moedesk.link.message import Frames, Message, decode, encode, whole
-from moedesk.link.protocol import (
-    MAX_ANSWER,
-    PING_SECONDS,
-    PROTOCOL,
-    REQUESTS,
-    TO_SERVER,
-    LinkError,
-    mismatch,
-)
+from moedesk.link.protocol import MAX_ANSWER, PING_SECONDS, PROTOCOL, REQUESTS, TO_SERVER, LinkError, mismatch
 from moedesk.link.stream import StreamSink
 
 Handler = Callable[[int, Mapping[str, Any], Mapping[str, np.ndarray]], None]

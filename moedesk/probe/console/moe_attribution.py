@@ -1,6 +1,7 @@
 """The part of ``moe`` that says what a token's experts did, and what others would have done."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -84,16 +85,7 @@ class MoeAttribution:
         passage = self._passage(token, index)
         found = _with_line(
             "attributing",
-            lambda progress: attribute(
-                model,
-                passage,
-                self.tokenizer,
-                layer=layer,
-                target=target,
-                value=value,
-                method=method,
-                progress=progress,
-            ),
+            partial(attribute, model, passage, self.tokenizer, layer=layer, target=target, value=value, method=method),
         )
         return self._kept(found)
 
@@ -147,7 +139,8 @@ class MoeAttribution:
         passage = self._passage(token, index)
         found = _with_line(
             "trying other routes",
-            lambda progress: counterfactual(
+            partial(
+                counterfactual,
                 model,
                 passage,
                 self.tokenizer,
@@ -156,7 +149,6 @@ class MoeAttribution:
                 runners=runners,
                 tries=tries,
                 seed=seed,
-                progress=progress,
             ),
         )
         return self._kept(found)
@@ -183,11 +175,11 @@ class MoeAttribution:
         return taken_apart(attribute(self._explained(), passage, self.tokenizer, progress=progress, **options))
 
 
-def _with_line(what: str, work: Callable[[Callable[[float, str], None]], T]) -> T:
-    """Do work whose progress is shown in a line that rewrites itself."""
+def _with_line(what: str, work: Callable[..., T]) -> T:
+    """Do work that tells its ``progress``, which is shown in a line that rewrites itself."""
     line = ProgressLine(what)
     try:
-        found = work(lambda share, text: line(share, text))
+        found = work(progress=line)
     except BaseException:
         line.stop()
         raise
