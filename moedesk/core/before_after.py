@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.before_after_text import lines
 from moedesk.core.errors import MoedeskError
 
 TASK = "before_after"
@@ -83,6 +84,9 @@ class BeforeAfter:
         if len(differing):
             return int(differing[0])
         return both if len(one) != len(other) else None
+
+    def __repr__(self) -> str:
+        return lines(self)
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return it as JSON values, and its arrays by name."""

@@ -58,3 +58,17 @@ def test_what_makes_no_sense_is_refused() -> None:
         BeforeAfter.from_parts(value, {name: array for name, array in arrays.items() if name != "after"})
     with pytest.raises(MoedeskError, match="before and after"):
         BeforeAfter.from_parts(value, {name: array for name, array in arrays.items() if name != "counts_after.1"})
+
+
+def test_what_the_console_prints() -> None:
+    assert repr(EXAMPLE).splitlines() == [
+        "ablate expert 1 in layer 0",
+        "prompt  ab",
+        "before  cd",
+        "after   ce",
+        "Loss 2.0000 → 3.0000 (+1.0000) nats a token, over 3 tokens of the text before · "
+        "the new texts part at token 2 of 2",
+        "log-probability, changed most: d (#3) -3.000",
+        "slots that went to other experts: L0 62.5%, L1 0.0%",
+        "a note",
+    ]

@@ -9,13 +9,13 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.before_after import BeforeAfter
+from moedesk.core.before_after_text import summary
 from moedesk.panels.overrides.model_before_after import (
     TOKEN_COLUMNS,
     Piece,
     load_pair,
     most_moved,
     order,
-    summary,
     token_row,
     written,
 )

@@ -55,24 +55,6 @@ def written(result: BeforeAfter) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     return (*prompt, *first), (*prompt, *second)
 
 
-def summary(result: BeforeAfter) -> str:
-    """Return the loss before and after, and where the texts part."""
-    scored = int(np.count_nonzero(~np.isnan(result.before)))
-    one, other = result.loss_before, result.loss_after
-    parts = []
-    if scored:
-        parts.append(
-            f"Loss {one:.4f} → {other:.4f} ({other - one:+.4f}) nats a token, over {scored:,} tokens of the text before"
-        )
-    parted = result.first_difference
-    wrote = max(len(result.ids) - result.prompt, len(result.written_ids))
-    if parted is not None:
-        parts.append(f"the new texts part at token {parted + 1} of {wrote}")
-    elif wrote:
-        parts.append(f"both wrote the same {wrote} tokens")
-    return " · ".join(parts) or "Nothing was scored: the text has a single token"
-
-
 def token_row(result: BeforeAfter, place: int) -> dict[TokenColumn, str]:
     """Return what the table says of a token."""
     before, after = float(result.before[place]), float(result.after[place])

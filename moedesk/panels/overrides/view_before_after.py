@@ -19,8 +19,9 @@ from PySide6.QtWidgets import (
 )
 
 from moedesk.core.before_after import TASK, BeforeAfter
+from moedesk.core.before_after_text import summary
 from moedesk.core.errors import MoedeskError
-from moedesk.panels.overrides.model_before_after import layer_text, load_pair, most_moved, summary, written
+from moedesk.panels.overrides.model_before_after import layer_text, load_pair, most_moved, written
 from moedesk.panels.overrides.view_texts import TwoTexts
 from moedesk.panels.overrides.view_token_table import TokenTable
 from moedesk.session.conversation import Outcome
