@@ -10,7 +10,7 @@ _SCORE = {OverrideKind.EXCLUDE, OverrideKind.BIAS, OverrideKind.TEMPERATURE, Ove
 _OWN_WAY = frozenset({"DbrxFFN", "MuseSparkMoE", "LagunaSparseMoeBlock", "InklingMoE", "Dots3NoteVisionMoE"})
 """Blocks whose logits are not the first E numbers that their router calculates for a token, or whose router only scores."""
 _ODD_FORCE = frozenset({"PhimoeSparseMoeBlock"})
-"""Blocks whose experts are not the best of one ranking."""
+"""Blocks whose experts are chosen one after the other."""
 
 _HEAD = """\
 import torch
@@ -208,7 +208,7 @@ def _refused(override: Override, layer: LayerInfo) -> str:
     if unknown or (layer.selection == "hash" and kind in (OverrideKind.FORCE, OverrideKind.EXCLUDE)):
         return f"{layer.block} calculates its score in a way of its own: moedesk does it"
     if kind is OverrideKind.FORCE and layer.block in _ODD_FORCE:
-        return f"the experts of {layer.block} are not the best of one ranking"
+        return f"{layer.block} chooses its experts one after the other: moedesk does it"
     return ""
 
 

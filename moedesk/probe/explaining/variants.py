@@ -19,8 +19,9 @@ from moedesk.probe.explaining.slots import replaced
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.overriding.forward_around import ForwardAround
+from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.rerouting import Change, Rerouting, can_reroute
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import ScoreEdit
 from moedesk.probe.overriding.way import Way
 
 MOST_ROWS = 64
@@ -278,7 +279,7 @@ def _forced(way: Way, forced: Mapping[int, Tensor], rows: int) -> Iterator[None]
         ids = torch.full((count, width), -1, dtype=torch.int64, device=hidden.device)
         for row, chosen in forced.items():
             ids[row if rows > 1 else -1] = chosen.to(ids)
-        with Reselection(way, [ScoreEdit(Override(OverrideKind.REPLAY), ids=ids)]) as selection:
+        with reselection(way, [ScoreEdit(Override(OverrideKind.REPLAY), ids=ids)]) as selection:
             output = inner(*args, **kwargs)
         if not selection.reached:
             raise MoedeskError("a layer selects in another way than when it was tried, so its choice can't be forced")

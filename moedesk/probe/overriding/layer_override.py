@@ -16,8 +16,9 @@ from moedesk.probe.finding.routing import CallForm, ExpertsCall, read_routing
 from moedesk.probe.overriding.act import Act, on_score
 from moedesk.probe.overriding.changes import Rows, changed_routing
 from moedesk.probe.overriding.forward_around import ForwardAround
+from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.rerouting import rewritten
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import Way
 from moedesk.probe.taking.compiled import apart
@@ -99,7 +100,7 @@ class LayerOverride:
             acts, edits = [act for act, _ in acting], [edit for _, edit in acting]
         if not edits:
             return inner(*args, **kwargs)
-        with Reselection(way, edits) as selection:
+        with reselection(way, edits) as selection:
             output = inner(*args, **kwargs)
         if not selection.reached:
             self._miss(acts)

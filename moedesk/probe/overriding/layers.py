@@ -135,10 +135,12 @@ class Layers:
                 raise MoedeskError(f"{layer.adapter!r} says no way to change its routing")
             return
         way = self.way(layer.place)
-        if kind in (OverrideKind.FORCE, OverrideKind.REPLAY) and not way.deciding:
+        if kind in (OverrideKind.FORCE, OverrideKind.REPLAY) and not way.choosable:
             raise MoedeskError(_NO_RANKING)
         if layer.selection == "hash" and kind is OverrideKind.EXCLUDE:
-            raise MoedeskError("a table of token ids says its experts, whatever the score")
+            raise MoedeskError(
+                "a table of token ids says its experts, so that none would take its place; ablate it instead"
+            )
         self._check_groups(override, binding)
 
     def _check_groups(self, override: Override, binding: Binding) -> None:
@@ -161,4 +163,4 @@ class Layers:
                 raise MoedeskError(f"too few experts would be left in {rule.kept} of its {rule.groups} groups")
 
 
-_NO_RANKING = "its experts are not the best of one ranking"
+_NO_RANKING = "its experts are the best of no ranking, so that none can be put in their place"

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 RANKERS = frozenset({"topk", "argmax", "max", "sort", "argsort"})
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 def name_of(func: Callable[..., Any]) -> str:
@@ -56,7 +57,7 @@ def indices_of(name: str, output: Any) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Wide:
-    """An operation with a column for every expert in its result: the ``nth`` of this name and width."""
+    """An operation and its result: the ``nth`` of this name and number of columns."""
 
     name: str
     nth: int
@@ -79,6 +80,8 @@ class OperationLog(TorchFunctionMode):
     Attributes
     ----------
     wide : list of Wide
+    integers : list of Wide
+        Results of integers, with a column for every slot perhaps, by number of columns.
     ranked : list of Ranked
     sources : list of (Tensor, Tensor)
         Result and argument of each softmax, so that logits are found behind probabilities.
@@ -89,6 +92,7 @@ class OperationLog(TorchFunctionMode):
         self._experts = experts
         self._counted: dict[object, int] = {}
         self.wide: list[Wide] = []
+        self.integers: list[Wide] = []
         self.ranked: list[Ranked] = []
         self.sources: list[tuple[Tensor, Tensor]] = []
 
@@ -107,6 +111,8 @@ class OperationLog(TorchFunctionMode):
             self.wide.append(Wide(name, self._next((name, output.shape[-1])), output.detach().clone()))
             if name == "softmax":
                 self.sources.append((self.wide[-1].value, args[0].detach().clone()))
+        elif is_choice(name, output):
+            self.integers.append(Wide(name, self._next((name, output.shape[-1])), output.detach().clone()))
         return output
 
     def _next(self, key: object) -> int:
@@ -124,6 +130,11 @@ def is_wide(name: str, output: Any, experts: int) -> bool:
         and output.ndim > 1
         and experts <= output.shape[-1] <= 2 * experts + 8
     )
+
+
+def is_choice(name: str, output: Any) -> bool:
+    """Whether an operation returned integers in rows and columns, as expert ids are."""
+    return isinstance(output, Tensor) and name != "__get__" and output.dtype in _INTEGERS and output.ndim > 1
 
 
 def same_values(one: Tensor, other: Tensor) -> bool:

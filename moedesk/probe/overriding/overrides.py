@@ -260,6 +260,7 @@ class Overrides:
         """Take everything off the model and forget the list."""
         with self._lock:
             self.entries, self._past, self._future = (), [], []
+            self._notes.clear()
             model = self._module()
             if model is not None:
                 when_untouched(model, self._renew)

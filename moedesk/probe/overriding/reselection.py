@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.overriding.changes import Rows
 from moedesk.probe.overriding.operations import RANKERS, Ranking, is_wide, name_of
+from moedesk.probe.overriding.turns import Turns
 from moedesk.probe.overriding.way import Way
 
 INFINITE = float("inf")
@@ -58,13 +59,16 @@ class Reselection(TorchFunctionMode):
         self._excluding = [edit for edit in self.edits if edit.override.kind is OverrideKind.EXCLUDE]
         self._forcing = [edit for edit in self.edits if edit.override.kind is OverrideKind.FORCE]
         self._replaying = [edit for edit in self.edits if edit.ids is not None]
+        self._turns: Turns | None = None
         self._experts = {expert for edit in self._forcing for expert in edit.override.experts}
 
     @property
     def reached(self) -> bool:
         """Whether the edits could act."""
-        choosing = bool(self._forcing or self._replaying)
-        return self._rows > 0 and (not choosing or self._decided == len(self.way.deciding))
+        if not self._rows or not (self._forcing or self._replaying):
+            return self._rows > 0
+        turns = not self.way.in_turn or self._counted[Ranking(False)] == len(self.way.deciding)
+        return self._decided == len(self.way.deciding) and turns
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -92,6 +96,8 @@ class Reselection(TorchFunctionMode):
         given = self._without_excluded(scores)
         if not deciding or not (self._forcing or self._replaying):
             return func(given, *args[1:], **kwargs)
+        if way.in_turn:
+            return self._in_turn(func(given, *args[1:], **kwargs), scores, given)
         return self._chosen(func, name, scores, given, args[1:], kwargs)
 
     def _next(self, key: object) -> int:
@@ -190,6 +196,26 @@ class Reselection(TorchFunctionMode):
         if self._replaying and name == "topk":
             values, indices = self._in_slots(scores, values, indices)
         return type(output)((values, indices))
+
+    def _in_turn(self, plain: Any, scores: Tensor, given: Tensor) -> Any:
+        """What a ranking gives that chooses one slot: its value is the score that the model gave the expert."""
+        if self._turns is None:
+            forced = (
+                self._forced(torch.zeros_like(scores)) == INFINITE if self._forcing else torch.zeros_like(scores) > 0
+            )
+            replayed: Tensor | None = None
+            for edit in self._replaying:
+                replayed = (
+                    edit.ids if replayed is None or edit.ids is None else torch.where(edit.ids < 0, replayed, edit.ids)
+                )
+            self._turns = Turns(len(self.way.deciding), forced.view(-1, self.way.experts), replayed)
+        best = plain if isinstance(plain, Tensor) else plain[1]
+        rows = given.reshape(-1, self.way.experts)
+        taken = self._turns.take(rows, best.reshape(-1, 1))
+        if isinstance(plain, Tensor):
+            return taken.view(best.shape)
+        values = scores.reshape(rows.shape).gather(-1, taken)
+        return type(plain)((values.view(best.shape), taken.view(best.shape)))
 
     def _lone(self, scores: Tensor) -> bool:
         """Whether these are the scores of one row, which can be looked at without waiting, and experts are forced in it."""

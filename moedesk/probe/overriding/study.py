@@ -1,6 +1,7 @@
 """Runs a model once on a small batch to find its MoE layers and how each of them selects. The model is left as it was."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from moedesk.probe.finding.known import remember_rule
 from moedesk.probe.finding.ranking import Rule
 from moedesk.probe.finding.routing import read_routing
 from moedesk.probe.overriding.forward_around import ForwardAround
+from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.operations import OperationLog
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import SelectionCall, Way, find_way
 from moedesk.probe.tracer import Tracer
@@ -142,15 +144,14 @@ class Study:
             raise MoedeskError("its selection is no module's own, so it is not known where its score can be changed")
         ids, _, logits = routing_of(binding, module, seen)
         way = find_way(binding, module, seen, ids, logits)
-        self._check(binding, way, seen, ids, logits)
-        return way
+        return self._checked(binding, way, seen, ids, logits)
 
-    def _check(self, binding: Binding, way: Way, seen: SelectionCall, ids: Tensor, logits: Tensor) -> None:
-        """Try the way: what moedesk reads as logits follows it, and so does the choice."""
+    def _checked(self, binding: Binding, way: Way, seen: SelectionCall, ids: Tensor, logits: Tensor) -> Way:
+        """Try the way: what moedesk reads as logits follows it, and so does the choice; return it as far as that is so."""
 
         def again(*edits: ScoreEdit) -> tuple[Tensor, Tensor, Tensor, OperationLog]:
             log = OperationLog(way.experts)
-            with log, Reselection(way, edits):
+            with log, reselection(way, edits):
                 output = way.module.forward(*seen.args, **seen.kwargs)
             call = SelectionCall(log, seen.args, seen.kwargs, output, seen.choice, seen.weights)
             return *read_again(binding, way, call), log
@@ -158,15 +159,21 @@ class Study:
         same_ids, _, same_logits, _ = again()
         if first_difference((ids, logits), (same_ids, same_logits)):
             raise MoedeskError("its router gives another choice the second time on the same input")
+        if way.in_turn or way.table is not None:
+            rare = int(ids.flatten().bincount(minlength=way.experts).argmin())
+            new_ids, _, _, _ = again(ScoreEdit(Override(OverrideKind.FORCE, experts=(rare,))))
+            if not bool((new_ids == rare).any(-1).all()):
+                way = replace(way, deciding=frozenset(), in_turn=False, table=None)
         if binding.layer.selection == "hash":
-            return
+            return way
         best = int(ids[ids >= 0].mode().values)
         new_ids, _, _, _ = again(ScoreEdit(Override(OverrideKind.EXCLUDE, experts=(best,))))
-        if bool((new_ids == best).any()):
+        if way.experts > ids.shape[-1] and bool((new_ids == best).any()):
             raise MoedeskError("its choice doesn't follow its logits")
         pushed = ScoreEdit(Override(OverrideKind.BIAS, experts=(best,), value=0.75))
         _, _, new_logits, log = again(pushed)
         self._check_rule(binding.rule, binding, logits, new_logits, best, log)
+        return way
 
     def _check_rule(
         self, rule: Rule | None, binding: Binding, logits: Tensor, new: Tensor, expert: int, log: OperationLog

@@ -12,6 +12,15 @@ from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.operations import OperationLog, Wide, same_values
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """An operation that gives the ids, and ranks nothing: the ``nth`` of this name with so many columns of integers."""
+
+    name: str
+    nth: int
+    columns: int
+
+
 @dataclass(frozen=True, eq=False)
 class Way:
     """Where the selection of a layer is changed.
@@ -27,7 +36,11 @@ class Way:
         Columns of the logits; those behind the experts' are of shared ones.
     experts : int
     deciding : frozenset of int
-        Which of the rankings of all experts give the ids; empty if the choice can't be forced.
+        Which of the rankings of all experts give the ids; empty if none does.
+    in_turn : bool
+        Whether each of these gives one slot, the first the first, instead of all.
+    table : Lookup or None
+        What gives the ids where they are looked up, whatever the score.
     shares : bool
         Whether scores are shares of a whole, or logits: an expert with the logit -inf then has none, in groups as well.
     places : (int, int) or None
@@ -42,6 +55,13 @@ class Way:
     deciding: frozenset[int]
     shares: bool
     places: tuple[int, int] | None
+    in_turn: bool = False
+    table: Lookup | None = None
+
+    @property
+    def choosable(self) -> bool:
+        """Whether experts of one's own can be chosen where the ids are made."""
+        return bool(self.deciding) or self.table is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +102,19 @@ def find_way(binding: Binding, module: nn.Module, seen: SelectionCall, ids: Tens
     found = _logits_operation(binding, seen.log, logits)
     transform = binding.rule.transform if binding.rule is not None else ""
     shares = transform in ("softmax", "logits") and not (binding.rule is not None and binding.rule.biased)
+    deciding = _deciding(seen.log, ids)
+    turns = () if deciding else _turns(seen.log, ids)
     return Way(
         module,
         found.name,
         found.nth,
         int(found.value.shape[-1]),
         experts,
-        _deciding(seen.log, ids),
+        deciding or frozenset(turns),
         shares,
         None if binding.adapter is not None else _places(seen),
+        in_turn=bool(turns),
+        table=_lookup(seen.log, ids) if binding.layer.selection == "hash" else None,
     )
 
 
@@ -118,6 +142,29 @@ def _deciding(log: OperationLog, ids: Tensor) -> frozenset[int]:
         if torch.equal(best.masked_fill(~kept, -1), ids.masked_fill(~kept, -1)):
             found.add(ranked.nth)
     return frozenset(found)
+
+
+def _turns(log: OperationLog, ids: Tensor) -> tuple[int, ...]:
+    """The rankings of all experts that give a slot each, if they are all the rankings there are and come in the slots' order."""
+    slots = [slot for slot in ids.T if slot.numel()]
+    if len(log.ranked) != len(slots):
+        return ()
+    for ranked, slot in zip(log.ranked, slots, strict=True):
+        if (
+            ranked.ranking.grouped
+            or ranked.indices.numel() != slot.numel()
+            or not torch.equal(ranked.indices.view(-1), slot)
+        ):
+            return ()
+    return tuple(ranked.nth for ranked in log.ranked)
+
+
+def _lookup(log: OperationLog, ids: Tensor) -> Lookup | None:
+    """The first operation that gave the ids."""
+    for whole in log.integers:
+        if whole.value.numel() == ids.numel() and torch.equal(whole.value.reshape(ids.shape).long(), ids):
+            return Lookup(whole.name, whole.nth, int(whole.value.shape[-1]))
+    return None
 
 
 def _places(seen: SelectionCall) -> tuple[int, int]:
