@@ -16,6 +16,7 @@ from moedesk.capture.routing import Routing
 from moedesk.capture.rows import LazyRows
 from moedesk.capture.schema import State
 from moedesk.capture.stored import CLOSED
+from moedesk.core.acted import Acted
 from moedesk.core.attribution import Explanation
 from moedesk.core.errors import CaptureError
 from moedesk.core.label import Label
@@ -203,6 +204,11 @@ class LiveCapture:
     def attributions(self) -> tuple[Explanation, ...]:
         """What was explained of its tokens, in the order in which it was."""
         return self.attribution_file.current
+
+    @property
+    def overrides(self) -> tuple[Acted, ...]:
+        """The overrides that acted on its passes, in the order in which they first did."""
+        return self.now.overrides
 
     @property
     def recorded_labels(self) -> tuple[Label, ...]:

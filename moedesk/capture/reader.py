@@ -103,6 +103,11 @@ class Capture(Routing):
             lines.append(f"the recording was cut short or is still running; {self.n_passes:,} passes were saved")
         elif self.contents.state == State.RECOVERED:
             lines.append(f"the recording was cut short; {self.n_passes:,} passes were recovered")
-        problems = (self.label_file.problem, self._stored_attributions[1], self.attribution_file.problem)
+        problems = (
+            self.stored_overrides[1],
+            self.label_file.problem,
+            self._stored_attributions[1],
+            self.attribution_file.problem,
+        )
         lines += [problem for problem in problems if problem]
         return tuple(lines)

@@ -10,6 +10,7 @@ from moedesk.capture.column import Column
 from moedesk.capture.contents import TableInfo
 from moedesk.capture.description import UNKNOWN
 from moedesk.capture.file import CaptureFile
+from moedesk.capture.overrides import OverrideColumns
 from moedesk.capture.pyramid import Pyramid
 from moedesk.capture.recorded import Layout, RecordedContents, RecordedTexts
 from moedesk.capture.routes import RouteTable, Stream, group_layers
@@ -33,6 +34,7 @@ class Recording:
         self.model: ModelInfo | None = None
         self._passes, self._notes = Column(PASSES), Column(NOTES)
         self._steps, self._labels = Column(STEPS), Column(LABELS)
+        self._overrides = OverrideColumns(self.note)
         self._label = ""
         self._step = _NO_STEP
         self._lines: list[str] = []
@@ -43,7 +45,17 @@ class Recording:
         self._tables: list[RouteTable] = []
         self._committed = 0
         self.file = CaptureFile(
-            path, [self._passes, self._notes, self._steps, self._labels, *self._vocabulary.columns, *index], compress
+            path,
+            [
+                self._passes,
+                self._notes,
+                self._steps,
+                self._labels,
+                *self._overrides.columns,
+                *self._vocabulary.columns,
+                *index,
+            ],
+            compress,
         )
         self._layout = self._new_layout()
 
@@ -118,6 +130,7 @@ class Recording:
         if batch.label != self._label:
             self._label = batch.label
             self.add_label(Label(batch.label, number, OPEN))
+        self._overrides.append(number, batch.overrides)
         stacks = batch.stacks
         main = self.model.streams[0] if self.model and self.model.layers else "main"
         header["id"], header["first_token"], header["n_tokens"] = number, 0, 0

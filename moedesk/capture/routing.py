@@ -8,7 +8,9 @@ import numpy.typing as npt
 
 from moedesk.capture.contents import Contents, TableInfo
 from moedesk.capture.counts import CountReader
+from moedesk.capture.overrides import read_overrides
 from moedesk.capture.rows import LazyRows
+from moedesk.core.acted import Acted
 from moedesk.core.attribution import Explanation
 from moedesk.core.columns import PASS, STEP, TOKEN
 from moedesk.core.errors import CaptureError
@@ -155,6 +157,16 @@ class Routing:
     def attributions(self) -> tuple[Explanation, ...]:
         """What was explained of its tokens; none of a moment of a recording."""
         return ()
+
+    @property
+    def overrides(self) -> tuple[Acted, ...]:
+        """The overrides that acted on its passes, in the order in which they first did."""
+        return self.stored_overrides[0]
+
+    @cached_property
+    def stored_overrides(self) -> tuple[tuple[Acted, ...], str]:
+        """The same, and what of it could not be read, in one line (empty: nothing); for this package."""
+        return read_overrides(self.contents)
 
     @property
     def n_steps(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from moedesk.core.columns import LABEL, PASS, SPAN, STEP, TOKEN, RouteFlag, expert_dtype
+from moedesk.core.columns import ACTED, LABEL, PASS, SPAN, STEP, TOKEN, RouteFlag, expert_dtype
 
 FORMAT = "moedesk-capture"
 VERSION = 1
@@ -103,6 +103,9 @@ PASSES = ColumnSpec("passes", PASS, rows=1024)
 NOTES = ColumnSpec("notes", np.dtype(f"S{NOTE_BYTES}"), rows=16)
 STEPS = ColumnSpec("steps", STEP, rows=256)
 LABELS = ColumnSpec("labels", LABEL, rows=128)
+OVERRIDE_RANGES = ColumnSpec("overrides/ranges", ACTED, rows=256)
+OVERRIDE_ENDS = ColumnSpec("overrides/ends", np.dtype("<i8"), rows=256)
+OVERRIDE_BYTES = ColumnSpec("overrides/bytes", np.dtype("u1"), shuffle=False)
 VOCABULARY_IDS = ColumnSpec("vocabulary/ids", np.dtype("<i4"))
 VOCABULARY_ENDS = ColumnSpec("vocabulary/ends", np.dtype("<i8"))
 VOCABULARY_BYTES = ColumnSpec("vocabulary/bytes", np.dtype("u1"), rows=32768, shuffle=False)

@@ -10,6 +10,9 @@ from moedesk.capture.schema import (
     BLOCK,
     LABELS,
     LEVELS,
+    OVERRIDE_BYTES,
+    OVERRIDE_ENDS,
+    OVERRIDE_RANGES,
     PASSES,
     STEPS,
     VOCABULARY_BYTES,
@@ -24,6 +27,8 @@ from moedesk.capture.schema import (
 )
 from moedesk.core.columns import LABEL
 from moedesk.core.label import Label
+
+OVERRIDES = (OVERRIDE_RANGES, OVERRIDE_ENDS, OVERRIDE_BYTES)
 
 
 class Whole:
@@ -54,7 +59,7 @@ class Whole:
     def specs(self) -> list[ColumnSpec]:
         """Every column but the notes, as it is laid out."""
         specs = [PASSES, VOCABULARY_IDS, VOCABULARY_ENDS, VOCABULARY_BYTES, *block_columns()]
-        specs += [spec for spec in (STEPS, LABELS) if self._has(spec)]  # earlier captures have none
+        specs += [spec for spec in (STEPS, LABELS, *OVERRIDES) if self._has(spec)]  # earlier captures have none
         for stream in self.contents.streams:
             specs += stream_columns(stream)
         for table in self.contents.tables:
@@ -87,9 +92,9 @@ class Whole:
             paths = [f"{table.path}/{name}" for name in names]
             rows |= {path: contents.n_tokens(table.stream) for path in paths if contents.has(path)}
             rows |= {f"{table.path}/counts/{level}": n for level, n in enumerate(closed)}
-        for path in (STEPS.path, LABELS.path):
-            if contents.has(path):
-                rows[path] = len(contents.column(path))
+        for spec in (STEPS, LABELS, *OVERRIDES):
+            if contents.has(spec.path):
+                rows[spec.path] = len(contents.column(spec.path))
         if self._labels is not None:
             rows[LABELS.path] = len(self._labels)
         for table in contents.tables:

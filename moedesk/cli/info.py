@@ -49,6 +49,9 @@ def as_json(store: "Store") -> dict[str, Any]:
             {"name": label.name, "stream": label.stream or None, "first": label.first, "last": label.last}
             for label in store.labels
         ],
+        "overrides": [
+            {**one.override.to_json(), "passes": [list(run) for run in one.passes]} for one in store.overrides
+        ],
         "attributions": dict(Counter(explanation.KIND for explanation in store.attributions)),
         "notes": list(store.notes),
     }
@@ -66,6 +69,7 @@ def as_text(store: "Store") -> str:
         *_step_lines(_steps(store)),
         f"  tokens     {sum(rows.values()):,} rows kept" + (f" ({streams})" if len(rows) > 1 else ""),
         *_label_lines(store.labels),
+        *_override_lines(store),
         *_explanation_lines(store),
         f"  self-test  {_self_test(model)}",
         f"  layers     {len(model.layers)} MoE layers",
@@ -117,6 +121,17 @@ def _label_lines(labels: "Sequence[Label]") -> list[str]:
         parts = [f"{count:,} {what}" for count, what in ((passes, "passes"), (rows, "token rows")) if count]
         lines.append(f"  {'' if lines else 'labels':<10} {name}: {', '.join(parts)}")
     return lines
+
+
+def _override_lines(store: "Store") -> list[str]:
+    """Return which overrides acted, and on which passes."""
+    from moedesk.core.acted import passes_text
+
+    return [
+        f"  {'' if number else 'overridden':<10} {one.override.title}, in {one.count:,} "
+        f"pass{'es' * (one.count != 1)}: {passes_text(one.passes)}"
+        for number, one in enumerate(store.overrides)
+    ]
 
 
 def _explanation_lines(store: "Store") -> list[str]:

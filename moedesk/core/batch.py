@@ -10,6 +10,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.override import Override
+
 COLUMNS = ("experts", "weights", "entropy", "margin", "flags", "logits")
 """What is kept of every token row."""
 _columns = attrgetter(*COLUMNS)
@@ -148,12 +150,15 @@ class RouteBatch:
         Layers that ran; one that is missing here is written as absent. ``StackedLayers`` spares whoever takes ``stacks`` a copy.
     label : str
         What the pass is, such as the domain of its text; empty for nothing.
+    overrides : tuple of Override
+        Those that acted on it, each once.
     """
 
     header: np.ndarray
     tokens: Mapping[str, np.ndarray]
     layers: Sequence[LayerRoutes] = field(default=())
     label: str = ""
+    overrides: tuple[Override, ...] = ()
 
     @cached_property
     def stacks(self) -> tuple[RouteStack, ...]:

@@ -95,6 +95,18 @@ LABEL = np.dtype(
 )
 """What passes or token rows are, such as the domain of a text."""
 
+ACTED = np.dtype(
+    [
+        ("override", "<i4"),  # its number, in the order in which they first acted
+        ("first", "<i8"),  # passes on which it acted
+        (
+            "last",
+            "<i8",
+        ),  # end excluded; -1: until a later row with the same override and first says it, else all that follow
+    ]
+)
+"""On which passes an override acted."""
+
 STEP = np.dtype(
     [
         ("step", "<i8"),  # its number: as the passes' headers and, with a Trainer, its log have it

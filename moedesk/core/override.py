@@ -71,7 +71,6 @@ _CALLS = {OverrideKind.TOP_K: "set_k"}
 _WHOLE_PASS = frozenset({OverrideKind.TOP_K, OverrideKind.CAPACITY})
 _LONGEST_NAME = 100
 _NOTED, _MARKED = "overridden: ", "; the rows it changed are marked (is:overridden)"
-_LONGEST_NOTED = 200  # characters of a title in a note: a capture cuts notes after 400 bytes
 
 
 @dataclass(frozen=True)
@@ -283,14 +282,8 @@ class Override:
         return f"moe.{_CALLS.get(self.kind, self.kind)}({', '.join(arguments)})"
 
 
-def noted(override: Override) -> str:
-    """Return the line that a capture notes of an override that was on while it was recorded."""
-    title = override.title
-    return f"{_NOTED}{title if len(title) <= _LONGEST_NOTED else f'{title[:_LONGEST_NOTED]}…'}{_MARKED}"
-
-
 def noted_titles(notes: Iterable[str]) -> tuple[str, ...]:
-    """Return the titles of the overrides that a capture's notes name."""
+    """Return the titles of overrides that a capture's notes name: captures from before ``Store.overrides`` did so."""
     return tuple(note.removeprefix(_NOTED).removesuffix(_MARKED) for note in notes if note.startswith(_NOTED))
 
 

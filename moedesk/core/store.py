@@ -6,6 +6,7 @@ from typing import Literal, Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.acted import Acted
 from moedesk.core.attribution import Explanation
 from moedesk.core.label import Label
 from moedesk.core.model import LayerInfo, ModelInfo
@@ -125,6 +126,10 @@ class Store(Protocol):
     @property
     def attributions(self) -> tuple[Explanation, ...]:
         """What was explained of its tokens, in the order in which it was."""
+
+    @property
+    def overrides(self) -> tuple[Acted, ...]:
+        """The overrides that acted on its passes, in the order in which they first did."""
 
     @property
     def n_steps(self) -> int:

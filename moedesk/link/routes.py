@@ -8,6 +8,9 @@ import numpy as np
 
 from moedesk.core.batch import COLUMNS, RouteBatch, RouteStack, StackedLayers
 from moedesk.core.columns import PASS, TOKEN, PassFlag
+from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override
+from moedesk.core.override_text import override_of, text_of
 from moedesk.link.message import Frames, Message, encode, whole
 from moedesk.link.protocol import LinkError
 
@@ -47,7 +50,8 @@ def encode_batch(stream: int, batch: RouteBatch) -> Frames:
             if column is not None and not (name in _SILENT and _is_silent(name, column)):
                 parts.append(whole(f"{number}.{name}", column))
     fields = {"stream": stream, "streams": list(batch.tokens), "groups": groups}
-    return encode("batch", {**fields, "label": batch.label} if batch.label else fields, parts)
+    said = {"label": batch.label, "overrides": [text_of(override) for override in batch.overrides]}
+    return encode("batch", fields | {name: value for name, value in said.items() if value}, parts)
 
 
 def _is_silent(name: str, column: np.ndarray) -> bool:
@@ -81,7 +85,15 @@ def decode_batch(message: Message) -> RouteBatch:
     label = message.fields.get("label", "")
     if not isinstance(label, str):
         raise LinkError("a pass with a label that is none")
-    return RouteBatch(header, tokens, StackedLayers(stacks), label)
+    return RouteBatch(header, tokens, StackedLayers(stacks), label, _overrides(message.fields.get("overrides", [])))
+
+
+def _overrides(texts: Any) -> tuple[Override, ...]:
+    """Those that acted on a pass."""
+    try:
+        return tuple([override_of(text) for text in texts])
+    except (MoedeskError, TypeError) as error:
+        raise LinkError(f"a pass with overrides that are none: {error}") from None
 
 
 def _stack(group: Any, number: int, arrays: Mapping[str, np.ndarray]) -> RouteStack:

@@ -27,7 +27,7 @@ from moedesk.probe.taking.compiled import CallsAround, forget_compiled_code, not
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.courier import Courier
 from moedesk.probe.taking.layer_hooks import LayerHooks
-from moedesk.probe.taking.overridden import Noted, listen
+from moedesk.probe.taking.overridden import listen
 from moedesk.probe.taking.parallel import rank
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.tap import Current, Event, Piece, Tap, own, recomputing, small_ids
@@ -129,7 +129,6 @@ class Hooks:
         """Which layers could not be read, or no longer."""
         self._paged = False
         self._found: list[Binding] = []
-        self._overrides = Noted(courier.note)
         self._handles: list[RemovableHandle | LayerHooks | AdaptedHooks | WatchedHooks | CallsAround] = []
         self._passes = self._watched = 0
         self._caches = uses_cache(model)
@@ -320,7 +319,6 @@ class Hooks:
         if not tap.seen:
             return
         tap.finish()
-        self._overrides.take(tap.overridden)
         for source in dict.fromkeys(tap.spoiled):
             path = source.binding.layer.path
             self._courier.note(

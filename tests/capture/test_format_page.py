@@ -12,11 +12,13 @@ from moedesk.capture.save import save_capture
 from moedesk.capture.schema import LEVELS, ROUTE_ROWS, VERSION
 from moedesk.capture.writer import CaptureWriter
 from moedesk.core.columns import PASS, TOKEN, PassFlag, Phase, RouteFlag, TokenKind
+from moedesk.core.override import Override, OverrideKind
 from moedesk.core.verification import Check, Verdict, Verification
 from tests.core.test_attribution import WHY
 from tests.support.killed import kill_once
 from tests.support.routing import Plain, random_batch, random_model
 
+ABLATE = Override(OverrideKind.ABLATE, (1,), (3,), name="näh")
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "capture-format.md"
 
 
@@ -42,7 +44,8 @@ def test_a_finished_capture(tmp_path: Path, page: str, compress: bool) -> None:
     with CaptureWriter(path, lambda ids: [f"⟪{i}⟫".encode() for i in ids], compress=compress) as writer:
         writer.describe(plain.model)
         for number in range(6):
-            writer.append(plain.add(random_batch((61, number), plain.model, 1500, counts_only=number == 4)))
+            batch = random_batch((61, number), plain.model, 1500, counts_only=number == 4)
+            writer.append(replace(plain.add(batch), overrides=(ABLATE,) if number in (1, 2, 5) else ()))
     found = run(page, 0, path)
     with moedesk.open(path) as capture:
         assert found["path"] == capture.model.layers[1].path
@@ -56,6 +59,8 @@ def test_a_finished_capture(tmp_path: Path, page: str, compress: bool) -> None:
         i, j = capture.token_span(3, 4)
         np.testing.assert_array_equal(found["routing_of_pass_3"], capture.experts(1, i, j))
         assert found["verification"] == capture.model.verification.to_json() == tested.to_json()
+        assert found["overrides"] == [ABLATE.to_json()]
+        assert found["overridden"] == {(0, 1): 3, (0, 5): 6}
         assert str(found["words"]).replace("?", "⟨-1⟩") == capture.text(0, 100)
     found["file"].close()  # type: ignore[attr-defined]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo, ModelInfo
-from moedesk.core.override import Override, OverrideKind, noted, noted_titles
+from moedesk.core.override import Override, OverrideKind, noted_titles
 
 MODEL = ModelInfo(
     "tiny", "Tiny", tuple(LayerInfo(f"layers.{place}.mlp", "Block", 8, 2, place=place) for place in range(4))
@@ -128,13 +128,8 @@ def test_other_json_is_refused_in_one_line(values: object, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_capture_notes_of_an_override_is_found_again() -> None:
+def test_the_notes_of_earlier_captures_name_overrides() -> None:
+    line = "overridden: ablate expert 3 in layer 1 · columns 0:4; the rows it changed are marked (is:overridden)"
     override = Override(OverrideKind.ABLATE, (1,), (3,), columns=(0, 4))
-    notes = ("the recording stopped early", noted(override), "overridden by nobody")
-    assert noted_titles(notes) == (override.title,)
+    assert noted_titles(("the recording stopped early", line, "overridden by nobody")) == (override.title,)
     assert noted_titles(()) == ()
-    long = Override(OverrideKind.REPLAY, capture="/data/" + "e" * 500)
-    assert len(noted(long).encode()) < 400, "a capture cuts notes there"
-    (title,) = noted_titles([noted(long)])
-    assert title.startswith("replay ids of /data/ee")
-    assert title.endswith("e…")

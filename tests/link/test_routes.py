@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from moedesk.core.batch import LayerRoutes, RouteBatch
 from moedesk.core.columns import PASS, TOKEN
 from moedesk.core.model import ModelInfo
+from moedesk.core.override import Override, OverrideKind
 from moedesk.link.message import decode
-from moedesk.link.protocol import TO_CLIENT
+from moedesk.link.protocol import TO_CLIENT, LinkError
 from moedesk.link.routes import counts_of, decode_batch, encode_batch
 from tests.support.link import Recorder, assert_same, connected
 from tests.support.routing import random_batch, random_model, with_layers
@@ -149,3 +150,20 @@ def test_a_label_goes_with_its_pass() -> None:
     batch = random_batch((1,), random_model(2), 4)
     assert over_the_wire(replace(batch, label="näh")).label == "näh"
     assert over_the_wire(batch).label == ""
+
+
+def test_the_overrides_that_acted_go_with_their_pass() -> None:
+    one = Override(OverrideKind.REPLAY, (1,), capture="näh.h5", weights=True, columns=(0, 4))
+    other = Override(OverrideKind.SCALE, experts=(3,), value=0.1, name="less")
+    batch = replace(random_batch((1,), random_model(2), 4), overrides=(one, other))
+    assert over_the_wire(batch).overrides == (one, other)
+    assert over_the_wire(counts_of(batch)).overrides == (one, other)
+    assert over_the_wire(replace(batch, overrides=())).overrides == ()
+
+
+@pytest.mark.parametrize("wrong", [[{"kind": "ablate"}], ['{"kind": "oblate"}'], 3, [None]])
+def test_overrides_that_are_none_are_an_error_of_the_link(wrong: object) -> None:
+    frames = encode_batch(3, random_batch((1,), random_model(2), 4))
+    message = decode(*map(memoryview, frames.frames[:2]), TO_CLIENT, *map(memoryview, frames.frames[2:]))
+    with pytest.raises(LinkError, match="overrides that are none"):
+        decode_batch(replace(message, fields={**message.fields, "overrides": wrong}))

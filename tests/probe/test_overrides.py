@@ -11,7 +11,7 @@ from torch import nn
 import moedesk
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
-from moedesk.core.override import Override, OverrideKind, noted_titles
+from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.overriding.registry import overrides_of
 from tests.support.console import own_moe
@@ -99,7 +99,7 @@ def test_ablating_changes_exactly_the_tokens_that_chose_it(olmoe: Any, overrides
     assert overrides.acted(entry) == chose.sum()
 
 
-def test_a_capture_notes_each_override_that_was_on_once(olmoe: Any, overrides: Overrides, tmp_path: Any) -> None:
+def test_a_capture_says_which_overrides_acted_on_which_passes(olmoe: Any, overrides: Overrides, tmp_path: Any) -> None:
     with moedesk.record(olmoe, tmp_path / "run.h5"):
         logits(olmoe)
         for override in (Override(ABLATE, (0,), (3,)), Override(OverrideKind.EXCLUDE, (1,), (5,))):
@@ -108,7 +108,13 @@ def test_a_capture_notes_each_override_that_was_on_once(olmoe: Any, overrides: O
         overrides.clear()
         logits(olmoe)
     with moedesk.open(tmp_path / "run.h5") as capture:
-        assert noted_titles(capture.notes) == ("ablate expert 3 in layer 0", "exclude expert 5 in layer 1")
+        ablated, excluded = capture.overrides
+        flagged = [(capture.flags(layer) & RouteFlag.OVERRIDDEN != 0) for layer in (0, 1)]
+        rows = capture.read_tokens()["pass"]
+    assert (ablated.override, ablated.passes) == (Override(ABLATE, (0,), (3,)), ((1, 3),))
+    assert (excluded.override, excluded.passes) == (Override(OverrideKind.EXCLUDE, (1,), (5,)), ((2, 3),))
+    assert set(rows[flagged[0]]) <= {1, 2}
+    assert set(rows[flagged[1]]) == {2}
 
 
 def test_only_some_columns_and_phases(olmoe: Any, overrides: Overrides) -> None:

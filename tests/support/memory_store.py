@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from moedesk.core.acted import Acted
 from moedesk.core.attribution import Explanation
 from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, Phase, RouteFlag, expert_dtype
 from moedesk.core.label import Label
@@ -40,6 +41,7 @@ class MemoryStore:
     notes: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
     attributions: tuple[Explanation, ...] = ()
+    overrides: tuple[Acted, ...] = ()
     steps: np.ndarray = field(default_factory=lambda: np.empty(0, STEP))
     norms: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 

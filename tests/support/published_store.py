@@ -20,6 +20,7 @@ class PublishedStore:
         self.notes: tuple[str, ...] = ()
         self.labels = whole.labels
         self.attributions = whole.attributions
+        self.overrides = whole.overrides
         self.n_passes = 0
         self.reads: list[tuple[str, int, int]] = []  # what was read: column, first row, end
         self._counts = [whole.counts(layer, "pass") for layer in whole.model.layers]

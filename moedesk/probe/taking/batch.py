@@ -12,7 +12,7 @@ from moedesk.core.training import TrainingStep
 from moedesk.probe.adapters.adapter import ABSENT
 from moedesk.probe.taking.block import Block, blocks_of, numpy_of
 from moedesk.probe.taking.calls import Call
-from moedesk.probe.taking.overridden import Changed, Marks
+from moedesk.probe.taking.overridden import Changed, Marks, acted
 from moedesk.probe.taking.tap import Piece, Transfer
 from moedesk.probe.taking.tokens import (
     STREAM_KINDS,
@@ -142,7 +142,7 @@ class BatchMaker:
         header = self._header(recorded, calls, rows, unknown, any(call.rewound for call in numbered.values()))
         if not recorded.full:
             rows = {stream: np.zeros(0, TOKEN) for stream in rows}
-        return RouteBatch(header, rows, layers, recorded.label)
+        return RouteBatch(header, rows, layers, recorded.label, acted(recorded.overridden))
 
     def _add_outputs(
         self, outputs: Sequence[OutputNorms], rows: Mapping[str, np.ndarray], routes: Sequence[LayerRoutes]

@@ -13,11 +13,9 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from moedesk.core.columns import RouteFlag
-from moedesk.core.override import Override, noted
+from moedesk.core.override import Override
 from moedesk.probe.taking.tap import Current, recomputing
 
-MOST_NOTED = 200
-"""Overrides of which a recording notes that they were on; of a loop over thousands, the first ones."""
 _currents: tuple["weakref.ref[Current]", ...] = ()
 """What listens; a tuple, since it is gone through in every call of an overridden layer."""
 _lock = threading.Lock()
@@ -88,25 +86,12 @@ def say(experts: nn.Module, changed: Changed, in_place_of_last: bool = False) ->
                 calls.append(changed)
 
 
-class Noted:
-    """Has a recording note which overrides were on, each once.
-
-    Parameters
-    ----------
-    note : function
-        Takes a line.
-    """
-
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self._note = note
-        self._known: set[Override] = set()
-
-    def take(self, changed: Mapping[nn.Module, Sequence[Changed]]) -> None:
-        """Take what acted in a pass."""
-        for override in (override for calls in changed.values() for call in calls for override in call.by):
-            if override not in self._known and len(self._known) < MOST_NOTED:
-                self._known.add(override)
-                self._note(noted(override))
+def acted(changed: Mapping[nn.Module, Sequence[Changed]]) -> tuple[Override, ...]:
+    """Return what acted in a pass, each once, in the order in which it first did."""
+    every = {id(override): override for calls in changed.values() for call in calls for override in call.by}
+    return tuple(
+        dict.fromkeys(every.values())
+    )  # those of all layers are the same few objects: hashing each would cost more
 
 
 class Marks:

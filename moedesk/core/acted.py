@@ -1,0 +1,79 @@
+"""Overrides that acted on what was recorded, and on which passes."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moedesk.core.columns import ACTED
+from moedesk.core.override import Override
+
+OPEN = -1
+"""Stands for the end of passes that go on until a later row says it, or else the capture's end."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """An override that was on while passes were recorded.
+
+    It acted on a pass if it was on, and the pass reached one of its layers, in a phase that it is about; which rows it changed is
+    in their flags (``RouteFlag.OVERRIDDEN``).
+
+    Attributes
+    ----------
+    override : Override
+    passes : tuple of (int, int)
+        The passes on which it acted: first and end (excluded) of each run of them, in order.
+    """
+
+    override: Override
+    passes: tuple[tuple[int, int], ...]
+
+    @property
+    def count(self) -> int:
+        """On how many passes it acted."""
+        return sum(end - first for first, end in self.passes)
+
+    def within(self, first: int, last: int) -> bool:
+        """Return whether it acted on any of the passes first…last, end excluded."""
+        place = bisect_right(self.passes, (first, last))
+        after = place < len(self.passes) and self.passes[place][0] < last
+        return after or (place > 0 and self.passes[place - 1][1] > first and first < last)
+
+
+def row(number: int, first: int, last: int = OPEN) -> npt.NDArray[np.void]:
+    """Return a (1,) array, dtype ``columns.ACTED``: that an override acts from a pass on, or that it did, up to another one."""
+    return np.array([(number, first, last)], ACTED)
+
+
+def acted_of(overrides: Sequence[Override | None], rows: npt.NDArray[np.void], n_passes: int) -> tuple[Acted, ...]:
+    """Return what acted, in the order in which it first did.
+
+    Parameters
+    ----------
+    overrides : sequence of Override or None
+        None where one could not be read: it is left out.
+    rows : (N,) structured, dtype ``columns.ACTED``
+        A later row about the same override and first pass replaces the earlier one.
+    """
+    ends = {(number, first): n_passes if last == OPEN else min(last, n_passes) for number, first, last in rows.tolist()}
+    runs: dict[int, list[tuple[int, int]]] = {}
+    for (number, first), end in ends.items():
+        if 0 <= first < end:
+            runs.setdefault(number, []).append((first, end))
+    known = {number: override for number, override in enumerate(overrides) if override is not None}
+    return tuple(Acted(known[number], tuple(sorted(found))) for number, found in runs.items() if number in known)
+
+
+def acting(acted: Iterable[Acted], first: int, last: int) -> tuple[Override, ...]:
+    """Return the overrides that acted on any of the passes first…last, end excluded."""
+    return tuple(one.override for one in acted if one.within(first, last))
+
+
+def passes_text(passes: Sequence[tuple[int, int]], most: int = 6) -> str:
+    """Return runs of passes as ``3–7, 12``, the first few of them."""
+    parts = [f"{first:,}" if end == first + 1 else f"{first:,}–{end - 1:,}" for first, end in passes[:most]]
+    more = len(passes) - most
+    return ", ".join(parts) + (f" and {more:,} more runs" if more > 0 else "")
