@@ -1,6 +1,6 @@
 """Overrides that acted on what was recorded, and on which passes."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -36,11 +36,16 @@ class Acted:
         """On how many passes it acted."""
         return sum(end - first for first, end in self.passes)
 
+    def of(self, first: int, last: int) -> tuple[tuple[int, int], ...]:
+        """Return those of ``passes`` that reach into the passes first…last, end excluded."""
+        start = bisect_right(self.passes, first, key=lambda run: run[1])
+        return (
+            self.passes[start : bisect_left(self.passes, last, start, key=lambda run: run[0])] if first < last else ()
+        )
+
     def within(self, first: int, last: int) -> bool:
         """Return whether it acted on any of the passes first…last, end excluded."""
-        place = bisect_right(self.passes, (first, last))
-        after = place < len(self.passes) and self.passes[place][0] < last
-        return after or (place > 0 and self.passes[place - 1][1] > first and first < last)
+        return bool(self.of(first, last))
 
 
 def row(number: int, first: int, last: int = OPEN) -> npt.NDArray[np.void]:
@@ -70,6 +75,16 @@ def acted_of(overrides: Sequence[Override | None], rows: npt.NDArray[np.void], n
 def acting(acted: Iterable[Acted], first: int, last: int) -> tuple[Override, ...]:
     """Return the overrides that acted on any of the passes first…last, end excluded."""
     return tuple(one.override for one in acted if one.within(first, last))
+
+
+def titles_of(acted: Iterable[Acted], first: int, last: int) -> tuple[str, ...]:
+    """Return what acted on each of the passes first…last, end excluded, in a line each; empty for nothing."""
+    titles: list[list[str]] = [[] for _ in range(first, last)]
+    for one in acted:
+        for start, end in one.of(first, last):
+            for place in range(max(start, first) - first, min(end, last) - first):
+                titles[place].append(one.override.title)
+    return tuple("; ".join(each) for each in titles)
 
 
 def passes_text(passes: Sequence[tuple[int, int]], most: int = 6) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from moedesk.core.acted import Acted, passes_text
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
 from moedesk.core.override_file import Kept, plain
+from moedesk.session.recorded_overrides import RecordedOverrides
 
 if TYPE_CHECKING:
     from moedesk.session.session import Session
@@ -18,7 +20,7 @@ NO_MODEL = "overrides change a running model: attach one in the console, moe.att
 
 @dataclass(frozen=True)
 class Entry:
-    """One override of the list in the model's process.
+    """One override of the list in the model's process, or one that acted while a capture was recorded.
 
     Attributes
     ----------
@@ -26,14 +28,17 @@ class Entry:
         Its number there.
     on : bool
     acted : int
-        On how many token rows, layer by layer, it changed ids or weights so far.
+        On how many token rows, layer by layer, it changed ids or weights so far; of a capture 0, since rows don't say which did.
     override : Override
+    passes : tuple of (int, int)
+        Of a capture, the passes on which it acted; else empty.
     """
 
     id: int
     on: bool
     acted: int
     override: Override
+    passes: tuple[tuple[int, int], ...] = ()
 
     def touches(self, layer: int, expert: int | None = None) -> bool:
         """Return whether it is on and about a layer, or about an expert of it."""
@@ -84,6 +89,7 @@ class Overriding:
     def __init__(self, session: "Session") -> None:
         self._session = session
         self._read: tuple[Mapping[str, Any], Told] = ({}, Told())
+        self._recorded = RecordedOverrides(session.store, session.jobs, session.changed, TOPIC)
 
     @property
     def told(self) -> Told:
@@ -104,28 +110,49 @@ class Overriding:
         """Those that are switched on."""
         return tuple(entry for entry in self.entries if entry.on)
 
+    @property
+    def recorded(self) -> tuple[Entry, ...]:
+        """Those that acted on the session's passes, as far as they are read; none while a model runs, which tells its own."""
+        if not self.why_not or self.entries:
+            return ()
+        return tuple(
+            Entry(number, True, 0, one.override, one.passes) for number, one in enumerate(self._recorded.all, 1)
+        )
+
+    @property
+    def marked(self) -> tuple[Entry, ...]:
+        """Those that panels mark: what is on, or, without a running model, what acted on any of the passes in view."""
+        span = self._session.span
+        return self.acting or tuple(
+            entry for entry in self.recorded if Acted(entry.override, entry.passes).within(*span)
+        )
+
     def at(self, layer: int | None, expert: int | None = None) -> tuple[Entry, ...]:
         """Return those that are on at a layer, or about an expert of it."""
         return () if layer is None else tuple(entry for entry in self.entries if entry.touches(layer, expert))
 
     @property
     def places(self) -> frozenset[tuple[int, int | None]]:
-        """The layers on which overrides act, with None, and the experts that these are about, with their layer."""
+        """The layers on which what is ``marked`` acts, with None, and the experts that it is about, with their layer."""
         layers = range(len(self._session.store.model.layers))
         found: set[tuple[int, int | None]] = set()
-        for entry in self.acting:
+        for entry in self.marked:
             for layer in entry.override.layers or layers:
                 found.add((layer, None))
                 found.update((layer, expert) for expert in entry.override.experts)
         return frozenset(found)
 
-    def said_of(self, first: tuple[int, int], last: tuple[int, int]) -> str:
-        """Return what overrides the experts from one (layer, expert) to another, in one line; empty if nothing does."""
+    def said_of(self, first: tuple[int, int], last: tuple[int, int], passes: tuple[int, int] | None = None) -> str:
+        """Return what overrides the experts from one (layer, expert) to another, in one line; empty if nothing does.
+
+        Of a capture, only what acted on some passes, first and end (excluded), is said; None for those in view.
+        """
         titles = [
             entry.override.title
-            for entry in self.acting
+            for entry in self.marked
             for layer in range(first[0], last[0] + 1)
             if entry.override.acts_on(layer)
+            and (passes is None or not entry.passes or Acted(entry.override, entry.passes).within(*passes))
             and (
                 not entry.override.experts or any(first <= (layer, expert) <= last for expert in entry.override.experts)
             )
@@ -235,4 +262,6 @@ class Overriding:
 
 def say_all(entries: Iterable[Entry]) -> str:
     """Return what several overrides do, a line each."""
-    return "\n".join(entry.override.title for entry in entries)
+    return "\n".join(
+        entry.override.title + (f", passes {passes_text(entry.passes)}" if entry.passes else "") for entry in entries
+    )

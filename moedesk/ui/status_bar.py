@@ -101,9 +101,9 @@ class StatusBar(QStatusBar):
         self._show_overrides()
         if session is None:
             return
+        self._disconnect = session.changed.connect(self._changed)
         if session.live is not None:
             self._rate, self._ticks = Rate(), Rate()
-            self._disconnect = session.changed.connect(self._changed)
             self._show_live()
             return
         self._show_state(session.store)
@@ -143,16 +143,20 @@ class StatusBar(QStatusBar):
     def _changed(self, name: str) -> None:
         if name in (OVERRIDES, "live"):
             self._show_overrides()
-        if name in ("store", "live", "stopped") and not self._timer.isActive():
+        live = self._session is not None and self._session.live is not None
+        if live and name in ("store", "live", "stopped") and not self._timer.isActive():
             self._timer.start()
 
     def _show_overrides(self) -> None:
-        """Say how many overrides act on the model, and once what is wrong with one."""
+        """Say how many overrides act on the model, or acted while a capture was recorded, and once what is wrong with one."""
         overriding = self._session.overriding if self._session is not None else None
         acting = overriding.acting if overriding is not None else ()
-        self.overrides.setText(f"⚠ {len(acting)} override{'s' * (len(acting) != 1)} on")
-        self.overrides.setToolTip(f"The model doesn't route as it would (Ctrl+8):\n{say_all(acting)}")
-        self.overrides.setVisible(bool(acting))
+        recorded = overriding.recorded if overriding is not None else ()
+        count = len(acting or recorded)
+        self.overrides.setText(f"⚠ {count} override{'s' * (count != 1)} {'acted' if recorded else 'on'}")
+        said = "Passes ran under overrides" if recorded else "The model doesn't route as it would"
+        self.overrides.setToolTip(f"{said} (Ctrl+8):\n{say_all(acting or recorded)}")
+        self.overrides.setVisible(bool(count))
         note = overriding.told.note if overriding is not None else ""
         if note and note != self._noted:
             self.say(note)

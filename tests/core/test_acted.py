@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moedesk.core.acted import Acted, acted_of, acting, passes_text, row
+from moedesk.core.acted import Acted, acted_of, acting, passes_text, row, titles_of
 from moedesk.core.columns import ACTED
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
@@ -38,6 +38,9 @@ def test_whether_it_acted_within_some_passes(passes: set[int], first: int, last:
     acted = Acted(ONE, runs)
     assert acted.within(first, last) == bool(passes & set(range(first, last)))
     assert acted.count == len(passes)
+    assert titles_of([acted], first, last) == tuple(
+        ONE.title if number in passes else "" for number in range(first, last)
+    )
     assert acting([acted], first, last) == ((ONE,) if acted.within(first, last) else ())
 
 
@@ -45,6 +48,10 @@ def test_long_runs_count_from_within() -> None:
     assert Acted(ONE, ((3, 9),)).within(5, 6)
     assert not Acted(ONE, ((3, 9),)).within(9, 12)
     assert not Acted(ONE, ((3, 9),)).within(6, 6)
+    assert titles_of([Acted(OTHER, ((0, 9),)), Acted(ONE, ((3, 5),))], 4, 6) == (
+        f"{OTHER.title}; {ONE.title}",
+        OTHER.title,
+    )
 
 
 def test_passes_are_said_in_runs() -> None:

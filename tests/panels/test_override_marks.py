@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QImage
 from pytestqt.qtbot import QtBot
 
+from moedesk.core.acted import Acted
 from moedesk.core.columns import RouteFlag
 from moedesk.core.filter import parse
 from moedesk.core.override import Override, OverrideKind
@@ -16,6 +17,7 @@ from moedesk.panels.elements.model_marks import override_marks
 from moedesk.panels.elements.model_tree import outline
 from moedesk.panels.elements.view import ElementsPanel
 from moedesk.panels.experts.view import ExpertsPanel
+from moedesk.panels.network.model_passes import COLUMNS
 from moedesk.panels.network.view import NetworkPanel
 from moedesk.panels.waterfall.view import WaterfallPanel
 from moedesk.session.overriding import Entry
@@ -23,6 +25,7 @@ from moedesk.ui.override_marks import layer_text
 from moedesk.ui.theme import LIGHT
 from tests.support.memory_store import MemoryStore, memory_store
 from tests.support.overridden_stage import OverriddenStage
+from tests.support.stage import Stage
 
 ABLATE = Override(OverrideKind.ABLATE, (1,), (3,))
 FEWER = Override(OverrideKind.TOP_K, (), value=1.0)
@@ -159,3 +162,60 @@ def test_axes_have_a_diamond_beside_the_expert_and_the_readout_says_what(
 def test_a_layer_with_an_override_has_a_star() -> None:
     assert layer_text(3, frozenset({(3, None)})) == "L3*"
     assert layer_text(2, frozenset({(3, None), (2, 5)})) == "L2"
+
+
+@pytest.fixture
+def recorded() -> MemoryStore:
+    """A capture in which an expert was ablated on passes 2 to 4."""
+    made = memory_store(passes=10, layers=3, experts=8, padding=0)
+    made.overrides = (Acted(ABLATE, ((2, 5),)),)
+    return made
+
+
+@pytest.mark.parametrize("panel", [NetworkPanel, WaterfallPanel])
+def test_axes_of_a_capture_mark_what_acted_on_the_passes_in_view(
+    qtbot: QtBot,
+    recorded: MemoryStore,
+    panel: Callable,  # type: ignore[type-arg]
+) -> None:
+    with Stage(qtbot, recorded, panel) as stage:
+        stage.settle()
+        picture = stage.panel.overview.heatmap if panel is NetworkPanel else stage.panel.waterfall
+        readout = stage.panel.overview.readout if panel is NetworkPanel else stage.panel.readout
+        drawn = pixels(picture.grab().toImage(), LIGHT.color("warning"))
+        assert abs(drawn[:, 1].mean() - picture.position_of(1, 3, 0).y()) < 2.5
+        for number in range(10):
+            picture.hovered.emit(picture.cell_at(picture.position_of(1, 3, number)))
+            stage.settle()
+            assert ("overridden: ablate expert 3" in readout.text()) == (2 <= number < 5)
+        stage.session.brush((6, 9))
+        stage.settle()
+        assert len(pixels(picture.grab().toImage(), LIGHT.color("warning"))) == 0
+
+
+def test_elements_and_experts_mark_a_captures_overrides(qtbot: QtBot, recorded: MemoryStore) -> None:
+    with Stage(qtbot, recorded, ElementsPanel) as stage:
+        stage.settle()
+        model = stage.panel.outline.model
+        node = model.outline.expert_node(1, 3)
+        assert "overridden" in model.data(model.index_of(node), Qt.ItemDataRole.AccessibleTextRole)
+        stage.session.seek(1)
+        stage.settle()
+        assert "overridden" not in model.data(model.index_of(node), Qt.ItemDataRole.AccessibleTextRole)
+    with Stage(qtbot, recorded, ExpertsPanel) as stage:
+        stage.session.select(Selection(Kind.EXPERT, layer=1, expert=3))
+        stage.settle()
+        assert stage.panel.chooser.overridden.isVisible()
+        stage.session.brush((6, 9))
+        assert not stage.panel.chooser.overridden.isVisible()
+
+
+def test_the_table_says_which_passes_ran_under_overrides(qtbot: QtBot, recorded: MemoryStore) -> None:
+    with Stage(qtbot, recorded, NetworkPanel) as stage:
+        stage.settle()
+        table = stage.panel.passes.table
+        phase = next(place for place, column in enumerate(COLUMNS) if column.id == "phase")
+        said = [str(table.text(row, phase)) for row in range(10)]
+        assert [text.endswith(" · overridden") for text in said] == [2 <= number < 5 for number in range(10)]
+        hints = [table.data(table.index(row, phase), Qt.ItemDataRole.ToolTipRole) for row in (1, 2)]
+        assert hints == [None, f"overridden: {ABLATE.title}"]

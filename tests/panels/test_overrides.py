@@ -9,7 +9,8 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLineEdit, QMenu
 from pytestqt.qtbot import QtBot
 
-from moedesk.core.override import Override, OverrideKind, noted
+from moedesk.core.acted import Acted
+from moedesk.core.override import Override, OverrideKind
 from moedesk.core.override_code import as_python
 from moedesk.core.override_file import load
 from moedesk.core.selection import Kind, Selection
@@ -58,19 +59,93 @@ def test_a_file_says_why_there_is_nothing_and_what_to_do(qtbot: QtBot) -> None:
     with Stage(qtbot, memory_store(), OverridesPanel) as stage:
         assert stage.panel.empty.isVisible()
         assert "moe.attach()" in stage.panel.empty.text()
-        assert "No override was on" in stage.panel.empty.text()
+        assert "No override acted" in stage.panel.empty.text()
         assert not stage.panel.bar.isVisible()
 
 
-def test_a_file_says_what_was_overridden_when_it_was_recorded(qtbot: QtBot) -> None:
+def test_an_earlier_capture_says_what_its_notes_name(qtbot: QtBot) -> None:
     store = memory_store()
-    store.notes = ("one more note", noted(ABLATE), noted(FEWER))
+    notes = (f"overridden: {one.title}; the rows it changed are marked (is:overridden)" for one in (ABLATE, FEWER))
+    store.notes = ("one more note", *notes)
     with Stage(qtbot, store, OverridesPanel) as stage:
         said = stage.panel.empty.text()
         assert "2 overrides were on" in said
         assert ABLATE.title in said
         assert FEWER.title in said
         assert "one more note" not in said
+
+
+@pytest.fixture
+def recorded(qtbot: QtBot) -> Iterator[Stage]:
+    store = memory_store(layers=3, experts=8)
+    store.overrides = (Acted(ABLATE, ((2, 5), (7, 8))), Acted(FEWER, ((4, 5),)))
+    with Stage(qtbot, store, OverridesPanel) as stage:
+        stage.settle()
+        yield stage
+
+
+def test_a_capture_lists_what_acted_and_on_which_passes(recorded: Stage) -> None:
+    assert rows(recorded) == [
+        ["Ablate", "1", "3", "everywhere", "", "2–4, 7"],
+        ["Set k = 1", "0, 1", "–", "everywhere", "", "4"],
+    ]
+    model, bar = recorded.panel.list.rows, recorded.panel.bar
+    acted = COLUMNS.index("acted")
+    assert model.headerData(acted, Qt.Orientation.Horizontal) == "Passes"
+    assert "4 passes: 2–4, 7" in model.data(model.index(0, acted), Qt.ItemDataRole.ToolTipRole)
+    assert "2 overrides acted while this was recorded" in bar.line.text()
+    assert bar.apply_button.isVisible()
+    assert not any(
+        button.isVisible() for button in (bar.add_button, bar.undo_button, bar.redo_button, bar.clear_button)
+    )
+    assert model.data(model.index(0, WHAT), Qt.ItemDataRole.CheckStateRole) is None, "nothing is to be switched"
+    assert not model.flags(model.index(0, NAME)) & Qt.ItemFlag.ItemIsEditable
+
+
+def test_what_a_capture_lists_is_copied_and_saved(recorded: Stage, tmp_path: Path) -> None:
+    recorded.panel.bar.copy_actions[0].trigger()
+    assert QGuiApplication.clipboard().text() == as_python([ABLATE, FEWER], recorded.session.store.model)
+    recorded.panel.bar.copy_actions[1].trigger()
+    assert QGuiApplication.clipboard().text() == f"{ABLATE.as_call()}\n{FEWER.as_call()}\n"
+    recorded.panel.save_to(tmp_path / "theirs.json")
+    assert [(kept.override, kept.on) for kept in load(tmp_path / "theirs.json")] == [(ABLATE, True), (FEWER, True)]
+
+
+def test_what_a_capture_lists_is_set_on_the_model_that_runs(recorded: Stage, qtbot: QtBot) -> None:
+    recorded.panel.bar.apply_button.click()
+    assert "No model runs" in recorded.shell.said[-1]
+    with OverriddenStage(qtbot, memory_store(layers=3, experts=8), OverridesPanel) as running:
+        recorded.shell.beside.sessions.append(running.session)
+        recorded.panel.bar.apply_button.click()
+        assert running.live.set_now == [(ABLATE, True), (FEWER, True)]
+        assert "2 overrides set on" in recorded.shell.said[-1]
+        menu = QMenu(recorded.panel)
+        recorded.panel.fill_menu(menu, recorded.panel.list.rows.entries[1])
+        found = actions(menu)
+        assert not {"Switch off", "Remove", "Change…"} & set(found)
+        found["Apply to the live model"].trigger()
+        assert running.live.set_now[2:] == [(FEWER, True)]
+        menu.deleteLater()
+    with OverriddenStage(qtbot, memory_store(layers=1, experts=8), OverridesPanel) as smaller:
+        recorded.shell.beside.sessions[:] = [smaller.session]
+        recorded.panel.bar.apply_button.click()
+        assert smaller.live.orders == []
+        assert "no MoE layer 1" in recorded.shell.said[-1]
+
+
+def test_while_a_model_runs_its_own_list_is_shown(stage: OverriddenStage) -> None:
+    stage.session.store.overrides = (Acted(FEWER, ((4, 5),)),)
+    stage.live.set(ABLATE)
+    stage.settle()
+    assert [row[0] for row in rows(stage)] == ["Ablate"]
+    assert ticks(stage) == [True]
+    stage.live.rows = []
+    stage.live.say()
+    stage.settle()
+    assert rows(stage) == []
+    stage.live.end("the kernel ended")
+    stage.settle()
+    assert [row[0] for row in rows(stage)] == ["Set k = 1"]
 
 
 def test_a_model_without_overrides_says_how_to_add_one(stage: OverriddenStage) -> None:

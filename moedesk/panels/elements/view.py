@@ -85,7 +85,7 @@ class ElementsPanel(Panel):
             self._ask_loads()
         if "selection" in changed:
             self._follow_selection()
-        if changed & {breakpoints.TOPIC, overriding.TOPIC, "live"}:
+        if changed & {breakpoints.TOPIC, overriding.TOPIC, "live", "window", "cursor"}:
             self._mark()
         self.details.load.set_conventions(self.session.conventions)
         if "labels" in changed:
@@ -175,8 +175,8 @@ class ElementsPanel(Panel):
     def _mark(self) -> None:
         """Show what breakpoints name, and what overrides act on."""
         if self._index is not None:
-            acting = self.session.overriding.acting
-            self.outline.set_marks(overriding.TOPIC, override_marks(self._index.outline, acting))
+            marked = self.session.overriding.marked
+            self.outline.set_marks(overriding.TOPIC, override_marks(self._index.outline, marked))
             shown = breakpoints.breakpoints_of(self.session.live)
             self.outline.set_marks(breakpoints.TOPIC, breakpoint_marks(self._index.outline, shown))
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from moedesk.analysis.balance import DEFAULT
 from moedesk.analysis.conventions import Conventions, hint, title
 from moedesk.analysis.pass_labels import PassLabels, pass_labels
+from moedesk.core.acted import titles_of
 from moedesk.core.columns import PassFlag, Phase
 from moedesk.core.store import Store
 from moedesk.session.jobs import Ticket
@@ -28,6 +29,8 @@ class PassRows:
         Router entropy in nats, mean over layers and tokens that are not padding; NaN if unknown.
     labels : tuple of str
         What each pass was labelled as; empty for nothing.
+    overrides : tuple of str
+        Which overrides acted on each pass; empty for none.
     max_violation, cv : (P,) float32
         MaxVio and CV of the slots per expert, or what was chosen in their place, mean over layers; NaN if nothing ran.
     """
@@ -37,6 +40,7 @@ class PassRows:
     max_violation: npt.NDArray[np.float32]
     cv: npt.NDArray[np.float32]
     labels: tuple[str, ...]
+    overrides: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.header)
@@ -105,7 +109,7 @@ def _phase_text(rows: PassRows, row: int, origin: int) -> str:
     header = rows.header[row]
     flags = int(header["flags"])
     notes = [note for flag, note in _NOTES if flags & flag]
-    return " · ".join([phase_label(int(header["phase"])), *notes])
+    return " · ".join([phase_label(int(header["phase"])), *notes, *["overridden"] * bool(rows.overrides[row])])
 
 
 def _taken(rows: PassRows) -> npt.NDArray:
@@ -116,7 +120,13 @@ COLUMNS = (
     Column(
         "id", "Pass", "Number of the forward pass", lambda p: p.header["id"], lambda p, i, o: f"{p.header['id'][i]:,}"
     ),
-    Column("phase", "Phase", "What the pass was for", lambda p: p.header["phase"], _phase_text),
+    Column(
+        "phase",
+        "Phase",
+        "What the pass was for, and what is special about it",
+        lambda p: p.header["phase"],
+        _phase_text,
+    ),
     Column(
         "label",
         "Label",
@@ -265,6 +275,7 @@ def read_rows(
         np.concatenate([part.max_violation for part in parts]),
         np.concatenate([part.cv for part in parts]),
         tuple(text for part in parts for text in part.labels),
+        tuple(text for part in parts for text in part.overrides),
     )
 
 
@@ -275,7 +286,8 @@ def _read_run(
     unknown = np.full(len(header), np.nan, np.float32)
     violation, cv = pass_loads(store, first, last, conventions) if needs in ("counts", "routes") else (unknown, unknown)
     entropy = pass_entropy(store, first, last) if needs == "routes" else unknown
-    return PassRows(header, entropy, violation, cv, tuple(labels.texts(first, last)))
+    overrides = titles_of(store.overrides, first, first + len(header))
+    return PassRows(header, entropy, violation, cv, tuple(labels.texts(first, last)), overrides)
 
 
 def pass_counts(store: Store, first: int, last: int) -> list[npt.NDArray[np.int64]]:

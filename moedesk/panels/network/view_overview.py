@@ -115,7 +115,7 @@ class Overview(QWidget):
         if changed & {"store", "selection"}:
             selected = session.selection
             self.heatmap.set_marks(selected.layer, selected.expert, selected.pass_id)
-        if changed & {"store", "live", TOPIC}:
+        if changed & {"store", "live", "window", "cursor", TOPIC}:
             self.heatmap.set_overridden(session.overriding.places)
         if changed & {"store", "window"}:
             self.heatmap.set_brush(session.window)
@@ -193,7 +193,9 @@ class Overview(QWidget):
         elif cell != self._hovered:
             self._hovered = cell
             text = cell_text(cell, self._session.store.model, self.labels)
-            text = " · ".join(filter(None, (text, self._session.overriding.said_of(cell.first, cell.last))))
+            text = " · ".join(
+                filter(None, (text, self._session.overriding.said_of(cell.first, cell.last, cell.passes)))
+            )
             self.readout.setText(text)
             store, found = self._session.store, self._found
             self._session.jobs.latest(

@@ -190,6 +190,10 @@ class PassTable(QAbstractTableModel):
         """Return what a cell says."""
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _side(index.column())
+        if role == Qt.ItemDataRole.ToolTipRole:
+            read = self._read.get(int(self._numbers[index.row()]))
+            overrides = "" if read is None else read.rows.overrides[read.place]
+            return f"overridden: {overrides}" if overrides else None
         return self.text(index.row(), index.column()) if role == Qt.ItemDataRole.DisplayRole else None
 
     def text(self, row: int, place: int) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Literal, get_args
 
+from moedesk.core.acted import passes_text
 from moedesk.core.override import Override, OverrideKind, listed, noted_titles
 from moedesk.core.selection import Selection
 from moedesk.session.overriding import Entry
@@ -26,6 +27,13 @@ HINTS = {
     "acted": "Token rows whose experts or weights it changed so far, counted at every layer",
     "name": "Yours to give: F2, or a double click",
 }
+RECORDED_TITLES = TITLES | {"acted": "Passes"}
+RECORDED_HINTS = HINTS | {
+    "what": "What it did",
+    "acted": "Passes on which it acted, by number; is:overridden in Network's filter finds the rows that it changed",
+    "name": "What it was called",
+}
+"""The same of overrides that a capture tells of."""
 KINDS = {
     OverrideKind.ABLATE: "Ablate",
     OverrideKind.SCALE: "Scale",
@@ -92,12 +100,16 @@ def text(entry: Entry, column: Column) -> str:
         case "where":
             return where(override)
         case "acted":
-            return f"{entry.acted:,}"
+            return passes_text(entry.passes) if entry.passes else f"{entry.acted:,}"
     return override.name
 
 
 def hint(entry: Entry) -> str:
     """Return all there is to say about one."""
+    if entry.passes:
+        count = sum(end - first for first, end in entry.passes)
+        acted = f"It acted on {count:,} pass{'es' * (count != 1)}: {passes_text(entry.passes, 20)}"
+        return f"{entry.override.title}\n{KIND_HINTS[entry.override.kind]}\n{acted}"
     state = "on" if entry.on else "off"
     return f"{entry.override.title}\n{KIND_HINTS[entry.override.kind]}\nIt is {state} and changed {entry.acted:,} rows so far"
 
@@ -110,14 +122,19 @@ def heading(entries: Sequence[Entry]) -> str:
     return f"{acting} of {len(entries)} overrides on" if acting < len(entries) else f"{counted(acting)} on"
 
 
+def recorded_heading(entries: Sequence[Entry]) -> str:
+    """Return how many acted while a capture was recorded."""
+    return f"{counted(len(entries))} acted while this was recorded; the list is read only"
+
+
 def recorded_text(notes: Iterable[str]) -> str:
-    """Return which overrides were on while a capture was recorded."""
+    """Return which overrides were on while a capture without a list of them was recorded, as its notes have it."""
     titles = noted_titles(notes)
     if not titles:
-        return "No override was on while this capture was recorded."
+        return "No override acted while this was recorded."
     listed_titles = "\n".join(f"· {title}" for title in titles)
     return (
-        f"While this capture was recorded, {counted(len(titles))} {'was' if len(titles) == 1 else 'were'} on, "
+        f"While this was recorded, {counted(len(titles))} {'was' if len(titles) == 1 else 'were'} on, "
         f"for some of its passes at least:\n\n{listed_titles}\n\nThe rows they changed: is:overridden in Network's filter."
     )
 

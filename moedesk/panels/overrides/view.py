@@ -1,11 +1,12 @@
 """The Overrides panel: the list with its form, and what the overrides do to a text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QCursor, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from moedesk.core.errors import MoedeskError
@@ -13,7 +14,7 @@ from moedesk.core.override import Override
 from moedesk.core.override_code import as_python
 from moedesk.core.override_file import Kept, load, save
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.overrides.model_rows import counted, heading, recorded_text
+from moedesk.panels.overrides.model_rows import counted, heading, recorded_heading, recorded_text
 from moedesk.panels.overrides.spec import SPEC
 from moedesk.panels.overrides.view_bar import OverridesBar
 from moedesk.panels.overrides.view_before_after import BeforeAfterTab
@@ -45,6 +46,7 @@ class OverridesPanel(Panel):
     def __init__(self, session: Session, shell: Shell, parent: QWidget | None = None) -> None:
         super().__init__(session, shell, parent)
         self.overriding = session.overriding
+        self.entries: tuple[Entry, ...] = ()
         self.bar = OverridesBar()
         self.form = OverrideForm(lambda override: self.overriding.check(override))
         self.note = QLabel()
@@ -91,6 +93,7 @@ class OverridesPanel(Panel):
         self.bar.save_asked.connect(self.ask_save)
         self.bar.load_asked.connect(self.ask_load)
         self.bar.copy_asked.connect(self.copy)
+        self.bar.apply_asked.connect(lambda: self.apply(self.entries))
         self.form.accepted.connect(self._accepted)
         self.form.closed.connect(self.close_form)
         self.list.rows.switched.connect(lambda entry, on: self.overriding.switch(entry.id, on))
@@ -119,17 +122,21 @@ class OverridesPanel(Panel):
             self.list.show_selection(self.session.selection)
 
     def _show(self) -> None:
-        told, why = self.overriding.told, self.overriding.why_not
-        self.list.set_entries(told.entries, editable=not why)
-        self.bar.setVisible(not why or bool(told.entries))
-        self.bar.show_state(told, not why, heading(told.entries))
+        told, why, recorded = self.overriding.told, self.overriding.why_not, self.overriding.recorded
+        self.entries = told.entries or recorded
+        self.list.set_entries(self.entries, editable=not why)
+        self.bar.setVisible(not why or bool(self.entries))
+        if recorded:
+            self.bar.show_recorded(recorded_heading(recorded))
+        else:
+            self.bar.show_state(told, not why, heading(told.entries))
         self.note.setText(f"⚠ {told.note}")
         self.note.setVisible(bool(told.note))
         self.runs.set_possible(why)
         if why:
             self.close_form()
         self.empty.setText(self._why_empty())
-        self._pages.setCurrentWidget(self.list if told.entries else self.empty)
+        self._pages.setCurrentWidget(self.list if self.entries else self.empty)
 
     def _why_empty(self) -> str:
         live = self.session.live
@@ -190,13 +197,16 @@ class OverridesPanel(Panel):
     def fill_menu(self, menu: QMenu, entry: Entry) -> None:
         """Fill a context menu for an override."""
         override, possible = entry.override, not self.overriding.why_not
-        for text, action in (
+        changes: tuple[tuple[str, Callable[[], object]], ...] = (
             ("Switch off" if entry.on else "Switch on", lambda: self.overriding.switch(entry.id, not entry.on)),
             ("Change…", lambda: self._change(entry)),
             ("Add one like it…", lambda: self.open_form(override)),
             ("Rename…", self.list.edit_name),
             ("Remove", lambda: self._remove(entry)),
-        ):
+        )
+        if entry.passes:
+            changes, possible = (("Apply to the live model", lambda: self.apply([entry])),), True
+        for text, action in changes:
             menu.addAction(text, action).setEnabled(possible)
         menu.addSeparator()
         menu.addAction("Copy as Python, without moedesk", lambda: self._copy([override], "python"))
@@ -210,9 +220,33 @@ class OverridesPanel(Panel):
 
     # Out of the panel, and into it
 
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Set overrides that a capture tells of on the model that runs in another session; of several, the user chooses."""
+        live = [other for other in self.shell.beside.others(self.session) if not other.overriding.why_not]
+        if not live:
+            self.shell.say("No model runs in another session: attach one in the console (Ctrl+`), moe.attach()")
+        elif len(live) == 1:
+            self._apply(entries, live[0])
+        else:
+            menu = QMenu(self)
+            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            for other in live:
+                menu.addAction(other.title, partial(self._apply, entries, other))
+            menu.popup(QCursor.pos())
+
+    def _apply(self, entries: Sequence[Entry], other: Session) -> None:
+        try:
+            other.overriding.add_all([Kept(entry.override) for entry in entries], self.session.title)
+        except MoedeskError as error:
+            self.shell.say(f"Nothing applied to {other.title}: {error}")
+            return
+        self.shell.say(f"{counted(len(entries))} set on {other.title}, whose Overrides panel lists them")
+
     def copy(self, form: str) -> None:
-        """Put all overrides that are on onto the clipboard: as ``python`` without moedesk, or as lines for the ``console``."""
-        self._copy([entry.override for entry in self.overriding.acting], form)
+        """Put all overrides that are on, or of a capture all, onto the clipboard: as ``python`` without moedesk, or as lines for
+        the ``console``.
+        """
+        self._copy([entry.override for entry in self.entries if entry.on], form)
 
     def _copy(self, overrides: Sequence[Override], form: str) -> None:
         if form == "python":
@@ -232,7 +266,7 @@ class OverridesPanel(Panel):
 
     def save_to(self, path: Path) -> None:
         """Save the list."""
-        entries = self.overriding.entries
+        entries = self.entries
         try:
             save(path, [Kept(entry.override, entry.on) for entry in entries], self.session.store.model.name)
         except MoedeskError as error:

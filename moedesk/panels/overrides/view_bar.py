@@ -15,6 +15,8 @@ class OverridesBar(QWidget):
     Signals
     -------
     add_asked, undo_asked, redo_asked, clear_asked, save_asked, load_asked
+    apply_asked
+        Of a capture: set its overrides on a running model.
     copy_asked : str
         ``python`` for code without moedesk, ``console`` for lines of the console.
     """
@@ -25,12 +27,15 @@ class OverridesBar(QWidget):
     clear_asked = Signal()
     save_asked = Signal()
     load_asked = Signal()
+    apply_asked = Signal()
     copy_asked = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self.add_button = QPushButton("Add override…")
+        self.apply_button = QPushButton("Apply to the live model")
         self.undo_button, self.redo_button, self.clear_button, self.more_button = (QToolButton() for _ in range(4))
+        self._changing = (self.add_button, self.undo_button, self.redo_button, self.clear_button)
         self.line = ElidedLabel()
         for button, text in (
             (self.undo_button, "Undo"),
@@ -52,22 +57,28 @@ class OverridesBar(QWidget):
         )
         self.more_button.setMenu(menu)
         self.clear_button.setToolTip("Take all overrides away; Undo brings them back")
+        self.apply_button.setToolTip(
+            "Sets these overrides on the model that runs in another session, on all of its passes"
+        )
+        self.apply_button.hide()
         self.add_button.setToolTip("Also in the context menu of experts, layers and tokens")
         row = QHBoxLayout(self)
         row.setContentsMargins(6, 4, 6, 4)
         row.setSpacing(4)
-        for widget in (self.add_button, self.undo_button, self.redo_button, self.clear_button, self.more_button):
+        for widget in (*self._changing, self.apply_button, self.more_button):
             row.addWidget(widget)
         row.addSpacing(4)
         row.addWidget(self.line, 1)
         self.add_button.clicked.connect(self.add_asked)
         self.undo_button.clicked.connect(self.undo_asked)
+        self.apply_button.clicked.connect(self.apply_asked)
         self.redo_button.clicked.connect(self.redo_asked)
         self.clear_button.clicked.connect(self.clear_asked)
 
     def show_state(self, told: Told, possible: bool, line: str) -> None:
         """Enable what can be done, and say what undo and redo would do."""
         there = bool(told.entries)
+        self._show_recorded(False)
         self.add_button.setEnabled(possible)
         self.undo_button.setEnabled(possible and bool(told.undo))
         self.redo_button.setEnabled(possible and bool(told.redo))
@@ -81,6 +92,19 @@ class OverridesBar(QWidget):
             action.setEnabled(any(entry.on for entry in told.entries))
         self.load_action.setEnabled(possible)
         self.line.setText(line)
+
+    def show_recorded(self, line: str) -> None:
+        """Offer what can be done with overrides that a capture tells of."""
+        self._show_recorded(True)
+        for action in (self.save_action, *self.copy_actions):
+            action.setEnabled(True)
+        self.load_action.setEnabled(False)
+        self.line.setText(line)
+
+    def _show_recorded(self, recorded: bool) -> None:
+        for button in self._changing:
+            button.setVisible(not recorded)
+        self.apply_button.setVisible(recorded)
 
     def set_theme(self, theme: Theme) -> None:
         """Redraw the icons."""

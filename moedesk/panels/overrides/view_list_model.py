@@ -5,7 +5,16 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 
 from moedesk.core.selection import NOTHING, Selection
-from moedesk.panels.overrides.model_rows import COLUMNS, HINTS, TITLES, hint, is_about, text
+from moedesk.panels.overrides.model_rows import (
+    COLUMNS,
+    HINTS,
+    RECORDED_HINTS,
+    RECORDED_TITLES,
+    TITLES,
+    hint,
+    is_about,
+    text,
+)
 from moedesk.session.overriding import Entry
 
 Index = QModelIndex | QPersistentModelIndex
@@ -33,11 +42,18 @@ class ListModel(QAbstractTableModel):
         self.entries: tuple[Entry, ...] = ()
         self._selection: Selection = NOTHING
         self._editable = False
+        self._recorded = False
 
     def set_entries(self, entries: tuple[Entry, ...], editable: bool) -> None:
         """Show other rows; where they are the same ones, what is selected stays, and a name that is being typed."""
         before, self._editable = self.entries, editable
-        if [entry.id for entry in entries] != [entry.id for entry in before]:
+        recorded = any(entry.passes for entry in entries)
+        if recorded != self._recorded:
+            self._recorded = recorded
+            self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(COLUMNS) - 1)
+        if [(entry.id, bool(entry.passes)) for entry in entries] != [
+            (entry.id, bool(entry.passes)) for entry in before
+        ]:
             self.beginResetModel()
             self.entries = entries
             self.endResetModel()
@@ -77,9 +93,9 @@ class ListModel(QAbstractTableModel):
         """Return a column's title, or what it means."""
         if orientation == Qt.Orientation.Horizontal:
             if role == Qt.ItemDataRole.DisplayRole:
-                return TITLES[COLUMNS[section]]
+                return (RECORDED_TITLES if self._recorded else TITLES)[COLUMNS[section]]
             if role == Qt.ItemDataRole.ToolTipRole:
-                return HINTS[COLUMNS[section]]
+                return (RECORDED_HINTS if self._recorded else HINTS)[COLUMNS[section]]
             if role == Qt.ItemDataRole.TextAlignmentRole:
                 return _alignment(section)
         return None
@@ -101,14 +117,16 @@ class ListModel(QAbstractTableModel):
                 return (MARK if marked else "") + text(entry, column)
             case Qt.ItemDataRole.EditRole:
                 return text(entry, column)
-            case Qt.ItemDataRole.CheckStateRole if column == "what":
+            case Qt.ItemDataRole.CheckStateRole if column == "what" and not self._recorded:
                 return Qt.CheckState.Checked if entry.on else Qt.CheckState.Unchecked
             case Qt.ItemDataRole.ToolTipRole:
                 return hint(entry)
             case Qt.ItemDataRole.TextAlignmentRole:
                 return _alignment(index.column())
             case Qt.ItemDataRole.AccessibleTextRole if column == "what":
-                return f"{text(entry, column)}, {'on' if entry.on else 'off'}"
+                return (
+                    text(entry, column) if self._recorded else f"{text(entry, column)}, {'on' if entry.on else 'off'}"
+                )
         return None
 
     def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: N802

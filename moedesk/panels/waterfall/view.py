@@ -128,7 +128,7 @@ class WaterfallPanel(Panel):
         if changed & {"store", "selection"}:
             selected = session.selection
             self.waterfall.set_marks(selected.layer, selected.expert, selected.pass_id)
-        if changed & {"store", "live", TOPIC}:
+        if changed & {"store", "live", "window", "cursor", TOPIC}:
             self.waterfall.set_overridden(session.overriding.places)
         if changed & {"store", "window"}:
             self.waterfall.set_brush(session.window)
@@ -230,7 +230,7 @@ class WaterfallPanel(Panel):
         elif cell != self._hovered:
             self._hovered = cell
             text = texts.cell_text(cell, self.session.store.model, self._shown_measure)
-            text = " · ".join(filter(None, (text, self.session.overriding.said_of(cell.first, cell.last))))
+            text = " · ".join(filter(None, (text, self.session.overriding.said_of(cell.first, cell.last, cell.passes))))
             self.readout.setText(text)
             store = self.session.store
             self.session.jobs.latest(
