@@ -113,7 +113,7 @@ class Delivery:
             case "answered":
                 self._receiver.answered(fields["request"], fields["text"], fields["ok"])
             case "told":
-                self._receiver.told(fields["topic"], fields["value"])
+                self._receiver.told(fields["topic"], fields["value"], fields["stream"])
             case "progress":
                 self._receiver.progressed(fields["request"], fields["share"], fields["text"])
             case "finished":

@@ -95,7 +95,7 @@ class Hub:
         self._records: dict[int, Record] = {}
         self._clients: dict[tuple[zmq.Socket, bytes], Client] = {}
         self._urgent: list[tuple[Client, Frames]] = []
-        self._told: dict[str, Frames] = {}
+        self._told: dict[tuple[str, int], Frames] = {}  # by topic and stream
         self.left: Callable[[int], None] = lambda number: None
         """Told the number of each client that leaves."""
 
@@ -184,6 +184,7 @@ class Hub:
         with self._lock:
             if self._records.pop(record.number, None) is None:
                 return
+            self._told = {key: letter for key, letter in self._told.items() if key[1] != record.number}
             self._send_all(_counted(record.number, record.counters))  # who reads it finds nothing waiting before it
             self._send_all(encode("ended", {"stream": record.number}))
 
@@ -239,10 +240,12 @@ class Hub:
         self.bell.ring()
         return len(chosen)
 
-    def tell(self, topic: str, letter: Frames) -> None:
-        """Send the latest of a topic to all at once, and keep it for later clients."""
+    def tell(self, topic: str, stream: int, letter: Frames) -> None:
+        """Send the latest of a topic to all at once, and keep it for later clients; nothing of a stream that has ended."""
         with self._lock:
-            self._told[topic] = letter
+            if stream and stream not in self._records:
+                return
+            self._told[topic, stream] = letter
             self._urgent += [(client, letter) for client in self._clients.values()]
         self.bell.ring()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from moedesk.core.errors import MoedeskError
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Two ends with different numbers refuse each other."""
 
 WINDOW = 16 << 20
@@ -44,7 +44,7 @@ TO_CLIENT: Mapping[str, Fields] = {
     "goodbye": {},
     "revealed": {"place": dict},
     "answered": {"request": int, "text": str, "ok": bool},
-    "told": {"topic": str, "value": dict},
+    "told": {"topic": str, "value": dict, "stream": int},
     "progress": {"request": int, "share": float, "text": str},
     "finished": {"request": int, "ok": bool, "text": str, "value": dict},
     "explained": {"stream": int, "value": dict},

@@ -50,8 +50,11 @@ class Receiver(Protocol):
     def answered(self, request: int, text: str, ok: bool) -> None:
         """The value of a live expression, as text, or its error."""
 
-    def told(self, topic: str, value: Mapping[str, Any]) -> None:
-        """How things stand with a topic, now and (after ``connected``) when this client joined."""
+    def told(self, topic: str, value: Mapping[str, Any], stream: int) -> None:
+        """How things stand with a topic, now and (after ``connected``) when this client joined; it overtakes ``opened``.
+
+        It is about the model of a stream, or with 0 about all models of the process.
+        """
 
     def progressed(self, request: int, share: float, text: str) -> None:
         """How far a task is; the first says that it began."""

@@ -142,8 +142,8 @@ class LinkServer:
         """Have it handled that a client left, by its number, on the server's thread: be quick."""
         self._hub.left = handler
 
-    def tell(self, topic: str, value: Mapping[str, Any]) -> None:
-        """Tell the apps how things stand with a topic; those that connect later are told the latest.
+    def tell(self, topic: str, value: Mapping[str, Any], stream: int = 0) -> None:
+        """Tell the apps how things stand with a topic; those that connect later are told the latest, until the stream ends.
 
         It overtakes routing, and nothing is left out if it comes too fast: tell what people look at, a few times a second.
 
@@ -152,15 +152,17 @@ class LinkServer:
         topic : str
         value : mapping
             Plain JSON values.
+        stream : int
+            Number of the model's that it is about; 0 for what is about every model of the process.
 
         Raises
         ------
         LinkError
             They are not, or too long.
         """
-        letter = encode("told", {"topic": topic, "value": dict(value)})
+        letter = encode("told", {"topic": topic, "value": dict(value), "stream": stream})
         if self._is_here:
-            self._hub.tell(topic, letter)
+            self._hub.tell(topic, stream, letter)
 
     def progress(self, client: int, request: int, share: float, text: str) -> None:
         """Say how far a ``task`` is: a share between 0 and 1, and what is done now."""

@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -24,9 +24,14 @@ from moedesk.probe.taking.vocabulary import Vocabulary
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.wanted import Wanted
 
+if TYPE_CHECKING:
+    from moedesk.probe.breaking.breakpoints import Breakpoints
+
 _running: "weakref.WeakSet[Attachment]" = weakref.WeakSet()
 """A model's hooks keep its attachment alive, and nothing else does: a model that is dropped is freed."""
 _lock = threading.RLock()
+heard: list[Callable[["Attachment"], None]] = []
+"""Each is told of a model that is attached now."""
 
 
 def attach(
@@ -93,7 +98,7 @@ def attach(
     if under_test(model):
         raise MoedeskError(f"{type(model).__name__} is being tested; attach it when that is over")
     with _lock:
-        running = next((attachment for attachment in _running if attachment.module is model), None)
+        running = attachment_of(model)
         if running is not None:
             notice(f"{running.name} is attached already, and stays as it is; detach() it first to change how")
             return running
@@ -111,6 +116,8 @@ def attach(
             raise
         attachment.stream = getattr(sink, "number", None)
         _running.add(attachment)
+    for tell in tuple(heard):
+        tell(attachment)
     return attachment
 
 
@@ -118,6 +125,16 @@ def attached() -> list["Attachment"]:
     """Return the attachments that run, the oldest first."""
     with _lock:
         return sorted(_running, key=lambda attachment: attachment.number)
+
+
+def attachment_of(model: nn.Module) -> "Attachment | None":
+    """Return the attachment of a model, if it has one."""
+    return next((attachment for attachment in attached() if attachment.module is model), None)
+
+
+def attachment_at(stream: object) -> "Attachment | None":
+    """Return the attachment whose routing goes to a stream of the link, if one does."""
+    return next((each for each in attached() if each.stream is not None and each.stream == stream), None)
 
 
 class Attachment:
@@ -131,13 +148,15 @@ class Attachment:
         Name or path it was loaded from, else its class name.
     number : int
         Grows from one attachment to the next.
+    tokenizer : transformers tokenizer or None
+        The one it was attached with.
     stream : int or None
         Number of its stream in the link; None if its sink is none of the link's.
     """
 
     stream: int | None = None
-    let_go: Callable[[], None] | None = None
-    """Called before the model is left as it was, by what else is on it."""
+    breakpoints: "Breakpoints | None" = None
+    """Those that stop the model; they let go of it before it is left as it was."""
 
     _numbers = 0
 
@@ -146,6 +165,7 @@ class Attachment:
         self.number = Attachment._numbers
         self.module = model
         self._tracer = tracer
+        self.tokenizer = tracer.tokenizer
         self._attached = True
         tracer.owner = self  # the model's hooks hold the tracer
         tracer.describe()
@@ -249,8 +269,8 @@ class Attachment:
                 return
             self._attached = False
             _running.discard(self)
-        if self.let_go is not None:
-            self.let_go()
+        if self.breakpoints is not None:
+            self.breakpoints.let_go()
         self._end.detach()
         if not self._tracer.stop(self._tracer.left_out()):
             notice(f"{self.name}: detached, but what takes its routing hangs; the last passes were dropped")

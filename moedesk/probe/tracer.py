@@ -67,7 +67,7 @@ class Tracer:
         self.verification: Verification | None = None
         """What the self-test found, told with the next ``describe``."""
         self._module = model
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._order = {candidate.path: place for place, candidate in enumerate(candidates)}
         self._bindings: list[Binding] = []
         if not wanted.sampling.all:
@@ -125,6 +125,6 @@ class Tracer:
             self.failed(self.courier.failure)
 
     def _describe(self, layers: Sequence[LayerInfo]) -> None:
-        described = describe_model(self._module, layers, self._tokenizer)
+        described = describe_model(self._module, layers, self.tokenizer)
         self.model = replace(described, verification=self.verification)
         self.courier.describe(self.model)

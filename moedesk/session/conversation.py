@@ -59,18 +59,22 @@ class Conversation:
 
     Attributes
     ----------
-    told : mapping of str to mapping
-        How things stand with each topic; empty without a link.
-    changed : Event of str
-        A topic that was told anew, or that is gone with the link.
+    told : mapping of (str, int) to mapping
+        How things stand with each topic, of each stream's model (0: of all); empty without a link.
+    changed : Event of (str, int)
+        A topic and a stream of which was told anew, or that is gone with the stream or the link.
     """
 
     def __init__(self, deliver: Deliver, client: "Callable[[], LinkClient | None]") -> None:
-        self.told: Mapping[str, Mapping[str, Any]] = {}
-        self.changed: Event[str] = Event()
+        self.told: Mapping[tuple[str, int], Mapping[str, Any]] = {}
+        self.changed: Event[tuple[str, int]] = Event()
         self._deliver, self._client = deliver, client
         self._numbers = count(1)
         self._asked: dict[int, _Asked] = {}
+
+    def about(self, topic: str, stream: int = 0) -> Mapping[str, Any]:
+        """Return how things stand with a topic of a stream's model; empty if nothing was told."""
+        return self.told.get((topic, stream), self.told.get((topic, 0), {}))
 
     def order(self, topic: str, value: Mapping[str, Any]) -> None:
         """Have something done at once, also while a cell runs; what became of it comes as ``told``. Without a link: nothing.
@@ -131,12 +135,23 @@ class Conversation:
 
         return cancel
 
-    def take_told(self, topic: str, value: Mapping[str, Any]) -> None:
-        """How things stand with a topic."""
+    def take_told(self, topic: str, value: Mapping[str, Any], stream: int) -> None:
+        """How things stand with a topic of a stream's model."""
 
         def take() -> None:
-            self.told = {**self.told, topic: value}
-            self.changed.emit(topic)
+            self.told = {**self.told, (topic, stream): value}
+            self.changed.emit((topic, stream))
+
+        self._deliver(take)
+
+    def take_ended(self, stream: int) -> None:
+        """The model of a stream was let go: nothing is known of it any more."""
+
+        def take() -> None:
+            ended = [key for key in self.told if key[1] == stream]
+            self.told = {key: value for key, value in self.told.items() if key not in ended}
+            for key in ended:
+                self.changed.emit(key)
 
         self._deliver(take)
 
@@ -166,8 +181,8 @@ class Conversation:
         def take() -> None:
             asked, self._asked = self._asked, {}
             told, self.told = self.told, {}
-            for topic in told:
-                self.changed.emit(topic)
+            for key in told:
+                self.changed.emit(key)
             for each in asked.values():
                 each.done(Outcome(False, reason))
 

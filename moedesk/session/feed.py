@@ -37,7 +37,7 @@ class Feed:
     Attributes
     ----------
     conversation : Conversation
-        What is said with the kernel beside routing; its topics concern every attached model.
+        What is said with the kernel beside routing.
     """
 
     def __init__(
@@ -177,6 +177,7 @@ class Feed:
         self._do(stream, lambda target: target.end("the model was detached; everything it sent is here", detached=True))
         with self._lock:
             self._streams.pop(stream, None)
+        self.conversation.take_ended(stream)
 
     def revealed(self, place: Mapping[str, Any]) -> None:
         """The user asked to see something."""
@@ -187,9 +188,9 @@ class Feed:
         if self._kernel is not None:
             self._kernel.answer(request, text, ok)
 
-    def told(self, topic: str, value: Mapping[str, Any]) -> None:
-        """How things stand with a topic."""
-        self.conversation.take_told(topic, value)
+    def told(self, topic: str, value: Mapping[str, Any], stream: int) -> None:
+        """How things stand with a topic of a model."""
+        self.conversation.take_told(topic, value, stream)
 
     def progressed(self, request: int, share: float, text: str) -> None:
         """How far a task is."""
@@ -251,9 +252,10 @@ class Feed:
             stream.session.changed.emit("live")
             stream.announce_topics()
 
-    def _announce_topic(self, topic: str) -> None:
+    def _announce_topic(self, told: tuple[str, int]) -> None:
+        topic, number = told
         if topic == "stopped" and self._kernel is not None:
-            self._kernel.take_stop(bool(self.conversation.told.get(topic)))
+            self._kernel.take_stop(any(value for (name, _), value in self.conversation.told.items() if name == topic))
         for stream in self.streams:
-            if stream.session is not None and stream.attached:
+            if stream.session is not None and stream.number is not None and number in (0, stream.number):
                 stream.session.changed.emit(topic)

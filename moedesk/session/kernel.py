@@ -80,7 +80,7 @@ class Kernel:
     client : LinkClient or None
         The link, while there is one; a ready kernel without one runs code, but shows no routing (``said`` says why).
     stopped : bool
-        Whether its model stands at a breakpoint.
+        Whether a model of it stands at a breakpoint.
     about : mapping
         The greeting: python, executable, moedesk, protocol, pid, machine, address, server_key, cwd; empty before it.
     """
@@ -153,7 +153,7 @@ class Kernel:
         self._deliver(lambda: self.answered.emit(Answer(request, text, ok)))
 
     def take_stop(self, stopped: bool) -> None:
-        """Take whether its model stands at a breakpoint; in the thread of the listeners."""
+        """Take whether a model of it stands at a breakpoint; in the thread of the listeners."""
         if stopped != self.stopped:
             self.stopped = stopped
             self.changed.emit("stopped")

@@ -7,7 +7,7 @@ from moedesk.core.live import Counters
 from moedesk.session.conversation import Done, Progress
 
 TOPICS = ("overrides", "breakpoints", "stopped")
-"""Of which a model's process tells how things stand."""
+"""Of which a process tells how things stand, for each of its models."""
 
 
 class Live(Protocol):
@@ -61,10 +61,13 @@ class Live(Protocol):
         """Keep passes over a new attach, or not."""
 
     def told(self, topic: str) -> Mapping[str, Any]:
-        """Return how things stand with a topic in the model's process; empty if it said nothing, or no model is attached."""
+        """Return how things stand with a topic of this model; empty if its process said nothing, or no model is attached."""
 
     def order(self, topic: str, value: Mapping[str, Any]) -> None:
-        """Have something done there at once, also while a cell runs; see ``Conversation.order``."""
+        """Have something done there at once, also while a cell runs; see ``Conversation.order``.
+
+        It is told the model as ``stream``, the number of its attachment.
+        """
 
     def ask(
         self, name: str, value: Mapping[str, Any], done: Done, progress: Progress | None = None

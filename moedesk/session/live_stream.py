@@ -14,6 +14,7 @@ from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.core.training import TrainingStep
 from moedesk.session.conversation import Conversation, Done, Progress
+from moedesk.session.live import TOPICS
 from moedesk.session.scratch import Scratch
 from moedesk.session.session import Session
 
@@ -257,12 +258,13 @@ class LiveStream:
 
     def told(self, topic: str) -> Mapping[str, Any]:
         """Return how things stand with a topic in the model's process; empty if it said nothing, or no model is attached."""
-        return self._conversation.told.get(topic, {}) if self.attached else {}
+        return self._conversation.about(topic, self.number) if self.number is not None else {}
 
     def order(self, topic: str, value: Mapping[str, Any]) -> None:
         """Have something done there at once, also while a cell runs; see ``Conversation.order``."""
-        if self.attached:
-            self._conversation.order(topic, value)
+        number = self.number
+        if number is not None:
+            self._conversation.order(topic, {**value, "stream": number})
 
     def ask(
         self, name: str, value: Mapping[str, Any], done: Done, progress: Progress | None = None
@@ -276,7 +278,7 @@ class LiveStream:
     def announce_topics(self) -> None:
         """Say that what is told of every topic may be news: a model was attached, or let go."""
         if self.session is not None:
-            for topic in self._conversation.told:
+            for topic in TOPICS:
                 self.session.changed.emit(topic)
 
     def clear(self) -> None:

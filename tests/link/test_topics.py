@@ -28,12 +28,29 @@ def test_every_client_is_told_and_who_joins_later_is_told_the_latest() -> None:
             with client(there.listen_local(), later):
                 later.wait_for("told", 2)
     assert calls(first, "told") == [
-        ("overrides", {"entries": []}),
-        ("overrides", {"entries": [{"id": 1, "acted": 3}]}),
-        ("stopped", {}),
+        ("overrides", {"entries": []}, 0),
+        ("overrides", {"entries": [{"id": 1, "acted": 3}]}, 0),
+        ("stopped", {}, 0),
     ]
     assert calls(later, "told") == calls(first, "told")[1:]
     assert next(call[0] for call in later.calls) == "connected"
+
+
+def test_topics_are_of_a_stream_and_end_with_it() -> None:
+    first, later = Recorder(), Recorder()
+    with connected(first) as (there, _):
+        one, two = there.open_stream("one"), there.open_stream("two")
+        there.tell("stopped", {"why": "nan"}, one.number)
+        there.tell("stopped", {"why": "load>2"}, two.number)
+        one.close()
+        there.tell("stopped", {"why": "too late"}, one.number)
+        first.wait_for("ended")
+        with client(there.listen_local(), later):
+            later.wait_for("opened")
+        two.close()
+    told = [("stopped", {"why": "nan"}, one.number), ("stopped", {"why": "load>2"}, two.number)]
+    assert calls(first, "told") == told
+    assert calls(later, "told") == told[1:]
 
 
 def test_topics_overtake_routing() -> None:

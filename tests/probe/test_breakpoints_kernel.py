@@ -1,95 +1,15 @@
 """Breakpoints in a kernel of its own process: the prompt, orders over the link, interrupts, a kernel that is killed."""
 
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from jupyter_client.manager import KernelManager
 
 from moedesk.link.client import LinkClient
-from moedesk.link.endpoint import Endpoint
-from moedesk.link.greeting import expression, parse
-from moedesk.link.keys import KeyPair
-from moedesk.link.machine import machine_identity
 from tests.support.kernels import wait_for, wait_for_end
 from tests.support.link import Recorder
-
-WAIT = 60
-PROMPT = "stopped at 1."
-START = """\
-%load_ext moedesk
-import torch
-loaded = moe.load("sample"); moe.attach()
-inputs = tokenizer("def add(a, b):", return_tensors="pt")
-def run():
-    with torch.no_grad():
-        return model(**inputs).logits
-plain = run()
-limit = 3
-"""
-
-
-class Kernel:
-    """A kernel whose frontend answers requests for input, one after another."""
-
-    def __init__(self, manager: KernelManager) -> None:
-        self.manager = manager
-        self.client: Any = manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=WAIT)
-        self.traceback: list[str] = []
-
-    def start(self, cell: str, **options: Any) -> str:
-        return str(self.client.execute(cell, **options))
-
-    def asked(self) -> str:
-        """Wait until a line is asked for; return the prompt."""
-        message = self.client.get_stdin_msg(timeout=WAIT)
-        assert message["msg_type"] == "input_request"
-        return str(message["content"]["prompt"])
-
-    def end(self, cell: str) -> tuple[str, str]:
-        """What a cell printed and showed, and the name of its error, when it is done."""
-        text = error = ""
-        while True:
-            message = self.client.get_iopub_msg(timeout=WAIT)
-            if message["parent_header"].get("msg_id") != cell:
-                continue
-            content = message["content"]
-            match message["msg_type"]:
-                case "stream":
-                    text += content["text"]
-                case "execute_result":
-                    text += content["data"]["text/plain"]
-                case "error":
-                    error = content["ename"]
-                    self.traceback = content["traceback"]
-                case "status" if content["execution_state"] == "idle":
-                    return text, error
-
-    def run(self, cell: str, *lines: str) -> tuple[str, str]:
-        """Run a cell whose prompts get these lines."""
-        number = self.start(cell)
-        for line in lines:
-            assert self.asked().startswith(PROMPT)
-            self.client.input(line)
-        return self.end(number)
-
-    def greet(self, recorder: Recorder) -> LinkClient:
-        keys = KeyPair.make()
-        question = {"greeting": expression(keys.public, machine_identity())}
-        request = self.client.execute("", silent=True, store_history=False, user_expressions=question)
-        while True:
-            reply = self.client.get_shell_msg(timeout=WAIT)
-            if reply["parent_header"].get("msg_id") == request:
-                break
-        about = parse(reply["content"])
-        client = LinkClient(Endpoint(about["address"], about["server_key"]), recorder, keys)  # type: ignore[arg-type]
-        recorder.wait_for("connected")
-        return client
+from tests.support.prompting import Kernel, started, stops, wait_for_stops
 
 
 @pytest.fixture(scope="module")
@@ -98,20 +18,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         yield from started(tmp_path_factory.mktemp("kernel"))
-
-
-def started(folder: Path) -> Iterator[Kernel]:
-    manager = KernelManager(connection_file=str(folder / "kernel.json"))
-    manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    manager.start_kernel()
-    kernel = Kernel(manager)
-    try:
-        assert kernel.run(START)[1] == ""
-        yield kernel
-    finally:
-        kernel.client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
 
 
 @pytest.fixture
@@ -129,14 +35,6 @@ def app(kernel: Kernel) -> Iterator[tuple[Recorder, LinkClient]]:
     yield recorder, client
     client.close()
     wait_for(lambda: kernel.run("moe.clients")[0] == "0")
-
-
-def stops(recorder: Recorder) -> list[dict[str, Any]]:
-    return [call[2] for call in tuple(recorder.calls) if call[:2] == ("told", "stopped")]
-
-
-def wait_for_stops(recorder: Recorder, met: Callable[[list[dict[str, Any]]], Any]) -> None:
-    recorder.wait(lambda: met(stops(recorder)))
 
 
 def test_lines_typed_at_the_prompt(kernel: Kernel) -> None:
@@ -250,6 +148,75 @@ def test_an_app_that_goes_away_lets_the_model_go_on(kernel: Kernel) -> None:
     text, error = kernel.end(cell)
     assert "no app is connected any more" in text
     assert (text.splitlines()[-1], error) == ("True", "")
+
+
+TWO = """\
+import copy
+other = copy.deepcopy(model)
+def run_other():
+    with torch.no_grad():
+        return other(**inputs).logits
+hooked = moedesk.attach(other, tokenizer)
+run_other()
+moe.attachment.stream, hooked.stream
+"""
+
+
+def test_two_models_of_one_kernel_stop_and_are_overridden_each_for_itself(
+    kernel: Kernel, app: tuple[Recorder, LinkClient]
+) -> None:
+    recorder, client = app
+
+    def latest(topic: str, stream: int) -> dict[str, Any]:
+        told = [
+            call[2] for call in tuple(recorder.calls) if call[0] == "told" and (call[1], call[3]) == (topic, stream)
+        ]
+        return told[-1] if told else {}
+
+    def order(topic: str, stream: int, **value: Any) -> None:
+        client.request("order", {"topic": topic, "value": {**value, "stream": stream}})
+
+    def entries(topic: str, stream: int) -> list[dict[str, Any]]:
+        return latest(topic, stream).get("entries", [])  # type: ignore[no-any-return]
+
+    text, error = kernel.run(TWO)
+    assert error == ""
+    one, two = map(int, text.strip("()\n").split(", "))
+    order("breakpoints", one, do="add", text="layer:1 position:2")
+    order("breakpoints", two, do="add", text="layer:1 position:3")
+    order("overrides", two, do="add", override={"kind": "ablate", "layers": [0], "experts": [1]})
+    recorder.wait(lambda: entries("breakpoints", one) and entries("breakpoints", two) and entries("overrides", two))
+    assert [entry["text"] for entry in entries("breakpoints", one)] == ["layer:1 position:2"]
+    assert [entry["text"] for entry in entries("breakpoints", two)] == ["layer:1 position:3"]
+    assert not entries("overrides", one)
+    # Both run, each stands in its own session alone, and is let go by an order of that session alone.
+    for function, stands, runs, position in (("run", one, two, 2), ("run_other", two, one, 3)):
+        cell = kernel.start(f"bool(torch.equal({function}(), plain))", allow_stdin=False)
+        recorder.wait(lambda stream=stands: latest("stopped", stream))
+        assert latest("stopped", stands)["token"]["position"] == position
+        assert not latest("stopped", runs)
+        order("stopped", runs, do="resume")
+        order("stopped", stands, do="step_layer")
+        recorder.wait(lambda stream=stands: latest("stopped", stream).get("layer") == 2)
+        order("stopped", stands, do="resume")
+        text, error = kernel.end(cell)
+        assert (text.splitlines()[-1], error) == (str(function == "run"), ""), "only the other model is overridden"
+    assert entries("breakpoints", one)[0]["hits"] == entries("breakpoints", two)[0]["hits"] == 1
+    # At a stop of one model the other runs through.
+    kernel.run("run()", "bool(torch.equal(run_other(), plain))", "c")
+    text, _ = kernel.run("run_other()", "$0.module is other.model.layers[1].mlp", "c")
+    assert "True" in text.splitlines(), "and not moe's"
+    assert entries("breakpoints", two)[0]["hits"] == 2
+    # What moe attaches brings its own breakpoints along, and those of moe's list break in it too.
+    kernel.run("hooked = moe.attachment; moe.attach(other, tokenizer); run_other()", "c")
+    text, _ = kernel.run("[point.breakpoint.text for point in moe.breakpoints], moe.attachment.stream")
+    assert text.startswith("(['layer:1 position:2', 'layer:1 position:3'], ")
+    three = int(text.rpartition(" ")[2].strip(")"))
+    assert [entry["hits"] for entry in entries("breakpoints", three)] == [3, 3]
+    assert len(entries("overrides", three)) == 1
+    assert (
+        kernel.run("moe.overrides.clear(); moe.attach(model, tokenizer); bool(torch.equal(run(), plain))", "c")[1] == ""
+    )
 
 
 def test_the_time_of_a_stop_is_no_time_of_a_pass(kernel: Kernel) -> None:

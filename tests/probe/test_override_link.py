@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.attach import attach
 from moedesk.probe.console.override_link import OverrideLink
 from moedesk.probe.overriding.before_after import before_after
 from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.overriding.registry import overrides_of
 from tests.support.console import Letters
 from tests.support.families import build, some_ids
+from tests.support.gathered import Gathered
 from tests.support.until import until
 
 ABLATE = {"kind": "ablate", "layers": [0], "experts": [3]}
@@ -32,12 +34,34 @@ def overrides(olmoe: Any) -> Iterator[Overrides]:
     found.close()
 
 
+class Stream(Gathered):
+    """What takes a model's routing, as a stream of the link."""
+
+    number = 7
+
+
 @pytest.fixture
-def told(overrides: Overrides) -> Iterator[Any]:
-    """A link with a server that keeps what is told."""
-    kept: list[dict[str, Any]] = []
-    server: Any = SimpleNamespace(tell=lambda topic, value: kept.append(value))
-    link = OverrideLink(lambda: overrides, lambda: server)
+def kept(olmoe: Any) -> Iterator[list[dict[str, Any]]]:
+    """What is told of a model that is attached; filled by ``server_of``."""
+    attachment = attach(olmoe, sink=Stream())
+    yield []
+    attachment.detach()
+
+
+def server_of(kept: list[dict[str, Any]]) -> Any:
+    """A server that keeps what is told."""
+
+    def tell(topic: str, value: dict[str, Any], stream: int) -> None:
+        assert (topic, stream) == ("overrides", Stream.number)
+        kept.append(value)
+
+    return SimpleNamespace(tell=tell)
+
+
+@pytest.fixture
+def told(overrides: Overrides, kept: list[dict[str, Any]]) -> Iterator[Any]:
+    server = server_of(kept)
+    link = OverrideLink(lambda stream: overrides, lambda: server)
     yield SimpleNamespace(link=link, kept=kept)
     link.close()
 
@@ -104,11 +128,13 @@ def test_a_mistake_is_told_in_one_line(told: Any, order: dict[str, Any], words: 
     told.link.order({"do": "clear"})
 
 
-def test_what_has_to_be_found_out_first_waits_for_the_main_thread(overrides: Overrides) -> None:
-    kept: list[dict[str, Any]] = []
+def test_what_has_to_be_found_out_first_waits_for_the_main_thread(
+    overrides: Overrides, kept: list[dict[str, Any]]
+) -> None:
     asked: list[Any] = []
     fresh = Overrides(overrides.module, type(overrides.layers)(overrides.module))
-    link = OverrideLink(lambda: fresh, lambda: SimpleNamespace(tell=lambda topic, value: kept.append(value)))  # type: ignore[arg-type, return-value]
+    server = server_of(kept)
+    link = OverrideLink(lambda stream: fresh, lambda: server)
     link.turns = SimpleNamespace(ask=asked.append)  # type: ignore[assignment]
     link.order({"do": "add", "override": {"kind": "temperature", "value": 2.0}})
     assert not kept[-1]["entries"]

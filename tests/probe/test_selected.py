@@ -13,6 +13,7 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.probe.console.loaded import Loaded
 from moedesk.probe.console.selected import Selections
 from moedesk.probe.console.selected_place import SelectedExpert, SelectedLayer, SelectedModule, SelectedPass
+from moedesk.probe.console.selected_stop import SelectedStop
 from moedesk.probe.console.selected_token import SelectedToken
 from moedesk.session.selected import selected_data
 from tests.support.console import own_moe
@@ -161,7 +162,7 @@ def test_where_the_model_stands_stays_the_stop_that_knows_the_token() -> None:
         return [str(item.fields["kind"]) for item in selections]
 
     assert app_selects((1, 2)) == ["expert"]
-    selections.put({"kind": "stop", "layer": 3, "expert": 7, "text": "def"}, {})
+    selections.put(SelectedStop(moe, {"kind": "stop", "layer": 3, "expert": 7, "text": "def"}, {}))  # type: ignore[arg-type]
     assert app_selects((3, 7), (1, 2)) == ["stop", "expert"]
     assert selections[0].fields["text"] == "def"
     assert app_selects((0, 5), (3, 7), (1, 2)) == ["expert", "stop", "expert"], "clicked elsewhere while it stands"

@@ -69,15 +69,15 @@ def test_a_cancelled_task_is_silent_and_the_kernel_is_told(talk: Conversation, l
 
 def test_tasks_fail_with_the_link(talk: Conversation) -> None:
     outcomes: list[Outcome] = []
-    topics: list[str] = []
+    topics: list[tuple[str, int]] = []
     talk.changed.connect(topics.append)
-    talk.take_told("stopped", {"why": "nan"})
+    talk.take_told("stopped", {"why": "nan"}, 1)
     talk.ask("why", {}, outcomes.append)
     talk.ask("attribute", {}, outcomes.append)
     talk.take_end("the connection is gone")
     assert outcomes == [Outcome(False, "the connection is gone")] * 2
     assert talk.told == {}
-    assert topics == ["stopped", "stopped"]
+    assert topics == [("stopped", 1)] * 2
 
 
 def test_a_task_that_cannot_be_asked_for(link: Link) -> None:
@@ -96,8 +96,9 @@ def test_a_task_that_cannot_be_asked_for(link: Link) -> None:
     assert outcomes[1:] == [Outcome(False, "a task cannot be sent: no JSON")]
 
 
-def test_topics_come_to_the_attached_sessions_of_their_kernel(desk: Desk) -> None:
-    desk.feed.told("overrides", {"entries": []})  # before anything is attached
+def test_topics_come_to_the_session_of_their_model_and_those_of_the_process_to_all(desk: Desk) -> None:
+    desk.feed.told("overrides", {"entries": []}, 0)  # before anything is attached
+    desk.feed.told("breakpoints", {"active": False}, 2)  # topics overtake the news of an attached model
     one, two = desk.attach(1), desk.attach(2, name="mixtral")
     seen: list[tuple[int, str]] = []
     for place, stream in enumerate((one, two)):
@@ -105,11 +106,16 @@ def test_topics_come_to_the_attached_sessions_of_their_kernel(desk: Desk) -> Non
         stream.session.changed.connect(lambda name, place=place: seen.append((place, name)))  # type: ignore[misc]
     assert one.told("overrides") == two.told("overrides") == {"entries": []}
     assert one.told("stopped") == {}
-    desk.feed.told("stopped", {"why": "nan"})
+    assert (one.told("breakpoints"), two.told("breakpoints")) == ({}, {"active": False})
+    desk.feed.told("stopped", {"why": "nan"}, 1)
+    assert seen == [(0, "stopped")]
+    desk.feed.told("stopped", {"why": "load>2"}, 2)
     assert seen == [(0, "stopped"), (1, "stopped")]
+    assert (one.told("stopped"), two.told("stopped")) == ({"why": "nan"}, {"why": "load>2"})
     desk.feed.ended(2)
     publish(two)
     assert two.told("stopped") == {}
+    assert ("stopped", 2) not in desk.feed.conversation.told
     assert one.told("stopped") == {"why": "nan"}
     assert {(1, "overrides"), (1, "stopped"), (1, "live")} <= set(seen), "what it was told of is gone"
     seen.clear()

@@ -154,7 +154,7 @@ def test_a_task_waits_for_the_cell_that_runs_while_an_order_is_done_at_once(app:
         line.run_until(tmp_path / "runs", "go.wait(60); log.append('cell')")
         app.ask("a", "add", {"a": 1})
         app.feed.conversation.order("overrides", {"do": "undo"})
-        app.wait(lambda: app.feed.conversation.told.get("overrides", {}).get("note") == "undo")
+        app.wait(lambda: app.feed.conversation.about("overrides").get("note") == "undo")
         assert app.progress["a"] == []
         assert "a" not in app.outcomes
         app.feed.conversation.order("overrides", {"do": "go"})
@@ -172,7 +172,7 @@ def test_a_task_does_not_run_while_a_cell_awaits_something(app: App, tmp_path: P
         )
         app.ask("a", "add", {"a": 1})
         app.feed.conversation.order("overrides", {"do": "look"})
-        app.wait(lambda: app.feed.conversation.told.get("overrides", {}).get("note") == "look")
+        app.wait(lambda: app.feed.conversation.about("overrides").get("note") == "look")
         assert app.kernel.client is not None
         app.kernel.client.request("evaluate", {"request": 1, "text": "go.set()"})
         assert line.reply()["status"] == "ok"

@@ -60,8 +60,8 @@ class NotingReceiver:
     def answered(self, request: int, text: str, ok: bool) -> None:
         self._queue("answered").put((request, text, ok))
 
-    def told(self, topic: str, value: Mapping[str, Any]) -> None:
-        self._queue("told").put((topic, value))
+    def told(self, topic: str, value: Mapping[str, Any], stream: int) -> None:
+        self._queue("told").put((topic, value, stream))
 
     def progressed(self, request: int, share: float, text: str) -> None:
         self._queue("progressed").put((request, share, text))

@@ -44,7 +44,7 @@ class PlayedApp:
         self.at_stop: Callable[[Breakpoints, Mapping[str, Any]], None] | None = None
         self.breakpoints = Breakpoints(self.namespace, lambda: self.connected, self.tell)
 
-    def tell(self, topic: str, value: Mapping[str, Any]) -> None:
+    def tell(self, topic: str, value: Mapping[str, Any], stream: int | None) -> None:
         self.told[topic] = value
         if topic == "stopped" and value:
             self.stops.append(value)
@@ -69,7 +69,7 @@ def attached_to(
     gathered = Gathered()
     sink = gathered if path is None else CaptureWriter(path, vocabulary=Vocabulary.of(tokenizer, model))
     attachment = attach(model, tokenizer, sink=sink, **options)
-    app.breakpoints.attach(attachment, Vocabulary.of(tokenizer, model))
+    app.breakpoints.attach(attachment)
     try:
         yield attachment, gathered
     finally:

@@ -10,7 +10,9 @@ from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.selection import Kind, Selection
+from moedesk.session.breakpoints import breakpoints_of
 from moedesk.session.settings import Settings
+from moedesk.session.stop import stop_of
 from moedesk.ui import break_menu
 from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.open_files import read_capture
@@ -52,9 +54,9 @@ class Played(FakeFeed):
         self.orders: list[tuple[str, Mapping[str, Any]]] = []
         self.feed.conversation.order = lambda topic, value: self.orders.append((topic, value))  # type: ignore[method-assign]
 
-    def tell(self, topic: str, value: Mapping[str, Any]) -> None:
-        self.feed.told(topic, value)
-        self.wait(lambda: self.feed.conversation.told.get(topic) is value)
+    def tell(self, topic: str, value: Mapping[str, Any], number: int = 1) -> None:
+        self.feed.told(topic, value, number)
+        self.wait(lambda: self.feed.conversation.told.get((topic, number)) is value)
 
     @property
     def sent(self) -> list[str]:
@@ -193,13 +195,37 @@ def test_of_two_that_stand_the_one_in_front_is_told(window: Window, feed: Played
     assert window.stop_banner.isHidden(), "closed behind the one in front"
 
 
+def test_of_two_models_of_a_kernel_only_the_session_of_the_one_that_stands_says_so(
+    window: Window, feed: Played
+) -> None:
+    one = feed.attach()
+    other = feed.attach(2, name="mixtral")
+    assert window.files.current is other
+    feed.tell("breakpoints", {"active": True, "entries": [ENTRY]}, 1)
+    feed.tell("stopped", STOP, 1)
+    assert (stop_of(one.live) is None, stop_of(other.live) is None) == (False, True)
+    assert not breakpoints_of(other.live).entries
+    assert other.selection == Selection()
+    banner = window.stop_banner
+    assert banner.why.text() == "Stopped in olmoe: layer:2 expert:5"
+    press(window, Qt.Key.Key_F10)
+    assert not feed.orders, "the model of the session in front runs"
+    banner.resume.click()
+    assert feed.orders == [("stopped", {"do": "resume", "stream": 1})]
+    window.files.make_current(one)
+    assert banner.why.text() == "Stopped: layer:2 expert:5"
+    feed.tell("stopped", {**STOP, "why": "layer:1"}, 2)
+    feed.tell("stopped", {}, 1)
+    assert banner.why.text() == "Stopped in mixtral: layer:1"
+
+
 @pytest.mark.parametrize("how", ["resumed", "link", "detached", "closed"])
 def test_the_banner_goes_with_the_stop(window: Window, feed: Played, how: str) -> None:
     session = feed.attach()
     feed.tell("stopped", STOP)
     assert window.stop_banner.isVisible()
     if how == "resumed":
-        feed.feed.told("stopped", {})
+        feed.feed.told("stopped", {}, 1)
     elif how == "link":
         feed.feed.lost("the process ended")
     elif how == "detached":
@@ -216,11 +242,11 @@ def test_deactivate_all(window: Window, feed: Played) -> None:
     feed.tell("stopped", STOP)
     window.stop_banner.all.click()
     press(window, Qt.Key.Key_F8, Qt.KeyboardModifier.ControlModifier)
-    assert feed.orders == [("breakpoints", {"do": "activate", "on": False})] * 2
+    assert feed.orders == [("breakpoints", {"do": "activate", "on": False, "stream": 1})] * 2
     feed.tell("breakpoints", {"active": False, "entries": [ENTRY]})
     assert window.stop_banner.all.text() == "Activate all"
     window.stop_banner.all.click()
-    assert feed.orders[-1] == ("breakpoints", {"do": "activate", "on": True})
+    assert feed.orders[-1] == ("breakpoints", {"do": "activate", "on": True, "stream": 1})
 
 
 def test_commands_set_ready_ones(window: Window, feed: Played, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +267,7 @@ def test_commands_set_ready_ones(window: Window, feed: Played, monkeypatch: pyte
     assert not window.commands["break.clear"].when()
     feed.tell("breakpoints", {"active": True, "entries": [ENTRY]})
     window.commands.run("break.clear")
-    assert feed.orders[-1] == ("breakpoints", {"do": "clear"})
+    assert feed.orders[-1] == ("breakpoints", {"do": "clear", "stream": 1})
 
 
 def titles(menu: QMenu) -> list[str]:

@@ -13,7 +13,7 @@ from torch import nn
 from moedesk.core.filter.match import Texts
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.breaking.arrival import Arrival
-from moedesk.probe.breaking.hold import Going, Hold
+from moedesk.probe.breaking.hold import Going, Hold, one_stands
 from moedesk.probe.breaking.layer_watch import LayerWatch, Reached, watch_layer
 from moedesk.probe.breaking.placed import PlacedBreakpoint
 from moedesk.probe.breaking.stop import Stop
@@ -173,7 +173,7 @@ class Breaker:
             )
 
     def _arrived(self, reached: Reached) -> Routing | None:
-        if self._hold.stop is not None or not self._under_way.here:
+        if one_stands() or not self._under_way.here:
             return None
         try:
             return self._reached(reached)

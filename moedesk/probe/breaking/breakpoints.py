@@ -1,4 +1,4 @@
-"""The list of breakpoints: what it holds, tells and is told. It outlives the model that is attached."""
+"""A model's list of breakpoints: what it holds, tells and is told. ``moe``'s own goes on with the model that is attached next."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from moedesk.probe.attach import Attachment
     from moedesk.probe.breaking.breaker import Breaker
 
+Tell = Callable[[str, Mapping[str, Any], "int | None"], None]
+"""Takes a topic, its value and the number of a stream; None for a model that goes to no app."""
 TELL_SECONDS = 0.25
 """Between two words about hits."""
 
 
 class Breakpoints(Sequence[PlacedBreakpoint]):
-    """Breakpoints on the routing of the attached model; ``moe.break_on`` adds one.
+    """Breakpoints on the routing of one attached model; ``moe.break_on`` adds one.
 
     Parameters
     ----------
@@ -29,17 +31,12 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
     clients : function
         How many apps are connected.
     tell : function
-        Tells the apps a topic.
+        Tells the apps a topic of the model of a stream; called only while a model is attached.
     """
 
-    def __init__(
-        self,
-        namespace: MutableMapping[str, Any],
-        clients: Callable[[], int],
-        tell: Callable[[str, Mapping[str, Any]], None],
-    ) -> None:
-        self._namespace, self._tell = namespace, tell
-        self.hold = Hold(namespace, clients, tell)
+    def __init__(self, namespace: MutableMapping[str, Any], clients: Callable[[], int], tell: Tell) -> None:
+        self._namespace, self._tell_apps = namespace, tell
+        self.hold = Hold(namespace, clients, self._tell)
         self._placed: tuple[PlacedBreakpoint, ...] = ()
         self._active = True
         self._next = 1
@@ -86,22 +83,25 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
         self._active = bool(active)
         self._end_step()
 
-    def attach(self, attachment: "Attachment", texts: Callable[[np.ndarray], list[bytes]] | None) -> None:
-        """Have them break in a model that is attached now.
-
-        Parameters
-        ----------
-        attachment : Attachment
-        texts : function or None
-            Gives the bytes of each token id.
-        """
+    def attach(self, attachment: "Attachment") -> None:
+        """Have them break in a model that is attached now."""
         from moedesk.probe.breaking.breaker import Breaker  # it needs torch
+        from moedesk.probe.taking.vocabulary import Vocabulary
 
         self.let_go()
-        self._attachment, attachment.let_go = attachment, self.let_go
+        self._attachment, attachment.breakpoints = attachment, self
+        texts = _texts(Vocabulary.of(attachment.tokenizer, attachment.module))
         self._breaker = Breaker(
-            attachment.module, attachment.tracer, _texts(texts), self._stopping, self.hold, self._namespace, self._hit
+            attachment.module, attachment.tracer, texts, self._stopping, self.hold, self._namespace, self._hit
         )
+        self.changed()
+
+    def take_over(self, other: "Breakpoints") -> None:
+        """Take those of another list at the end of this one, numbered anew, with their hits."""
+        for placed in other:
+            placed.move(self, self._next)
+            self._next += 1
+        self._placed, other._placed = (*self._placed, *other), ()
         self.changed()
 
     def let_go(self) -> None:
@@ -178,6 +178,10 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
     def _say(self, problem: str = "") -> None:
         self._told, self._told_at = self.told, time.monotonic()
         self._tell("breakpoints", {**self._told, "problem": problem} if problem else self._told)
+
+    def _tell(self, topic: str, value: Mapping[str, Any]) -> None:
+        if self._attachment is not None:
+            self._tell_apps(topic, value, self._attachment.stream)
 
     def _do(self, value: Mapping[str, Any]) -> None:
         match value.get("do"):

@@ -40,8 +40,17 @@ class _Left(KeyboardInterrupt):
 _Left.__name__ = "KeyboardInterrupt"  # which is what frontends are told
 
 
+_one = threading.Lock()
+"""Held while a model stands: the prompt, and the names of the stop, are the process's."""
+
+
+def one_stands() -> bool:
+    """Whether a model of this process stands at a breakpoint."""
+    return _one.locked()
+
+
 class Hold:
-    """Where the model's thread waits.
+    """Where a model's thread waits. In a process one model stands at a time.
 
     Parameters
     ----------
@@ -96,6 +105,14 @@ class Hold:
                 self._said = True
                 print(f"{stop.line()}: there is no prompt here and no app is connected, so the model goes on")
             return Going.RESUME, None, 0
+        if not _one.acquire(blocking=False):  # another thread's model came first
+            return Going.RESUME, None, 0
+        try:
+            return self._stand(stop, prompt)
+        finally:
+            _one.release()
+
+    def _stand(self, stop: Stop, prompt: KernelPrompt | None) -> tuple[Going, Routing | None, int]:
         began = time.perf_counter_ns()
         local = Locals(stop)
         hidden = {name: self._namespace[name] for name in local.values if name in self._namespace}

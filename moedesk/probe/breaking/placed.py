@@ -61,6 +61,10 @@ class PlacedBreakpoint:
         self._on = bool(on)
         self._owner.changed()
 
+    def move(self, owner: Owner, number: int) -> None:
+        """Make it one of another list."""
+        self._owner, self.id = owner, number
+
     def remove(self) -> None:
         """Take it out of the list; a second time does nothing."""
         self._owner.remove(self)

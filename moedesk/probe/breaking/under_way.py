@@ -59,6 +59,7 @@ class UnderWay:
 
     Attributes
     ----------
+    model : Module
     number : int
         Of the pass: how many were delivered since the model was attached.
     label : str
@@ -66,7 +67,7 @@ class UnderWay:
     """
 
     def __init__(self, model: nn.Module, tracer: Tracer, began: Callable[[], None], ended: Callable[[], None]) -> None:
-        self._model, self._tracer = model, tracer
+        self.model, self._tracer = model, tracer
         self._began, self._ended = began, ended
         stacks = {candidate.stack_path: candidate.stream for candidate in find_candidates(model)}
         self._stacks = stacks
@@ -205,7 +206,7 @@ class UnderWay:
         self._seen.clear()
         self._told.tap = Tap(Room.EVERYTHING, False, lambda tap, piece: None)
         self.number, self.label = self._tracer.passes, self._tracer.hooks.label
-        self._training = self._model.training and torch.is_grad_enabled()
+        self._training = self.model.training and torch.is_grad_enabled()
 
     def _close(self, module: nn.Module, output: Any) -> None:
         if self._sleeping or recomputing() or self._thread != threading.get_ident():

@@ -19,7 +19,7 @@ from moedesk.probe.console.faults import watch_faults
 from moedesk.probe.console.moe import Moe
 from moedesk.probe.console.reveal import Inspect
 from moedesk.probe.console.selected import Selections
-from moedesk.probe.console.selected_stop import describe_stop
+from moedesk.probe.console.selected_stop import selected_stop
 from moedesk.probe.console.tasks import Function, Result, Tasks
 from moedesk.probe.console.turns import Turns
 from moedesk.probe.finding.names import Names
@@ -54,16 +54,16 @@ class Console:
         self._matcher = selection_matcher(self.selections)
         self._tasks = Tasks(Turns.of(shell), lambda: self.moe.server)
         self._orders: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-        self.moe.show_stop = lambda stop: self.selections.put(*describe_stop(stop))
+        self.moe.show_stop = lambda stop: self.selections.put(selected_stop(self.moe, stop))
         self.moe.may_ask = lambda: not self._tasks.busy
         self.moe.override_link.turns = Turns.of(shell)
-        self.on_order("overrides", lambda value: self.moe.override_link.order(value))
+        self.on_order("overrides", self.moe.override_link.order)
         self.on_task("before_after", lambda value, progress: self.moe.do_before_after(value, progress))
         self.on_task("why", lambda value, progress: self.moe.do_why(value, progress))
         self.on_task("attribute", lambda value, progress: self.moe.do_attribute(value, progress))
         self.on_task("counterfactual", lambda value, progress: self.moe.do_counterfactual(value, progress))
-        self.on_order("breakpoints", lambda value: self.moe.breakpoints.order(value))
-        self.on_order("stopped", lambda value: self.moe.breakpoints.go_on(value))
+        self.on_order("breakpoints", self.moe.order_breakpoints)
+        self.on_order("stopped", self.moe.order_on)
 
     def open(self) -> list[str]:
         """Put the names in place, and have ``$0`` understood; return a line about each name that is taken."""
@@ -129,23 +129,23 @@ class Console:
         self._tasks.on(name, of_our_model)
 
     def _check_model(self, stream: object) -> None:
-        from moedesk.probe.attach import attached
+        from moedesk.probe.attach import attachment_at
 
-        for attachment in attached():
-            if attachment.stream == stream and attachment.module is not self.moe.model:
-                raise MoedeskError(
-                    f"moe has another model than this session's; type moe.attach(model) with {attachment.name}"
-                )
+        attachment = attachment_at(stream)
+        if attachment is not None and attachment.module is not self.moe.model:
+            raise MoedeskError(
+                f"moe has another model than this session's; type moe.attach(model) with {attachment.name}"
+            )
 
     def _cell_ended(self, _: object) -> None:
         self.moe.tell_hits()
 
     def _record(self, client: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        from moedesk.probe.attach import attached
+        from moedesk.probe.attach import attachment_at
 
-        for attachment in attached():
-            if attachment.stream == fields["stream"]:
-                attachment.set_recording(bool(fields["on"]))
+        attachment = attachment_at(fields["stream"])
+        if attachment is not None:
+            attachment.set_recording(bool(fields["on"]))
 
     def _selected(self, client: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         self.selections.take(fields, arrays)

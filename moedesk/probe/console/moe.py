@@ -62,7 +62,7 @@ class Moe(MoeVerification, MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution
         self._tokenizer: Any = None  # the attached model's
         self._options: dict[str, Any] = {}
         self._tally: Tally | None = None
-        self.override_link = OverrideLink(lambda: self.overrides, lambda: self._server)
+        self.override_link = OverrideLink(self._overrides_at, lambda: self._server)
         """Tells apps of overrides, and does what they order."""
         self.attachment: Attachment | None = None
         """The attached model's hooks, or None."""
@@ -150,16 +150,16 @@ class Moe(MoeVerification, MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution
         >>> moe.attach()
         >>> moe.attach(model, tokenizer, every=10)
         """
-        from moedesk.probe.attach import attach, attached
+        from moedesk.probe.attach import attach, attachment_of
         from moedesk.probe.finding.discovery import find_candidates
         from moedesk.probe.taking.vocabulary import Vocabulary
 
         model, tokenizer = self._choose(model, tokenizer)
         find_candidates(model)  # says what is wrong before anything is changed
         self._let_go()
-        for earlier in attached():
-            if earlier.module is model:
-                earlier.detach()
+        earlier = attachment_of(model)
+        if earlier is not None:
+            earlier.detach()
         name = str(getattr(model, "name_or_path", "") or type(model).__name__)
         tally = Tally(self.server.open_stream(name, vocabulary=Vocabulary.of(tokenizer, model)))
         try:
@@ -168,7 +168,7 @@ class Moe(MoeVerification, MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution
             tally.close()
             raise
         self._tokenizer, self._tally, self._options = tokenizer, tally, {**options, "verify": False}
-        self._attached()
+        self._attached(None if earlier is None else earlier.breakpoints)
         self._overrides_of(None)  # told to apps from now on
         self._share_verification(self.attachment)
         return self.status()
@@ -328,10 +328,21 @@ class Moe(MoeVerification, MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution
         if chosen is None:
             raise MoedeskError(f"no model to override; type {START}")
         found = overrides_of(chosen)
-        if chosen is self.model:
-            self.override_link.follow(found)
-            found.attach_anew = self._attach_anew if self.attachment is not None else None
+        self.override_link.follow(found)
+        ours = self.attachment is not None and chosen is self.attachment.module
+        found.attach_anew = self._attach_anew if ours else None
         return found
+
+    def _overrides_at(self, stream: object) -> "Overrides":
+        """The overrides of a session's model; of ``moe``'s for None."""
+        from moedesk.probe.attach import attachment_at
+
+        if stream is None:
+            return self.overrides
+        attachment = attachment_at(stream)
+        if attachment is None:
+            raise MoedeskError("this session's model is attached no more; moe.attach(model) comes first")
+        return self._overrides_of(attachment.module)
 
     @property
     def _counters(self) -> Counters:

@@ -64,10 +64,10 @@ class Selections(Sequence[Selected]):
             items[here[0]] = stop
         self._items = tuple(items)
 
-    def put(self, fields: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Put one in front that the app knows nothing of."""
-        newest = self._stop = KINDS.get(str(fields.get("kind")), Selected)(self._moe, fields, arrays)
-        self._items = (newest, *self._items)[:KEPT]
+    def put(self, stop: Selected) -> None:
+        """Put where the model stands in front: the app does not know its token."""
+        self._stop = stop
+        self._items = (stop, *self._items)[:KEPT]
 
     @overload
     def __getitem__(self, place: int) -> Selected: ...

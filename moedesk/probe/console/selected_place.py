@@ -66,8 +66,12 @@ class Selected:
         picture = load_picture([counts]).html if counts is not None and counts.any() else ""
         return f"<b>{escape(self.title)}</b><table>{cells}</table>{picture}"
 
+    @property
+    def _model(self) -> "nn.Module | None":
+        return self._moe.model
+
     def _submodule(self, path: str | None) -> Any:
-        model = self._moe.model
+        model = self._model
         if model is None or path is None:
             return None
         try:

@@ -1,5 +1,7 @@
 """The token and expert that the model stands at, as ``$0`` has them."""
 
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,11 +10,26 @@ from moedesk.probe.console.selected_place import Array
 from moedesk.probe.console.selected_token import SelectedToken
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from moedesk.probe.breaking.stop import Stop
+    from moedesk.probe.console.moe import Moe
 
 
 class SelectedStop(SelectedToken):
-    """A token at one layer of the pass that is stopped; its arrays have one row."""
+    """A token at one layer of the pass that is stopped; its arrays have one row.
+
+    Attributes
+    ----------
+    of : function
+        Gives the model that stands, as long as it lives; it may be another one than ``moe``'s.
+    """
+
+    of: "Callable[[], nn.Module | None]" = staticmethod(lambda: None)
+
+    @property
+    def _model(self) -> "nn.Module | None":
+        return self.of()
 
     @property
     def layer(self) -> int:
@@ -36,8 +53,14 @@ class SelectedStop(SelectedToken):
         return f"stop at {where} · token {self.text!r} · pass {self.fields['pass_id']}"
 
 
-def describe_stop(stop: "Stop") -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return fields and arrays of a ``SelectedStop``."""
+def selected_stop(moe: "Moe", stop: "Stop") -> SelectedStop:
+    """Return where the model stands, as ``$0``."""
+    selected = SelectedStop(moe, *_described(stop))
+    selected.of = weakref.ref(stop.arrival.under_way.model)
+    return selected
+
+
+def _described(stop: "Stop") -> tuple[dict[str, Any], dict[str, Array]]:
     layer, values = stop.arrival.layer, stop.fields()
     fields = {
         "kind": "stop",

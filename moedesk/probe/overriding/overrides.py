@@ -94,6 +94,11 @@ class Overrides:
         self._suspended = 0
 
     @property
+    def model(self) -> nn.Module | None:
+        """The model, or None if it is gone."""
+        return self._module()
+
+    @property
     def module(self) -> nn.Module:
         """The model."""
         model = self._module()
