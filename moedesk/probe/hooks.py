@@ -268,7 +268,8 @@ class Hooks:
 
     def _begin(self) -> _Running | None:
         everything = not self._counts_only and self._passes % self._wanted.every == 0
-        tap = Tap(min(self._courier.room, Room(1 + everything)), self._wanted.logits, self._pass_on)
+        room = min(self._courier.room, Room(1 + everything))
+        tap = Tap(room, self._wanted.logits, self._pass_on, self._current.lengths)
         training = self._model.training and torch.is_grad_enabled()
         recorded = RecordedPass(
             time.time_ns(), tap.transfer, tap.pieces, full=everything, training=training, caches=self._caches,

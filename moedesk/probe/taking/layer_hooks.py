@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from moedesk.core.columns import expert_dtype
@@ -18,7 +19,7 @@ from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.graph_tap import GraphTap
 from moedesk.probe.taking.held import FEW, Source
 from moedesk.probe.taking.room import Room
-from moedesk.probe.taking.tap import Current, Event, Tap, own, recomputing
+from moedesk.probe.taking.tap import Current, Event, Tap, own, recomputing, small_integers
 
 Integers = Callable[[Tensor], Tensor]
 
@@ -97,6 +98,7 @@ class _Copier:
         self._source = source
         layer = source.binding.layer
         self._small = expert_dtype(layer.experts).itemsize
+        self._integers = small_integers(layer.experts)
         self._ids_bytes = layer.top_k * self._small
         self._row_bytes = self._ids_bytes + 4 * layer.top_k + 4 * layer.experts * (source.binding.router is not None)
         self._form: CallForm | None = None
@@ -116,13 +118,17 @@ class _Copier:
                 weights = weights.detach().masked_fill(ids < 0, 0)
         else:
             choice, weights = found
-        few = choice.shape[0] <= FEW and choice.is_cpu  # to convert them here costs the model more than it saves
-        ids = choice.clone() if few or choice.itemsize == self._small else _SMALL[self._small](choice)
+        rows = choice.shape[0]
+        if choice.is_cpu:  # to convert a few here costs the model more than it saves
+            ids = choice.clone() if rows <= FEW else tap.copy("ids", choice, self._integers)
+        else:
+            ids = choice.clone() if choice.itemsize == self._small else _SMALL[self._small](choice)
         if tap.room is Room.EVERYTHING:
             logits, bias = tap.owned_logits(self._source)
-            tap.add(Event(binding, ids, own(weights), logits, bias), choice.shape[0] * self._row_bytes)
+            weights = tap.copy("weights", weights, torch.float32)
+            tap.add(Event(binding, ids, weights, logits, bias), rows * self._row_bytes)
         else:
-            tap.add(Event(binding, ids), choice.shape[0] * self._ids_bytes)
+            tap.add(Event(binding, ids), rows * self._ids_bytes)
         return self._form if choice.is_cpu else None
 
 
@@ -149,7 +155,7 @@ def _after_router(source: Source, current: Current, cost: Cost) -> Callable[...,
             except (RuntimeError, AttributeError):
                 pass
         if isinstance(logits, Tensor) and not recomputing():
-            tap.logits[path] = own(logits), -1, None if bias is None else own(bias), -1
+            tap.logits[path] = tap.copy("logits", logits), -1, None if bias is None else own(bias), -1
         cost.hook_ns += perf_counter_ns() - began
 
     return routed

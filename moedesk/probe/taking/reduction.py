@@ -1,6 +1,6 @@
 """Events to columns: layers that are alike stacked, their logits reduced to entropy and margin. On whatever device they are."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +9,14 @@ from torch import Tensor
 
 from moedesk.core.columns import expert_dtype
 from moedesk.probe.finding.binding import Binding
-from moedesk.probe.finding.probabilities import to_logits
-from moedesk.probe.finding.ranking import entropies, margins
 from moedesk.probe.taking import small_reduction
+from moedesk.probe.taking.certainty import as_logits, entropy_and_margin
 from moedesk.probe.taking.event import Event, Stack, alike
-from moedesk.probe.taking.reused import ReusedMemory
+from moedesk.probe.taking.host_certainty import SERIAL, entropies_and_margins
+from moedesk.probe.taking.reused import MEMORY
+from moedesk.probe.taking.shelves import together
 
-_memory = ReusedMemory()
 _INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32}
-
-SERIAL = 32768
-"""Elements up to which PyTorch works in the calling thread (``at::internal::GRAIN_SIZE``): with more, the courier would take
-cores from the model, and leave the cache."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +71,12 @@ def _reduce(group: Stack | Sequence[Event], keep_logits: bool) -> LayerGroup:
         logits = [layer.reshape(rows, -1) for layer in logits]
     biases = [event.bias.flatten() for event in events if event.bias is not None]
     bias = _stack(biases, torch.float32).unsqueeze(1).to(ids.device) if biases else None
-    if ids.is_cpu and len(logits) * logits[0].numel() > SERIAL:
-        return LayerGroup(*columns, *_in_parts(bindings[0], ids, logits, bias, keep_logits))
-    entropy, margin, values = _entropy_and_margin(bindings[0], ids, _stack(logits), bias)
+    values = _stack(logits)
+    if ids.is_cpu and values.numel() > SERIAL:
+        entropy, margin = entropies_and_margins(bindings[0], ids, values, bias)
+        values = as_logits(bindings[0], values) if keep_logits else values
+    else:
+        entropy, margin, values = entropy_and_margin(bindings[0], ids, values, bias)
     return LayerGroup(*columns, entropy, margin, values if keep_logits else None)
 
 
@@ -113,59 +112,17 @@ def _reduce_small(stack: Stack, keep_logits: bool) -> LayerGroup:
     )
 
 
-def _entropy_and_margin(
-    binding: Binding, ids: Tensor, values: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """(L, N) entropy and margin and (L, N, E) float32 logits."""
-    values = to_logits(values) if binding.probabilities else values.float()
-    entropy, powers, totals = entropies(values)
-    rule = binding.rule
-    if rule is None:
-        return entropy, None, values
-    if rule.is_softmax:
-        return entropy, margins(powers, ids) / totals, values
-    shares = powers.div_(totals.unsqueeze(-1)) if rule.transform == "softmax" else None
-    return entropy, margins(rule.scores(values, bias, shares), ids), values
-
-
-def _in_parts(
-    binding: Binding, ids: Tensor, logits: Sequence[Tensor], bias: Tensor | None, keep_logits: bool
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The same, worked out in parts that one thread does in its cache."""
-    rows, experts = logits[0].shape
-    entropy = torch.empty((len(logits), rows))
-    margin = torch.empty_like(entropy) if binding.rule is not None else None
-    kept = torch.empty((len(logits), rows, experts)) if keep_logits else None
-    for part in _parts(len(logits), rows, experts):
-        some_layers, some_rows = part
-        values = _stack([layer[some_rows] for layer in logits[some_layers]])
-        some_bias = None if bias is None else bias[some_layers]
-        entropy[part], margins_there, values = _entropy_and_margin(binding, ids[part], values, some_bias)
-        if margin is not None and margins_there is not None:
-            margin[part] = margins_there
-        if kept is not None:
-            kept[part] = values
-    return entropy, margin, kept
-
-
-def _parts(layers: int, rows: int, experts: int) -> Iterator[tuple[slice, slice]]:
-    """Ranges of layers and rows of at most ``SERIAL`` elements each."""
-    some_layers = max(1, SERIAL // max(1, rows * experts))
-    some_rows = rows if some_layers > 1 else max(1, SERIAL // experts)
-    for layer in range(0, layers, some_layers):
-        for row in range(0, rows, some_rows):
-            yield slice(layer, layer + some_layers), slice(row, row + some_rows)
-
-
 def _stack(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tensor:
     """The tensors stacked, in ``dtype`` if given; on the host without a second thread."""
     first = tensors[0]
     dtype = dtype or first.dtype
     if len(tensors) == 1 and first.dtype == dtype:
         return first.unsqueeze(0)
+    if first.dtype == dtype and (stacked := together(tensors)) is not None:
+        return stacked
     if not first.is_cpu or len(tensors) * first.numel() <= SERIAL:
         return torch.stack(list(tensors)).to(dtype)
-    stacked = _memory.empty((len(tensors), *first.shape), dtype)
+    stacked = MEMORY.empty((len(tensors), *first.shape), dtype)
     if first.dtype == dtype and dtype != torch.bfloat16:  # in one call, so that the model's thread gets the lock once
         np.stack([tensor.numpy() for tensor in tensors], out=stacked.numpy())
         return stacked

@@ -59,3 +59,7 @@ class ReusedMemory:
 
     def _fits(self, nbytes: int) -> bool:
         return nbytes + sum([block.nbytes for block in self._blocks]) <= KEPT_BYTES
+
+
+MEMORY = ReusedMemory()
+"""What hooks and couriers of this process share."""

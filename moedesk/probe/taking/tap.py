@@ -11,6 +11,7 @@ from moedesk.probe.taking.event import Event, Stack
 from moedesk.probe.taking.held import FEW, HeldLogits, Hold, Source, copied
 from moedesk.probe.taking.reduction import LayerGroup, reduce
 from moedesk.probe.taking.room import Room
+from moedesk.probe.taking.shelves import Kind, Shelves
 
 HELD_BYTES = 4 << 20
 """Held of a pass before it is reduced: all layers at once in decoding, which saves launches; a few in a long prefill."""
@@ -101,6 +102,8 @@ class Tap:
     keep_logits : bool
     passed_on : function
         Takes this tap and a piece, when much is held while the pass goes on.
+    lengths : dict
+        How long the shelves are on which a long pass is copied; kept from pass to pass.
 
     Attributes
     ----------
@@ -122,11 +125,13 @@ class Tap:
     """
 
     __slots__ = (
-        "_events", "_keep_logits", "_nbytes", "_passed_on", "held", "logits", "overridden", "pieces", "room", "seen", "spoiled",
-        "transfer",
+        "_events", "_keep_logits", "_lengths", "_nbytes", "_passed_on", "_shelves", "held", "logits", "overridden", "pieces",
+        "room", "seen", "spoiled", "transfer",
     )  # fmt: skip
 
-    def __init__(self, room: Room, keep_logits: bool, passed_on: Callable[["Tap", Piece], None]) -> None:
+    def __init__(
+        self, room: Room, keep_logits: bool, passed_on: Callable[["Tap", Piece], None], lengths: dict[Kind, int]
+    ) -> None:
         self.room = room
         self.seen = False
         self.transfer = Transfer()
@@ -137,8 +142,16 @@ class Tap:
         self.overridden: dict[nn.Module, list[Any]] = {}
         self._keep_logits = keep_logits
         self._passed_on = passed_on
+        self._lengths = lengths
+        self._shelves = Shelves(lengths)
         self._events: list[Event | Stack] = []
         self._nbytes = 0
+
+    def copy(self, column: str, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Return a copy that has no gradient: of a long pass on the host in ``dtype``, and beside those of the same column."""
+        if tensor.is_cpu and tensor.numel() > FEW * tensor.shape[-1]:
+            return self._shelves.copy(column, tensor, dtype)
+        return own(tensor)
 
     def expect(self, rows: int) -> None:
         """Hold what comes if it is of a short pass: one of few rows from its beginning, outside inference mode."""
@@ -189,7 +202,7 @@ class Tap:
     def flush(self) -> Piece:
         """Make a piece of what is held."""
         piece = Piece(self._events, self._keep_logits, self._nbytes)
-        self._events, self._nbytes = [], 0
+        self._events, self._nbytes, self._shelves = [], 0, Shelves(self._lengths)
         piece.send(self.transfer)
         self.pieces.append(piece)
         return piece
@@ -214,14 +227,17 @@ class Current:
         Whether a call without a pass is outside any: not while recording is off, nor in a pass that began before it was on.
     outside : int
         Calls of MoE layers outside any pass.
+    lengths : dict
+        Of the shelves of its taps.
     """
 
-    __slots__ = ("__weakref__", "outside", "settled", "tap")
+    __slots__ = ("__weakref__", "lengths", "outside", "settled", "tap")
 
     def __init__(self, settled: bool) -> None:
         self.tap: Tap | None = None
         self.settled = settled
         self.outside = 0
+        self.lengths: dict[Kind, int] = {}
 
     def stray(self) -> None:
         """Take note of a layer's call without a pass."""
