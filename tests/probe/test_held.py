@@ -165,7 +165,7 @@ def test_what_is_on_a_device_is_copied_at_once(ruined: Ruined) -> None:
     attachment.detach()
     assert binding.router is not None
     source, current, cost = Source(binding), Current(settled=True), Cost()
-    current.tap = tap = Tap(Room.EVERYTHING, True, lambda tap, piece: None, {})
+    current.tap = tap = Tap(Room.EVERYTHING, True, lambda tap, piece: None)
     entered = layer_hooks._before_experts(source, current, cost)
     routed = layer_hooks._after_router(source, current, cost)
     tap.expect(3)

@@ -128,11 +128,10 @@ def _floats(binding: Binding, values: Tensor, work: _Scratch) -> Tensor:
 
 def _ranked(rule: Rule, values: Tensor, part: _Part, work: _Scratch) -> Tensor:
     """What ranks the experts as the score does, and may be written to; ``_finish`` makes scores of two of its values."""
-    biased = rule.biased and part.bias is not None
+    if not rule.biased or part.bias is None:
+        return work.powers if rule.transform == "softmax" else work.exponents.copy_(values)
     if rule.transform == "softmax":
-        return work.powers.div_(part.total.unsqueeze(-1)).add_(part.bias) if biased else work.powers
-    if not biased:
-        return work.exponents.copy_(values)
+        return work.powers.div_(part.total.unsqueeze(-1)).add_(part.bias)
     if rule.transform == "sigmoid":
         return torch.sigmoid(values, out=work.exponents).add_(part.bias)
     return TRANSFORMS[rule.transform](values).add_(part.bias)

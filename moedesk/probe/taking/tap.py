@@ -102,7 +102,7 @@ class Tap:
     keep_logits : bool
     passed_on : function
         Takes this tap and a piece, when much is held while the pass goes on.
-    lengths : dict
+    lengths : dict, optional
         How long the shelves are on which a long pass is copied; kept from pass to pass.
 
     Attributes
@@ -130,7 +130,11 @@ class Tap:
     )  # fmt: skip
 
     def __init__(
-        self, room: Room, keep_logits: bool, passed_on: Callable[["Tap", Piece], None], lengths: dict[Kind, int]
+        self,
+        room: Room,
+        keep_logits: bool,
+        passed_on: Callable[["Tap", Piece], None],
+        lengths: dict[Kind, int] | None = None,
     ) -> None:
         self.room = room
         self.seen = False
@@ -142,8 +146,8 @@ class Tap:
         self.overridden: dict[nn.Module, list[Any]] = {}
         self._keep_logits = keep_logits
         self._passed_on = passed_on
-        self._lengths = lengths
-        self._shelves = Shelves(lengths)
+        self._lengths = {} if lengths is None else lengths
+        self._shelves = Shelves(self._lengths)
         self._events: list[Event | Stack] = []
         self._nbytes = 0
 
