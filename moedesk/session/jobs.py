@@ -53,6 +53,7 @@ class Jobs:
         self._lock = threading.Condition()
         self._waiting: dict[str, tuple[Ticket, Callable[[], None]]] = {}
         self._running: dict[str, Ticket] = {}
+        self._on_their_way = 0  # results handed to ``deliver`` and not taken yet
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="moedesk-jobs", daemon=True)
         self._thread.start()
@@ -122,9 +123,9 @@ class Jobs:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits or runs."""
+        """Whether nothing waits, runs or is on its way back: all that was asked for is answered, and its answer taken."""
         with self._lock:
-            return not self._waiting and not self._running
+            return not self._waiting and not self._running and not self._on_their_way
 
     def close(self) -> None:
         """Cancel everything and end the thread."""
@@ -140,10 +141,16 @@ class Jobs:
 
     def _post(self, ticket: Ticket, function: Callable[[Any], None], value: Any) -> None:
         def call() -> None:
-            if not ticket.cancelled:
-                function(value)
+            try:
+                if not ticket.cancelled:
+                    function(value)
+            finally:
+                with self._lock:
+                    self._on_their_way -= 1
 
         if not ticket.cancelled:
+            with self._lock:
+                self._on_their_way += 1
             self._deliver(call)
 
     def _run(self) -> None:

@@ -106,7 +106,7 @@ def when_settled(window: Window, then: Callable[[], None]) -> QTimer:
 
     def look() -> None:
         nonlocal quiet
-        # Results of jobs arrive through the event loop: idle twice in a row means they have been applied.
+        # Painting may ask for what only then is known to be in view: settled twice in a row means that it was painted.
         quiet = quiet + 1 if window.settled else 0
         if quiet >= 2:
             watch.stop()

@@ -10,6 +10,7 @@ from moedesk.session.desk import Desk
 from moedesk.session.live import TOPICS
 from moedesk.session.panel import PanelSpec, load_view
 from moedesk.session.session import Session
+from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.ticker import Ticker
 
@@ -60,8 +61,10 @@ class PanelHost(QWidget):
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to do: not on show, failed, or refreshed."""
-        return not self._active or self._failed or not self._stale
+        """Whether nothing is left to do: not on show, failed, or refreshed, and no question rests before it is asked."""
+        if not self._active or self._failed:
+            return True
+        return not self._stale and not (self.view and any(it.waits for it in self.view.findChildren(PacedQuestion)))
 
     def set_active(self, active: bool) -> None:
         """Show or hide; shown, it catches up once with all it missed."""

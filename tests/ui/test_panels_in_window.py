@@ -4,9 +4,11 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.selection import Kind, Selection
+from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.panel_host import EVERYTHING, PanelHost
 from moedesk.ui.window import Window
 from tests.support.panels import FAILING, ROUTES, FailingPanel, NotingPanel
+from tests.support.played_live import PlayedLive
 
 
 def host(window: Window, panel: str) -> PanelHost:
@@ -55,6 +57,25 @@ def test_a_hidden_panel_does_nothing_and_catches_up_once(window: Window, qtbot: 
 
 def test_nothing_ticks_while_nothing_changes(window: Window) -> None:
     assert not window.ticker.running
+
+
+def test_a_question_that_rests_is_still_to_be_drawn(window: Window, qtbot: QtBot) -> None:
+    session = window.files.current
+    assert session is not None
+    session.live = PlayedLive(session)
+    question = PacedQuestion(session, "routes.picture", view(window, "routes"), rest=3600.0)
+    answers: list[int] = []
+    for number in (1, 2):
+        question.ask(lambda _, number=number: number, answers.append)  # type: ignore[misc]
+        assert not window.settled
+    qtbot.waitUntil(lambda: answers == [1])
+    assert session.idle, "nothing is being worked on"
+    assert not window.settled, "a running model's panels ask so often, and the second question waits for its turn"
+    window.workspace.show_panel("modules")
+    qtbot.waitUntil(lambda: window.settled)  # who does not see it need not wait for it
+    window.workspace.show_panel("routes")
+    question.cancel()
+    qtbot.waitUntil(lambda: window.settled)
 
 
 def test_a_panel_that_raises_says_so_in_one_line_and_can_be_retried(make_window, qtbot: QtBot) -> None:  # type: ignore[no-untyped-def]
