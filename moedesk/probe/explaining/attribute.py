@@ -14,11 +14,12 @@ from moedesk.core.attribution import Attribution
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.explaining.attention import attention_weights
 from moedesk.probe.explaining.backward import Backward, run_direct, run_gradient
+from moedesk.probe.explaining.branches import DirectPath, find_direct_path
 from moedesk.probe.explaining.components import components_of
 from moedesk.probe.explaining.dtypes import dtypes_of, widest
 from moedesk.probe.explaining.heard import heard_slots
 from moedesk.probe.explaining.passage import Passage, place_of, target_id, text_of
-from moedesk.probe.explaining.rerun import Progress, Rerun, moved
+from moedesk.probe.explaining.rerun import Progress, Rerun, as_written, moved
 from moedesk.probe.explaining.slot_table import SlotTable
 from moedesk.probe.explaining.slots import Slots
 from moedesk.probe.explaining.variants import Outcomes, Variant, Variants, ablated
@@ -27,6 +28,11 @@ from moedesk.probe.overriding.rerouting import can_reroute
 
 METHODS = ("direct", "gradient", "ablation", "norm")
 VALUES = {"logit": "logit", "logprob": "log-probability", "log-probability": "log-probability"}
+
+FROZEN = (
+    "direct: of the logit, with norms' scales, and all that streams are mixed with (gates, hyper-connections), as they are at "
+    "this token"
+)
 
 
 def attribute(
@@ -70,7 +76,7 @@ def attribute(
     if value not in VALUES:
         raise MoedeskError(f"value={value!r} is neither 'logit' nor 'logprob'")
     progress(0.0, "finding the layers")
-    with Rerun(model, passage) as rerun:
+    with as_written(model), Rerun(model, passage) as rerun:
         logits = rerun.logits.double()
         wanted = target_id(target, passage, tokenizer, len(logits))
         chosen = rerun.layers(layer)
@@ -108,9 +114,12 @@ class _Work:
 
     def result(self, tokenizer: Any) -> Attribution:
         """Run everything."""
-        direct = self._tried("direct", 0.15, lambda: run_direct(self._rerun, self._target))
+        path = self._path()
+        direct = (
+            None if path is None else self._tried("direct", 0.2, lambda: run_direct(self._rerun, path, self._target))
+        )
         gradient = self._tried(
-            "gradient", 0.3, lambda: run_gradient(self._rerun, lambda row: self._score(row[None])[0])
+            "gradient", 0.3, lambda: run_gradient(self._rerun, path, lambda row: self._score(row[None])[0])
         )
         slots, problems = self._slots(direct or gradient)
         self._notes += [f"layer {p}: {problems[p]}" for p in self._places if p in problems]
@@ -166,6 +175,17 @@ class _Work:
             logits = logits.log_softmax(-1)
         return logits[:, self._target]
 
+    def _path(self) -> DirectPath | None:
+        """The way to the logits, if it is asked for and can be followed."""
+        if not {"direct", "gradient"} & set(self._methods):
+            return None
+        self._progress(0.1, "following the residual stream")
+        try:
+            return find_direct_path(self._rerun)
+        except MoedeskError as error:
+            self._notes.append(f"no direct contributions, and nothing beside the slots: {error}")
+            return None
+
     def _tried(self, name: str, share: float, run: Callable[[], Backward]) -> Backward | None:
         if name not in self._methods:
             return None
@@ -211,9 +231,14 @@ class _Work:
     def _with_direct(self, found: Attribution, table: SlotTable, direct: Backward) -> Attribution:
         rest = components_of(direct, self._places, widest(self._rerun.model))
         slots = table.of(lambda place: direct.slots[place].added @ direct.anchors[place].gradient)
+        for place in (place for place in self._places if place in direct.unreached):
+            slots[self._places.index(place)] = nan
+            self._notes.append(
+                f"layer {place}: what follows its experts is no sum, so they have no direct path to the logit"
+            )
         size = sum(part.size for _, part in direct.branches) + abs(direct.constant)
         count = len(direct.branches) + int(np.isfinite(slots).sum()) + 2
-        self._notes.append("direct: of the logit, with the final norm's scale as it is for this token")
+        self._notes.append(FROZEN)
         return replace(
             found,
             method="direct",

@@ -1,20 +1,21 @@
-"""What adds to a model's residual stream: embeddings, attentions, MLPs and MoE blocks, found in its module tree."""
+"""What adds to the residual stream that a model's logits are read from: the parts of the way to them, and the decoder layers."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from moedesk.core.attribution import Component
+from moedesk.core.errors import MoedeskError
+from moedesk.probe.explaining.component_names import name_components
+from moedesk.probe.explaining.rerun import Rerun, logits_of
+from moedesk.probe.explaining.stream_path import StreamPath, find_path
+from moedesk.probe.explaining.tape import Node, Tape
 from moedesk.probe.finding.binding import Binding
-from moedesk.probe.finding.discovery import inside
-from moedesk.probe.finding.parts import is_shared
+from moedesk.probe.finding.discovery import inside, parent_path
 
 _ATTENTION = re.compile(r"attention|attn", re.IGNORECASE)
-_MIXER = re.compile(r"mamba|mixer|delta|ssm|conv|recurrent|rwkv|lightning|linear_?attn", re.IGNORECASE)
-_NORM = re.compile(r"norm|(^|_)ln(_|\d|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,19 +25,35 @@ class Branch:
     Attributes
     ----------
     component : Component
-    module : Module
+    leaves : tuple of int
+        Places of what it adds among the path's leaves.
     places : tuple of int
         Of the MoE layers in it.
     """
 
     component: Component
-    module: nn.Module
+    leaves: tuple[int, ...]
     places: tuple[int, ...] = ()
 
     @property
     def embeds(self) -> bool:
         """Whether it is an embedding, which reads no stream."""
         return self.component.kind == "embedding"
+
+
+@dataclass(frozen=True, eq=False)
+class DirectPath:
+    """The way from all that is added to the stream to the logits.
+
+    Attributes
+    ----------
+    path : StreamPath
+    branches : tuple of Branch
+        In the order of the forward.
+    """
+
+    path: StreamPath
+    branches: tuple[Branch, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,78 +88,62 @@ def decoder_layers(model: nn.Module, bindings: Sequence[Binding]) -> tuple[Decod
     return ()
 
 
-def find_branches(model: nn.Module, bindings: Sequence[Binding]) -> tuple[Branch, ...]:
-    """Return the branches of a decoder, in the order of its module tree.
-
-    They are the embeddings outside of the decoder layers, and the children of each decoder layer that have parameters and are no
-    norms. A decoder layer that is itself an MoE block is one branch.
-    """
-    layers = decoder_layers(model, bindings)
-    tops = tuple(layer.path for layer in layers)
-    found = [
-        Branch(Component("embedding" if number == 0 else f"embedding {number}", "embedding", path), module)
-        for number, (path, module) in enumerate(_embeddings(model, tops))
-    ]
-    for layer in layers:
-        for path, module in _parts(layer, bindings):
-            places = tuple(
-                b.layer.place for b in bindings if inside(b.layer.path, path) or inside(b.candidate.path, path)
-            )
-            kind = "moe" if places else _kind(path, module)
-            found.append(Branch(Component(_name(kind, layer.number, path), kind, path, layer.number), module, places))
-    return tuple(found)
-
-
-def is_norm(path: str, module: nn.Module) -> bool:
-    """Return whether a module is a norm, by its class or its name."""
-    own = path.rpartition(".")[2]
-    return bool(_NORM.search(type(module).__name__) or _NORM.search(own)) and len(list(module.parameters())) <= 2
-
-
 def _numbered(found: nn.Module) -> bool:
     names = [name for name, _ in found.named_children()]
     return bool(names) and all(name.rpartition("_")[2].isdigit() for name in names)
 
 
-def _embeddings(model: nn.Module, tops: Sequence[str]) -> list[tuple[str, nn.Module]]:
-    get: Any = getattr(model, "get_input_embeddings", None)
-    main = get() if get is not None else None
-    found = [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and not any(inside(path, top) for top in tops)
-    ]
-    named = [(path, module) for path, module in model.named_modules() if main is not None and module is main]
-    return [*named, *(pair for pair in found if pair[1] is not main)]
+def find_direct_path(rerun: Rerun) -> DirectPath:
+    """Return the way to the logits: run the model, watching its operations. MoE blocks are parts of it as they are.
+
+    Parameters
+    ----------
+    rerun : Rerun
+        Entered.
+
+    Raises
+    ------
+    MoedeskError
+        If logits, or a part, are made out of sight.
+    """
+    model = rerun.model
+    tape = Tape(model, _unheeded)
+    with tape:
+        end = tape.node(logits_of(rerun.run(), model))
+    blocks = [binding.candidate.block_path for binding in rerun.bindings if _is_part(binding)]
+    path = find_path(end, opened=_around(decoder_layers(model, rerun.bindings), blocks), whole=blocks)
+    hidden = [leaf.node.name for leaf in path.leaves if leaf.node.number < 0]
+    if end.number not in path.operations or hidden:
+        raise MoedeskError(
+            f"{hidden[0] if hidden else end.name} runs out of sight (a kernel of its own), so the stream can't be followed"
+        )
+    components = name_components(model, tuple(path.parts), [binding.candidate.path for binding in rerun.bindings])
+    found = zip(components, path.parts.values(), strict=True)
+    return DirectPath(path, tuple(Branch(c, tuple(leaves), _layers_in(c, rerun.bindings)) for c, leaves in found))
 
 
-def _parts(layer: DecoderLayer, bindings: Sequence[Binding]) -> list[tuple[str, nn.Module]]:
-    """The children of a decoder layer that read and write the stream; itself, if it is a block."""
-    is_block = any(binding.layer.path == layer.path for binding in bindings)
-    if is_block and not any(_kind(name, child) == "attention" for name, child in layer.module.named_children()):
-        return [(layer.path, layer.module)]
-    parts = []
-    for name, child in layer.module.named_children():
-        path = f"{layer.path}.{name}"
-        several = list(child.named_children()) if type(child) is nn.ModuleList else [("", child)]
-        for number, module in several:
-            whole = f"{path}.{number}" if number else path
-            if any(True for _ in module.parameters()) and not is_norm(path, module):
-                parts.append((whole, module))
-    return parts
+def _unheeded(node: Node, tensor: object) -> None:
+    """Only the last tensor is looked for."""
 
 
-def _kind(path: str, module: nn.Module) -> str:
-    if is_shared(path.rpartition(".")[2]):
-        return "shared"
-    words = f"{path.rpartition('layers.')[2]} {type(module).__name__}"
-    if _MIXER.search(words):
-        return "mixer"
-    if _ATTENTION.search(words):
-        return "attention"
-    return "mlp" if any(True for _ in module.parameters()) else "other"
+def _around(layers: Sequence[DecoderLayer], blocks: Sequence[str]) -> set[str]:
+    """Paths of the modules that hold the decoder layers, or the blocks where there are none."""
+    found: set[str] = set()
+    for path in [layer.path for layer in layers] or blocks:
+        while path:
+            path = parent_path(path)
+            found.add(path)
+    return found
 
 
-def _name(kind: str, number: int, path: str) -> str:
-    shown = {"moe": "MoE", "mlp": "MLP"}.get(kind, kind)
-    return f"{shown} {number}"
+def _is_part(binding: Binding) -> bool:
+    """Whether a block is one part of the stream; one that holds an attention too is a decoder layer."""
+    block = binding.candidate.block
+    return bool(binding.candidate.block_path) and not any(_ATTENTION.search(name) for name, _ in block.named_children())
+
+
+def _layers_in(component: Component, bindings: Sequence[Binding]) -> tuple[int, ...]:
+    path = component.path
+    return tuple(
+        b.layer.place for b in bindings if path and (inside(b.layer.path, path) or inside(b.candidate.path, path))
+    )

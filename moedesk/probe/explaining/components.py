@@ -10,6 +10,7 @@ import torch
 
 from moedesk.core.attribution import Component
 from moedesk.probe.explaining.backward import Backward, Part
+from moedesk.probe.finding.discovery import inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,10 @@ def components_of(heard: Backward, places: Collection[int], dtype: torch.dtype) 
     dtype : torch.dtype
         The model's, for what of a block is left by rounding alone.
     """
+    reached = set(heard.slots) - set(heard.unreached)
     found: list[tuple[Component, Part | None, float]] = []
     for branch, part in heard.branches:
-        split = [place for place in branch.places if place in heard.slots and place in places]
+        split = [place for place in branch.places if place in reached and place in places]
         if not split:
             found.append((branch.component, part, part.product))
             continue
@@ -52,7 +54,9 @@ def components_of(heard: Backward, places: Collection[int], dtype: torch.dtype) 
         for place in split:
             left -= float((heard.slots[place].added @ heard.anchors[place].gradient).sum())
             for path, shared in heard.shared.get(place, ()):
-                found.append((Component(f"shared {block}", "shared", path, block), shared, shared.product))
+                if not inside(path, branch.component.path):
+                    continue  # a branch of its own
+                found.append((Component(f"shared experts {block}", "shared", path, block), shared, shared.product))
                 left -= shared.product
         if abs(left) > 64 * torch.finfo(dtype).eps * part.size:
             name = f"{branch.component.name}, the rest"

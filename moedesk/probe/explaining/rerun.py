@@ -1,7 +1,8 @@
 """A model run again on a passage, with its MoE layers found and their routing read; the model is left as it was."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from moedesk.probe.explaining.passage import Passage
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.finding.parts import first_tensor
+from moedesk.probe.taking.compiled import compiled_parts, nothing, run_uncompiled
 from moedesk.probe.taking.parallel import has_spread
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.wanted import Wanted
@@ -168,6 +170,17 @@ class Rerun:
         if routes is None or routes.experts is None or routes.weights is None or not len(routes.experts):
             return None
         return routes.experts[-1].astype(np.int64), np.array(routes.weights[-1], np.float32)
+
+
+@contextmanager
+def as_written(model: nn.Module) -> Iterator[None]:
+    """Every operation can be seen: nothing runs compiled, and nothing in inference mode, whose tensors have no graph."""
+    compile_again = run_uncompiled() if compiled_parts(model) else nothing
+    try:
+        with torch.inference_mode(False):
+            yield
+    finally:
+        compile_again()
 
 
 def moved(rerun: Rerun) -> list[str]:

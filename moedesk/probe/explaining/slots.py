@@ -14,6 +14,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.exactness.replay import longest_product, tolerance_of
 from moedesk.probe.exactness.single_expert import expert_runner
 from moedesk.probe.exactness.slots_alone import slots_alone
+from moedesk.probe.explaining.tape import unseen
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import parent_path
 from moedesk.probe.finding.lookout import NO_NAMES
@@ -24,12 +25,12 @@ from moedesk.probe.watched.watched_scout import hidden_of
 FAINT = 1e-4
 """Factor below which a module beside the experts has no part in a block's output."""
 
-Mark = Callable[[Tensor, bool], tuple[Tensor, Tensor]]
-"""Takes what a module returned, and whether it is the block; returns what stands for it in gradients, and what is used in its
-place, which may be written into."""
+Mark = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Takes what a module returned; returns what stands for it in gradients, and what is used in its place, which may be written
+into."""
 
 
-def unmarked(tensor: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
+def unmarked(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """Return the tensor itself: for a forward without gradients."""
     return tensor, tensor
 
@@ -129,38 +130,42 @@ class SlotListener:
         for handle in self._handles:
             handle.remove()
 
+    @unseen
     def _before_block(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> None:
         self._heard = _Heard(shared=self._heard.shared)  # those of what holds the block may have run before it
         hidden = hidden_of(args, kwargs)
         if hidden is not None:
             self._heard.hidden, self._heard.tokens = _last_row(hidden), hidden.shape[:-1].numel()
 
+    @unseen
     def _after_experts(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> Any:
         tensor = first_tensor(output)
         given = first_tensor((*args, *kwargs.values()))
         if tensor is None or given is None or not tensor.is_floating_point():
             return None
-        anchor, used = self._mark(tensor, False)
+        anchor, used = self._mark(tensor)
         self._heard.experts = args, kwargs, tensor.detach().clone(), anchor
         self._heard.given = given
         return replaced(output, tensor, used)
 
     def _watcher(self, path: str) -> Callable[[nn.Module, Any, Any], Any]:
+        @unseen
         def watch(module: nn.Module, args: Any, output: Any) -> Any:
             tensor = first_tensor(output)
             if tensor is None or not tensor.is_floating_point():
                 return None
-            anchor, used = self._mark(tensor, False)
+            anchor, used = self._mark(tensor)
             self._heard.shared[path] = _last_row(tensor).cpu().double(), anchor
             return replaced(output, tensor, used)
 
         return watch
 
+    @unseen
     def _after_block(self, module: nn.Module, args: Any, output: Any) -> Any:
         tensor = first_tensor(output)
         if tensor is None:
             return None
-        anchor, used = self._mark(tensor, True)
+        anchor, used = self._mark(tensor)
         self._heard.block = tensor.detach().clone(), anchor
         return replaced(output, tensor, used)
 
@@ -204,7 +209,7 @@ class SlotListener:
         if isnan(factor) or block is None or block[0].shape[-1] != found.added.shape[-1]:
             return replace(found, factor=factor)
         whole = self._judged(found.added, *block, factor, block[0].dtype, beside=True)
-        return replace(found, block=(whole.error, whole.tolerance), factor=factor)
+        return replace(found, block=(whole.error, whole.tolerance), factor=factor, shared=whole.shared)
 
     def _of_adapter(self, ids: Tensor, weights: Tensor) -> Slots:
         """By one expert at a time, on the row that they got."""

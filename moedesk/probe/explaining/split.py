@@ -1,6 +1,6 @@
 """A tensor split over the parts of the residual stream, along a path that is linear once norms are taken for given."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import sqrt
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moedesk.core.errors import MoedeskError
 from moedesk.probe.exactness.replay import accumulated_eps
 from moedesk.probe.explaining.stream_path import CURVES, NORMS, Followed, StreamPath
 from moedesk.probe.explaining.tape import Numbered, tensors_in
@@ -73,6 +74,8 @@ class PathRun(Numbered):
     Parameters
     ----------
     path : StreamPath
+    uncut : collection of int
+        Places of leaves that keep the graph that they come with, if they do.
 
     Attributes
     ----------
@@ -84,12 +87,14 @@ class PathRun(Numbered):
         Biases.
     """
 
-    def __init__(self, path: StreamPath) -> None:
+    def __init__(self, path: StreamPath, uncut: Collection[int] = ()) -> None:
         super().__init__()
-        self._path = path
+        self._path, self._uncut = path, frozenset(uncut)
         self._leaves: dict[int, list[tuple[int, int]]] = {}
         for place, leaf in enumerate(path.leaves):
             self._leaves.setdefault(leaf.node.number, []).append((leaf.node.place, place))
+        self._names = {number: followed.name for number, followed in path.operations.items()}
+        self._names |= {leaf.node.number: leaf.node.name for leaf in path.leaves}
         self.end: Tensor | None = None
         self.leaves: dict[int, Tensor] = {}
         self.constants: list[Tensor] = []
@@ -99,28 +104,35 @@ class PathRun(Numbered):
     ) -> Any:
         """Carry an operation out: with a graph if it is on the path."""
         followed = self._path.operations.get(number)
+        if name != self._names.get(number, name):
+            raise MoedeskError(f"another operation runs in the place of {self._names[number]} this time: {name}")
         if followed is None:
-            output = func(*args, **kwargs)
+            output = self.beside(name, func, args, kwargs)
             return self._cut(args, output, self._leaves[number]) if number in self._leaves else output
         with torch.enable_grad():
             args, kwargs = self._prepared(followed, args, kwargs)
-            output = _linear(name, func, args, kwargs)
+            output = linear_in_first(name, func, args, kwargs)
         if number == self._path.end.number:
             self.end = list(tensors_in(output))[self._path.end.place]
             raise Reached
         return output
+
+    def beside(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Carry out an operation that is not on the path."""
+        return func(*args, **kwargs)
 
     def _cut(self, args: Any, output: Any, wanted: list[tuple[int, int]]) -> Any:
         """The output with leaves in place of the tensors that are some."""
         made = args[0] if output is None else output
         for place, leaf in wanted:
             tensor = list(tensors_in(made))[place]
-            value = self.leaves[leaf] = tensor.detach().clone().requires_grad_()
+            uncut = leaf in self._uncut and tensor.requires_grad
+            value = self.leaves[leaf] = tensor if uncut else tensor.detach().clone().requires_grad_()
             with torch.enable_grad():
-                if any(tensor is given for given in tensors_in(args)):  # written to, and used under its other names too
+                if not any(tensor is given for given in tensors_in(args)):
+                    output = _replaced(output, {place: value.clone()})
+                elif not uncut:  # written to, and used under its other names too
                     tensor.copy_(value)
-                else:
-                    output = _replaced(output, {place: value.view_as(value)})
         return output
 
     def _prepared(
@@ -215,8 +227,8 @@ def _replaced(value: Any, new: Mapping[int, Tensor]) -> Any:
     return replaced(value) if new else value
 
 
-def _linear(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What an operation returns, with the graph of what it is once norms and factors are taken for given."""
+def linear_in_first(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what an operation returns, with the graph of what it is once norms and factors are taken for given."""
     if name in CURVES:
         with torch.no_grad():
             value = func(*args, **kwargs)

@@ -1,9 +1,10 @@
 """Which operations lead linearly from parts of the residual stream to a router's logits, and which modules add these parts."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from moedesk.probe.explaining.tape import Frame, Node
+from moedesk.probe.finding.discovery import inside
 
 SUMS = {"add", "sub", "rsub", "stack", "cat", "concat", "where", "__setitem__", "sum", "mean"}
 """Linear in all their arguments together."""
@@ -21,6 +22,8 @@ FIRST = {
 """Linear in their first argument."""
 NORMS = {"layer_norm", "rms_norm", "normalize"}
 """Linear in their first argument, but for its size (and the mean), which is taken for given."""
+SIZES = {"rsqrt", "sqrt"}
+"""What norms that are written out divide by, or multiply with."""
 _QUOTIENTS = FACTORS - {"mul", "multiply"}
 GATES = {
     "sigmoid", "softmax", "log_softmax", "softplus", "exp", "rsqrt", "sqrt", "reciprocal", "pow", "norm", "vector_norm", "std",
@@ -96,7 +99,7 @@ class StreamPath:
         return tuple(sorted({each.name for each in self.operations.values()} & CURVES))
 
 
-def find_path(end: Node, router: str = "") -> StreamPath:
+def find_path(end: Node, router: str = "", opened: Collection[str] = (), whole: Collection[str] = ()) -> StreamPath:
     """Return the way to a tensor. Its parts are as large as can be: modules that nothing of the stream passes through.
 
     Parameters
@@ -104,11 +107,17 @@ def find_path(end: Node, router: str = "") -> StreamPath:
     end : Node
     router : str
         Path of the module in which it was made; empty for none.
+    opened : collection of str
+        Paths of modules that are no parts: the stream begins in them.
+    whole : collection of str
+        Paths of modules that are parts even if something of the stream passes through them.
     """
     carriers = set(end.frames)
     for node, followed in _walk(end, router, None):
         for operand in _operands(node, followed):
             carriers |= set(node.frames) - set(operand.frames)
+        carriers |= {frame for frame in node.frames if frame[0] in opened}
+    carriers = {frame for frame in carriers if not any(inside(frame[0], path) for path in whole)}
     operations, leaves = {}, {}
     for node, followed in _walk(end, router, frozenset(carriers)):
         if followed is None:

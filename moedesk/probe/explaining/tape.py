@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
 
 Frame = tuple[str, int]
 """A call of a module: its path, and the number of the call."""
@@ -71,6 +76,17 @@ class Numbered(TorchFunctionMode):
         raise NotImplementedError
 
 
+def unseen(hook: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    """Return a hook whose operations are none of the forward's: they are not numbered."""
+
+    @wraps(hook)
+    def hidden(*args: _Given.args, **kwargs: _Given.kwargs) -> _Made:
+        with torch._C.DisableTorchFunction():
+            return hook(*args, **kwargs)
+
+    return hidden
+
+
 class Tape(Numbered):
     """Keeps how each tensor of a forward was made.
 
@@ -123,7 +139,7 @@ class Tape(Numbered):
     ) -> Any:
         """Carry an operation out and keep what it made."""
         given = list(tensors_in((args, kwargs)))
-        inputs = tuple(self._node(tensor) for tensor in given)
+        inputs = tuple(self.node(tensor) for tensor in given)
         versions = {id(tensor): tensor._version for tensor in given}
         constant = all(node.constant for node in inputs)
         output = func(*args, **kwargs)
@@ -139,7 +155,8 @@ class Tape(Numbered):
         self._nodes[tensor] = node
         self._seen(node, tensor)
 
-    def _node(self, tensor: Tensor) -> Node:
+    def node(self, tensor: Tensor) -> Node:
+        """Return how a tensor was made."""
         node: Node | None = self._nodes.get(tensor)
         if node is None:
             own = id(tensor) in self._own

@@ -1,12 +1,11 @@
 """Why a token went to its experts: what the router ranked, and its logits split over the parts of the residual stream."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
-import torch
 from torch import nn
 
 from moedesk.core.attribution import Component, TokenPlace, Why
@@ -15,11 +14,10 @@ from moedesk.probe.explaining.component_names import name_components
 from moedesk.probe.explaining.logits_found import find_logits, read_again
 from moedesk.probe.explaining.passage import Passage
 from moedesk.probe.explaining.ranked import Ranked, ranked
-from moedesk.probe.explaining.rerun import Progress, Rerun
+from moedesk.probe.explaining.rerun import Progress, Rerun, as_written
 from moedesk.probe.explaining.split import PathRun, Reached, split
 from moedesk.probe.explaining.stream_path import StreamPath, find_path
 from moedesk.probe.finding.binding import Binding
-from moedesk.probe.taking.compiled import compiled_parts, nothing, run_uncompiled
 
 ALL_EXPERTS = 64
 """Up to so many experts the logits of all are split; of more, those chosen and the next ones."""
@@ -58,7 +56,7 @@ def why(
         If there is no such layer or expert, or the router's logits can't be followed.
     """
     progress(0.0, "running the model")
-    with _as_written(model), Rerun(model, passage) as rerun:
+    with as_written(model), Rerun(model, passage) as rerun:
         (binding,) = rerun.layers(layer)
         asked = _checked(experts, binding)
         progress(0.3, "following the residual stream")
@@ -72,17 +70,6 @@ def why(
         with suppress(Reached), read_again(binding), run:
             rerun.run()
         return _explain(rerun, binding, path, run, asked)
-
-
-@contextmanager
-def _as_written(model: nn.Module) -> Iterator[None]:
-    """Every operation can be seen: nothing runs compiled, and nothing in inference mode, whose tensors have no graph."""
-    compile_again = run_uncompiled() if compiled_parts(model) else nothing
-    try:
-        with torch.inference_mode(False):
-            yield
-    finally:
-        compile_again()
 
 
 def _checked(experts: Sequence[int] | int | None, binding: Binding) -> list[int]:
