@@ -178,14 +178,14 @@ def test_in_a_script_without_the_app() -> None:
 
 
 def test_what_can_not_act_is_refused_and_leaves_the_model_alone() -> None:
-    model = Small(hand_written.LoopOverExperts).eval()
+    model = Small(hand_written.ExpertChoice).eval()
     overrides = Overrides(model, type(overrides_of(model).layers)(model, inputs={"idx": small_ids()}))
-    for kind, words in (
-        (OverrideKind.ABLATE, "no way to change its routing"),
-        (OverrideKind.EXCLUDE, "no module's own"),
+    for override, words in (
+        (Override(OverrideKind.SWAP, (0,), (1, 2)), "what its experts return can be changed"),
+        (Override(OverrideKind.TEMPERATURE, (0,), value=2.0), "no score of a token's own"),
     ):
         with pytest.raises(MoedeskError, match=words) as caught:
-            overrides.add(Override(kind, (0,), (1,)))
+            overrides.add(override)
         assert "\n" not in str(caught.value)
     assert not any(module._forward_pre_hooks or "forward" in vars(module) for module in model.modules())
     assert not overrides.entries

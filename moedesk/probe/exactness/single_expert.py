@@ -46,7 +46,7 @@ def expert_switch(binding: Binding) -> LeaveOut | None:
     if can_reroute(binding):
         return lambda number: Rerouting(binding, switch_off([number]))
     modules = modules_of(binding)
-    return (lambda number: _silenced(modules[number])) if modules else None
+    return (lambda number: silenced(modules[number])) if modules else None
 
 
 def modules_of(binding: Binding) -> Sequence[nn.Module]:
@@ -58,7 +58,8 @@ def modules_of(binding: Binding) -> Sequence[nn.Module]:
 
 
 @contextmanager
-def _silenced(module: nn.Module) -> Iterator[None]:
+def silenced(module: nn.Module) -> Iterator[None]:
+    """Have a module return zeros in the block."""
     handle = module.register_forward_hook(lambda module, args, output: _nothing(output))
     try:
         yield

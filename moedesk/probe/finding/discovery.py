@@ -146,19 +146,24 @@ def _hand_written(modules: Mapping[str, nn.Module]) -> dict[str, Adapter]:
         held_by, _, name = path.rpartition(".")
         if not path or not _is_list(module) or not _speaks_of_experts(name, module, modules[held_by]):
             continue
-        while _is_list(modules[held_by]) or (len(list(modules[held_by].children())) == 1 and held_by):
-            held_by = parent_path(held_by)  # a module that holds the list and nothing else
+        while _is_list(modules[held_by]) or (held_by and _only_holds(modules[held_by])):
+            held_by = parent_path(held_by)
         below = path.removeprefix(f"{held_by}.") if held_by else path
         if held_by not in found and _has_gate(modules[held_by], module):
             found[held_by] = Adapter("watched block", (type(modules[held_by]),), experts=below)
     return found
 
 
+def _only_holds(module: nn.Module) -> bool:
+    """Whether a module holds one other and nothing else: a router may be a parameter."""
+    return len(list(module.children())) == 1 and not module._parameters
+
+
 def _is_list(module: nn.Module) -> bool:
     """Whether a module holds modules that are alike, two at least."""
     children = list(module.children())
     if not isinstance(module, nn.ModuleList | nn.ModuleDict):
-        return len(children) == 1 and isinstance(children[0], nn.ModuleList | nn.ModuleDict) and _is_list(children[0])
+        return _only_holds(module) and isinstance(children[0], nn.ModuleList | nn.ModuleDict) and _is_list(children[0])
     return len(children) > 1 and len({type(child) for child in children}) == 1
 
 

@@ -96,7 +96,7 @@ class LayerOverride:
         ids, weights = self._read(way, args, kwargs, plain)
         acts, edits = self._scoring, self._edits
         if edits is None:
-            acting = [(act, edit) for act in acts if (edit := _edit(act, len(ids), ids.device)) is not None]
+            acting = [(act, edit) for act in acts if (edit := edit_of(act, len(ids), ids.device)) is not None]
             acts, edits = [act for act, _ in acting], [edit for _, edit in acting]
         if not edits:
             return inner(*args, **kwargs)
@@ -229,8 +229,8 @@ def _lasting_edits(acts: Sequence[Act]) -> list[ScoreEdit] | None:
     return [ScoreEdit(act.override) for act in acts]
 
 
-def _edit(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
-    """What an act does to the score in a call of so many rows; None if nothing."""
+def edit_of(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
+    """Return what an act does to the score in a call of so many rows; None if nothing."""
     rows = act.rows(count, device)
     if rows is False:
         return None

@@ -14,6 +14,7 @@ from moedesk.probe.finding.describe import describe_model
 from moedesk.probe.overriding.act import on_score
 from moedesk.probe.overriding.rerouting import can_reroute
 from moedesk.probe.overriding.study import Study
+from moedesk.probe.overriding.watched_layer import WatchedLayer, by_watching, study_watched
 from moedesk.probe.overriding.way import Way
 
 
@@ -37,6 +38,7 @@ class Layers:
     ) -> None:
         self._model, self._known, self._inputs = weakref.ref(model), known, inputs
         self._study: Study | None = None
+        self._watched: dict[str, WatchedLayer] | None = None
         self._info: ModelInfo | None = None
         self._bindings: tuple[Binding, ...] = ()
 
@@ -75,10 +77,21 @@ class Layers:
 
     def knows(self, override: Override | None) -> bool:
         """Return whether all is known that this override needs, so that the model need not run to find it out."""
+        if self._watched is None and any(by_watching(binding) for binding in self._bindings or self._known()):
+            return override is None
         if self._study is not None or override is None:
             return True
         needs = on_score(override) or override.kind is OverrideKind.TOP_K
         return bool(self._bindings or self._known()) and not needs
+
+    def watched(self, binding: Binding) -> WatchedLayer | None:
+        """Return what is known of a layer whose block is watched; None for other layers."""
+        if not by_watching(binding):
+            return None
+        if self._watched is None:
+            watched = [one for one in self.bindings if by_watching(one)]
+            self._watched = study_watched(self.module, self.study.inputs, watched)
+        return self._watched.get(binding.candidate.path, WatchedLayer())
 
     def way(self, place: int) -> Way:
         """Return how the layer at a place selects.
@@ -126,6 +139,11 @@ class Layers:
         if override.columns and binding.candidate.pool is not None:
             raise MoedeskError("its experts see some rows of a pass only; leave columns= out")
         if kind is OverrideKind.TOP_K:
+            self._check_groups(override, binding)
+            return
+        watched = self.watched(binding)
+        if watched is not None:
+            watched.check(override)
             self._check_groups(override, binding)
             return
         if not on_score(override):

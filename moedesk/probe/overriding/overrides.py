@@ -25,6 +25,7 @@ from moedesk.probe.overriding.captured import Captured
 from moedesk.probe.overriding.context import Context
 from moedesk.probe.overriding.layer_override import LayerOverride
 from moedesk.probe.overriding.layers import Layers
+from moedesk.probe.overriding.watched_override import WatchedOverride
 from moedesk.probe.taking.compiled import compiled_parts
 
 LONGEST_PAST = 200
@@ -376,13 +377,19 @@ class Overrides:
                 place = binding.layer.place
                 acts = [self._act(entry, binding) for entry in acting if entry.override.acts_on(place)]
                 if acts:
-                    needed = any(on_score(act.override) for act in acts)
-                    layer = LayerOverride(binding, self.layers.way(place) if needed else None, acts)
+                    layer = self._layer(binding, acts)
                     self._on.append(layer)
                     layer.put_on()
         except BaseException:
             self._put_on(())
             raise
+
+    def _layer(self, binding: Binding, acts: Sequence[Act]) -> LayerOverride:
+        watched = self.layers.watched(binding)
+        if watched is not None:
+            return WatchedOverride(binding, watched, acts)
+        needed = any(on_score(act.override) for act in acts)
+        return LayerOverride(binding, self.layers.way(binding.layer.place) if needed else None, acts)
 
     def _act(self, entry: Entry, binding: Binding) -> Act:
         tally = self._tallies.setdefault(entry.id, Tally())

@@ -39,6 +39,7 @@ class Study:
 
     Attributes
     ----------
+    inputs : dict
     bindings : tuple of Binding
         The layers that ran, in the order of their places.
     ways : mapping of int to Way
@@ -53,7 +54,7 @@ class Study:
     """
 
     def __init__(self, model: nn.Module, inputs: Mapping[str, Any] | None = None) -> None:
-        self._inputs = dict(inputs) if inputs is not None else sample_input(model)[0]
+        self.inputs = dict(inputs) if inputs is not None else sample_input(model)[0]
         self.ways: dict[int, Way] = {}
         self.unknown: dict[int, str] = {}
         with Untouched(model) as untouched:
@@ -71,7 +72,7 @@ class Study:
         candidates = find_candidates(model)
         tracer = Tracer(model, candidates, candidates, None, Wanted(), Kept())
         try:
-            untouched.run(self._inputs)
+            untouched.run(self.inputs)
         except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise MoedeskError(f"{type(model).__name__} can't run a small batch of token ids ({reason})") from error
@@ -85,7 +86,7 @@ class Study:
         try:
             for one in watched:
                 one.attach()
-            untouched.run(self._inputs)
+            untouched.run(self.inputs)
         finally:
             for one in watched:
                 one.detach()
@@ -111,7 +112,7 @@ class Study:
             try:
                 for one in seen:
                     one.attach()
-                untouched.run(self._inputs)
+                untouched.run(self.inputs)
             except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise MoedeskError(f"the model can't run with k = {number} ({reason})") from error

@@ -16,8 +16,9 @@ from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.tap import Current, Event, own, recomputing
+from moedesk.probe.watched.known_plans import plan_of
 from moedesk.probe.watched.operations import Taker, unseen
-from moedesk.probe.watched.plan import Plan, make_plan
+from moedesk.probe.watched.plan import Plan
 from moedesk.probe.watched.watch import Watch, experts_of
 from moedesk.probe.watched.watched_scout import begin_watch, explained, rows_of
 
@@ -138,7 +139,7 @@ class WatchedHooks:
 
     def _seen(self, watch: Watch, output: Any) -> Routing:
         """The routing of a call that was watched; the next ones are read in the same places."""
-        planned = make_plan(watch, self._binding.candidate, first_tensor(output))
+        planned = plan_of(watch, self._binding.candidate, first_tensor(output))
         layer, plan = self._binding.layer, planned.plan
         if (plan.slots, planned.selection) != (layer.top_k, layer.selection):
             raise MoedeskError(f"it has {plan.slots} slots a token ({planned.selection}), before it were {layer.top_k}")

@@ -66,6 +66,22 @@ def explain(watch: Watch, output: Tensor) -> Explanation:
     return found
 
 
+def follows(watch: Watch, output: Tensor, routing: Routing, scale: float) -> bool:
+    """Return whether experts ran on just the rows that an (N, k) routing says, and the block's output is their sum with its
+    weights, times ``scale`` and with what is beside them.
+    """
+    experts = len(watch.ran)
+    chosen = chosen_of(routing.ids, torch.ones_like(routing.weights, dtype=torch.float32), experts)
+    dense = chosen_of(routing.ids, routing.weights.detach().float(), experts)
+    for source in watch.sources:
+        tables = _Tables(watch, source, output)
+        if tables.everywhere or tables.ran_there(chosen):
+            factor = tables.factor(dense[:SAMPLES])
+            if not isnan(factor) and abs(factor - scale) <= 1e-2 * abs(scale):
+                return True
+    return False
+
+
 class _Tables:
     """What the experts did with the rows of one source.
 

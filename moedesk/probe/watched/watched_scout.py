@@ -13,7 +13,8 @@ from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.finding.lookout import NO_NAMES, Lookout
 from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.taking.cost import Cost
-from moedesk.probe.watched.plan import Planned, make_plan
+from moedesk.probe.watched.known_plans import plan_of
+from moedesk.probe.watched.plan import Planned
 from moedesk.probe.watched.watch import Watch, experts_of, unseen
 
 HELP = (
@@ -79,7 +80,7 @@ class WatchedScout(Lookout):
         if self._over or output is None or not self._awake():
             return
         try:
-            planned = make_plan(watch, self.candidate, first_tensor(output))
+            planned = plan_of(watch, self.candidate, first_tensor(output))
         except Exception as error:  # the model goes on
             self.detach()
             self._refuse(self, explained(self.candidate, error))

@@ -1,0 +1,124 @@
+"""Everything that acts on one watched block: put on its modules, and taken off again."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moedesk.core.override import OverrideKind
+from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.finding.binding import Binding
+from moedesk.probe.overriding.act import Act
+from moedesk.probe.overriding.detour import Detour, DeviatedError
+from moedesk.probe.overriding.forward_around import ForwardAround
+from moedesk.probe.overriding.layer_override import LayerOverride, edit_of, rows_differing
+from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.watched_layer import WatchedLayer
+from moedesk.probe.watched.operations import unseen
+from moedesk.probe.watched.watch import experts_of
+from moedesk.probe.watched.watched_scout import hidden_of
+
+
+class WatchedOverride(LayerOverride):
+    """What acts on a watched block, until it is removed: in one call of its own forward, without a second one.
+
+    Parameters
+    ----------
+    binding : Binding
+    layer : WatchedLayer
+    acts : sequence of Act
+    """
+
+    def __init__(self, binding: Binding, layer: WatchedLayer, acts: Sequence[Act]) -> None:
+        super().__init__(binding, layer.way.score, acts)
+        self._ways = layer.ways
+        self._factors: dict[int, float] = {}
+        self._scored: list[tuple[Act, ScoreEdit]] = []
+
+    def put_on(self) -> None:
+        """Hook the block and its experts."""
+        block, experts = self._binding.candidate.block, experts_of(self._binding.candidate.experts)
+        if self._slots:
+            self._arounds.append(ForwardAround(block, self._with_slots))
+        self._arounds.append(ForwardAround(block, self._run))
+        if any(way.weights is None for way in self._ways.values()):
+            for number in sorted({expert for act in self._routing for expert in act.override.experts}):
+                self._arounds.append(ForwardAround(experts[number], partial(self._expert, number)))
+
+    def _run(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._pending = None  # of a call that failed
+        hidden = hidden_of(args, kwargs)
+        if hidden is None:
+            return inner(*args, **kwargs)
+        rows = hidden.numel() // hidden.shape[-1]
+        edits = [(act, edit) for act in self._scoring if (edit := edit_of(act, rows, hidden.device)) is not None]
+        routing = [act for act in self._routing if act.rows(rows, hidden.device) is not False]
+        if not edits and not routing:
+            return inner(*args, **kwargs)
+        acts = [*(act for act, _ in edits), *routing]
+        way = self._ways.get(self._binding.candidate.block.training)
+        if way is None or (edits and way.score is None):
+            self._miss(acts)
+            return inner(*args, **kwargs)
+        self._scored = edits
+        selection = Reselection(way.score, [edit for _, edit in edits]) if edits and way.score is not None else None
+        self._factors = _factors(routing) if way.weights is None else {}
+        detour = Detour(way, rows, self, selection)
+        try:
+            with detour:
+                output = inner(*args, **kwargs)
+        except DeviatedError:
+            self._miss(acts)
+            return inner(*args, **kwargs)
+        finally:
+            self._factors = {}
+        if detour.came and (selection is None or selection.reached):
+            return output
+        self._miss(acts)
+        return inner(*args, **kwargs) if detour.touched else output
+
+    def new_ids(self, ids: Tensor) -> Tensor:
+        """Return (N, k) ids with all that sends tokens elsewhere; a slot is dropped by its weight alone."""
+        new = ids
+        for act in self._routing:
+            rows = act.rows(len(ids), ids.device)
+            if rows is False or act.override.kind is OverrideKind.CAPACITY:
+                continue
+            nothing = torch.zeros(ids.shape, device=ids.device)
+            new = self._changed(act, Routing(new, nothing), rows if isinstance(rows, Tensor) else None).ids
+        return new
+
+    def new_routing(self, routing: Routing, plain: Routing | None) -> Routing:
+        """Return the routing with all that acts on it; counts and tells which rows differ."""
+        if plain is not None:
+            self._pending = rows_differing((plain.ids, plain.weights), (routing.ids, routing.weights.detach()))
+            for act, edit in self._scored:
+                act.count(self._pending, edit.rows)
+        return self._change(routing)
+
+    def _expert(self, number: int, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output, factor = inner(*args, **kwargs), self._factors.get(number)
+        if factor is None:
+            return output
+        with unseen():  # an operation that the block doesn't carry out
+            return _times(output, factor)
+
+
+def _factors(acts: Sequence[Act]) -> dict[int, float]:
+    """By how much what each expert returns is multiplied."""
+    factors: dict[int, float] = {}
+    for act in acts:
+        factor = 0.0 if act.override.kind is OverrideKind.ABLATE else act.override.value
+        assert factor is not None
+        for expert in act.override.experts:
+            factors[expert] = factors.get(expert, 1.0) * factor
+    return factors
+
+
+def _times(output: Any, factor: float) -> Any:
+    if isinstance(output, Tensor):
+        nothing = torch.ones((), dtype=torch.bool, device=output.device)
+        return output.masked_fill(nothing, 0) if factor == 0 else output * factor  # 0 · NaN is not 0
+    return type(output)(_times(part, factor) for part in output) if type(output) in (tuple, list) else output

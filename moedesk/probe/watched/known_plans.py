@@ -1,0 +1,52 @@
+"""What was found of watched blocks while nothing changed their routing: for calls that are watched while something does."""
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.finding.discovery import Candidate
+from moedesk.probe.watched.operations import Place
+from moedesk.probe.watched.plan import Planned, make_plan
+from moedesk.probe.watched.watch import Watch
+
+_found: "weakref.WeakKeyDictionary[nn.Module, dict[bool, Planned]]" = weakref.WeakKeyDictionary()
+
+
+def remember_plan(experts: nn.Module, training: bool, planned: Planned) -> None:
+    """Keep where the block of these experts calculates its routing, in training or in evaluation."""
+    _found.setdefault(experts, {})[training] = planned
+
+
+def plan_of(watch: Watch, candidate: Candidate, output: Tensor | None) -> Planned:
+    """Return where a watched call calculated its routing: where it was found before, if the call took the same way.
+
+    Raises
+    ------
+    MoedeskError
+        If that can't be told.
+    """
+    known = _found.get(candidate.experts, {}).get(candidate.block.training)
+    if (
+        known is not None
+        and not watch.failure
+        and tuple(watch.observer.names[: len(known.plan.names)]) == known.plan.names
+    ):
+        observer = watch.observer
+        routing = _read(known, {step.place: step.value for step in (*observer.steps, *observer.picks)}, watch.rows)
+        if routing is not None:
+            return replace(known, routing=routing)
+    return make_plan(watch, candidate, output)
+
+
+def _read(known: Planned, taken: Mapping[Place, Tensor], rows: int) -> Routing | None:
+    """What is at the places now; None if it has another number of slots."""
+    plan = known.plan
+    if any(place not in taken for place in plan.places):
+        return None
+    if plan.ids is not None and not plan.picks and taken[plan.ids].numel() != rows * plan.slots:
+        return None
+    routing = plan.read(taken, rows)
+    return None if bool((routing.ids >= plan.experts).any()) else routing
