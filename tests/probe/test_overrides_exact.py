@@ -110,7 +110,7 @@ def test_capacity_keeps_the_first_slots_of_each_expert(tmp_path: Any) -> None:
             assert limited.experts(0)[row, slot] == (expert if kept else -1)
             assert limited.weights(0)[row, slot] == (plain.weights(0)[row, slot] if kept else 0)
     assert limited.counts(0).max() == room
-    assert any("capacity factor 0.5" in note for note in limited.notes)
+    assert [acted.override.value for acted in limited.overrides] == [0.5]
     limited.close()
     plain.close()
 
