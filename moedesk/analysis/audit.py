@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from moedesk.analysis.checks.check import Check
 from moedesk.analysis.checks.evidence import Evidence
@@ -61,8 +62,20 @@ def judge(
             lacks[number] = f"the check {type(check).__name__} of a plug-in failed: {said(error)}"
             lines.append(lacks[number])
     outcomes = _outcomes(checks, findings, lacks)
+    findings = [_under_overrides(finding, evidence) for finding in findings]
     findings.sort(key=lambda finding: -SEVERITIES.index(finding.severity))  # stable: then in order of checks and layers
     return AuditReport(len(evidence.layers), tuple(findings), tuple(lines), outcomes)
+
+
+def _under_overrides(finding: Finding, evidence: Evidence) -> Finding:
+    """The finding, with the overrides that acted on its layer among its evidence."""
+    titles = [
+        one.override.title
+        for one in evidence.overrides
+        for layer in evidence.layers
+        if layer.layer.path == finding.layer and one.override.acts_on(layer.layer.place)
+    ]
+    return replace(finding, evidence={**finding.evidence, "under_overrides": titles}) if titles else finding
 
 
 def _outcomes(checks: Sequence[Check], findings: Sequence[Finding], lacks: Mapping[int, str]) -> tuple[Outcome, ...]:

@@ -59,6 +59,8 @@ def as_text(found: "RoutingDiff") -> str:
         f"  {found.tokens_aligned:,} tokens aligned, {found.token_flip_rate:.2%} with other experts at some layer, "
         f"{found.flip_rate:.2%} of decisions",
     ]
+    if found.overridden:
+        lines.append(f"  {found.overridden}")
     if found.left_out:
         lines.append(f"  {found.left_out}")
     lines += [

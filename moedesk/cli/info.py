@@ -49,9 +49,7 @@ def as_json(store: "Store") -> dict[str, Any]:
             {"name": label.name, "stream": label.stream or None, "first": label.first, "last": label.last}
             for label in store.labels
         ],
-        "overrides": [
-            {**one.override.to_json(), "passes": [list(run) for run in one.passes]} for one in store.overrides
-        ],
+        "overrides": [one.to_json() for one in store.overrides],
         "attributions": dict(Counter(explanation.KIND for explanation in store.attributions)),
         "notes": list(store.notes),
     }
@@ -125,13 +123,7 @@ def _label_lines(labels: "Sequence[Label]") -> list[str]:
 
 def _override_lines(store: "Store") -> list[str]:
     """Return which overrides acted, and on which passes."""
-    from moedesk.core.acted import passes_text
-
-    return [
-        f"  {'' if number else 'overridden':<10} {one.override.title}, in {one.count:,} "
-        f"pass{'es' * (one.count != 1)}: {passes_text(one.passes)}"
-        for number, one in enumerate(store.overrides)
-    ]
+    return [f"  {'' if number else 'overridden':<10} {one.said}" for number, one in enumerate(store.overrides)]
 
 
 def _explanation_lines(store: "Store") -> list[str]:

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,20 @@ class Acted:
     def count(self) -> int:
         """On how many passes it acted."""
         return sum(end - first for first, end in self.passes)
+
+    @property
+    def said(self) -> str:
+        """What it does, and on which passes it did."""
+        return f"{self.override.title} ({self.where})"
+
+    @property
+    def where(self) -> str:
+        """The passes on which it acted, as ``passes 3–7, 12``."""
+        return f"pass{'es' * (self.count != 1)} {passes_text(self.passes)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the override as JSON values, with ``passes``."""
+        return {**self.override.to_json(), "passes": [list(run) for run in self.passes]}
 
     def of(self, first: int, last: int) -> tuple[tuple[int, int], ...]:
         """Return those of ``passes`` that reach into the passes first…last, end excluded."""
@@ -72,9 +87,13 @@ def acted_of(overrides: Sequence[Override | None], rows: npt.NDArray[np.void], n
     return tuple(Acted(known[number], tuple(sorted(found))) for number, found in runs.items() if number in known)
 
 
-def acting(acted: Iterable[Acted], first: int, last: int) -> tuple[Override, ...]:
-    """Return the overrides that acted on any of the passes first…last, end excluded."""
-    return tuple(one.override for one in acted if one.within(first, last))
+def passes_of(acted: Iterable[Acted]) -> int:
+    """Return on how many passes any override acted."""
+    count = reached = 0
+    for first, end in sorted(run for one in acted for run in one.passes):
+        count += max(0, end - max(first, reached))
+        reached = max(reached, end)
+    return count
 
 
 def titles_of(acted: Iterable[Acted], first: int, last: int) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from moedesk.core.acted import Acted, passes_text
+from moedesk.core.acted import Acted
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
 from moedesk.core.override_file import Kept, plain
@@ -263,5 +263,5 @@ class Overriding:
 def say_all(entries: Iterable[Entry]) -> str:
     """Return what several overrides do, a line each."""
     return "\n".join(
-        entry.override.title + (f", passes {passes_text(entry.passes)}" if entry.passes else "") for entry in entries
+        Acted(entry.override, entry.passes).said if entry.passes else entry.override.title for entry in entries
     )

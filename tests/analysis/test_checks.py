@@ -10,9 +10,11 @@ from moedesk.analysis.audit import audit
 from moedesk.analysis.checks import registry
 from moedesk.analysis.checks.check import About, Check
 from moedesk.analysis.checks.weights import impossible, unranked
+from moedesk.core.acted import Acted
 from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, PassFlag
 from moedesk.core.label import Label
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
+from moedesk.core.override import Override, OverrideKind
 from moedesk.core.verification import Check as Tried
 from moedesk.core.verification import CheckName, LayerVerification, Verdict, Verification
 from tests.support.memory_store import LayerColumns, MemoryStore
@@ -67,6 +69,32 @@ def ids(store: MemoryStore) -> set[str]:
 
 def test_healthy_is_healthy() -> None:
     assert found(healthy()) == set()
+
+
+def test_passes_under_overrides_and_what_is_found_of_their_layers() -> None:
+    store = healthy()
+    for column in store.layers[1:3]:  # nobody chooses expert 3 of two layers
+        column.experts[column.experts == 3] = 4
+    dead = {("dead-expert", "layers.1", 3), ("dead-expert", "layers.2", 3)}
+    assert {one for one in found(store) if one[0] in ("dead-expert", "overridden")} == dead
+    exclude = Override(OverrideKind.EXCLUDE, (1,), (3,))
+    decoding = Override(OverrideKind.SCALE, (0,), (5,), 0.5)
+    store.overrides = (Acted(exclude, ((0, PASSES),)), Acted(decoding, ((3, 5), (7, 8))))
+    findings = audit(store).findings
+    (said,) = [one for one in findings if one.id == "overridden"]
+    assert said.title == f"{PASSES} of {PASSES} passes ran under overrides"
+    assert said.evidence["overrides"] == [exclude.title, decoding.title]
+    assert (said.severity, said.reveal.filter) == ("info", "is:overridden")
+    under = {one.layer: one.evidence.get("under_overrides") for one in findings if one.id == "dead-expert"}
+    assert under == {"layers.1": [exclude.title], "layers.2": None}
+
+
+def test_an_earlier_capture_names_its_overrides_in_notes() -> None:
+    store = healthy()
+    store.notes = ("overridden: ablate expert 3 in layer 1; the rows it changed are marked (is:overridden)",)
+    (said,) = [one for one in audit(store).findings if one.id == "overridden"]
+    assert said.title == "Some passes ran under overrides"
+    assert said.evidence["overrides"] == ["ablate expert 3 in layer 1"]
 
 
 def test_a_router_that_stands_still() -> None:

@@ -17,8 +17,10 @@ from moedesk.analysis.diff.layer_diff import Rows, Side
 from moedesk.analysis.diff.report import diff
 from moedesk.analysis.diff.sample import Sample
 from moedesk.analysis.diff.sequences import Sequences, read_sequences
+from moedesk.core.acted import Acted
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
+from moedesk.core.override import Override, OverrideKind
 from tests.support.memory_store import MemoryStore, memory_store
 
 
@@ -209,6 +211,26 @@ def test_a_capture_is_the_same_as_itself() -> None:
     assert found.judgement.verdict == "same"
     assert found.flip_rate == found.token_flip_rate == found.weight_tv == 0
     assert all(1 - layer.slot_mismatch == 1 for layer in found.layers)
+
+
+def test_what_ran_under_overrides_is_said() -> None:
+    ablate = Override(OverrideKind.ABLATE, (1,), (3,), name="idea")
+    warmer = Override(OverrideKind.TEMPERATURE, value=2.0)
+    store = memory_store(passes=10, seed=4)
+    plain = diff(store, store)
+    assert plain.overridden == ""
+    assert plain.to_json()["overrides_a"] == plain.to_json()["overrides_b"] == []
+    under = replace(store, overrides=(Acted(ablate, ((2, 5),)), Acted(warmer, ((4, 5), (7, 9)))))
+    found = diff(store, under)
+    alone = "ablate expert 3 in layer 1 (passes 2–4); router temperature 2 in all layers (passes 4, 7–8)"
+    assert found.overridden == f"only B ran under overrides: {alone}"
+    assert diff(under, store).overridden == f"only A ran under overrides: {alone}"
+    assert found.to_json()["overrides_b"][0] == {**ablate.to_json(), "passes": [[2, 5]]}
+    some = replace(store, overrides=(Acted(replace(ablate, name=""), ((0, 1),)),))
+    both = "both ran under overrides: ablate expert 3 in layer 1 (A pass 0, B passes 2–4)"
+    assert diff(some, under).overridden == (
+        f"only B ran under overrides: router temperature 2 in all layers (passes 4, 7–8) · {both}"
+    )
 
 
 @pytest.mark.parametrize(

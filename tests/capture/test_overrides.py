@@ -168,6 +168,6 @@ def test_info_prints_them(tmp_path: Path) -> None:
         write(writer)
     with open_capture(tmp_path / "a.h5") as capture:
         lines, values = as_text(capture).splitlines(), as_json(capture)["overrides"]
-    assert "  overridden ablate experts 3, 4 in layer 1, in 3 passes: 1–2, 5" in lines
-    assert "             router temperature 2.5 in all layers · decode, in 3 passes: 2–3, 5" in lines
+    assert "  overridden ablate experts 3, 4 in layer 1 (passes 1–2, 5)" in lines
+    assert "             router temperature 2.5 in all layers · decode (passes 2–3, 5)" in lines
     assert values[0] == {**ABLATE.to_json(), "passes": [[1, 3], [5, 6]]}

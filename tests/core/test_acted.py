@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moedesk.core.acted import Acted, acted_of, acting, passes_text, row, titles_of
+from moedesk.core.acted import Acted, acted_of, passes_of, passes_text, row, titles_of
 from moedesk.core.columns import ACTED
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
@@ -32,6 +32,12 @@ def test_what_makes_no_sense_is_left_out() -> None:
     assert acted_of([ONE, None], given, 9) == (Acted(ONE, ((8, 9),)),)
 
 
+@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
+def test_passes_of_several_count_once(some: set[int], others: set[int]) -> None:
+    acted = [Acted(one, tuple((n, n + 2) for n in sorted(passes))) for one, passes in ((ONE, some), (OTHER, others))]
+    assert passes_of(acted) == len({n + more for n in some | others for more in (0, 1)})
+
+
 @given(st.sets(st.integers(0, 30)), st.integers(0, 32), st.integers(0, 32))
 def test_whether_it_acted_within_some_passes(passes: set[int], first: int, last: int) -> None:
     runs = tuple((number, number + 1) for number in sorted(passes))
@@ -41,7 +47,6 @@ def test_whether_it_acted_within_some_passes(passes: set[int], first: int, last:
     assert titles_of([acted], first, last) == tuple(
         ONE.title if number in passes else "" for number in range(first, last)
     )
-    assert acting([acted], first, last) == ((ONE,) if acted.within(first, last) else ())
 
 
 def test_long_runs_count_from_within() -> None:
@@ -56,6 +61,8 @@ def test_long_runs_count_from_within() -> None:
 
 def test_passes_are_said_in_runs() -> None:
     assert passes_text(((3, 8), (12, 13))) == "3–7, 12"
+    assert Acted(ONE, ((3, 8),)).said == f"{ONE.title} (passes 3–7)"
+    assert Acted(ONE, ((3, 4),)).said == f"{ONE.title} (pass 3)"
     assert passes_text(((0, 1), (2, 3), (4, 5)), 2) == "0, 2 and 1 more runs"
 
 

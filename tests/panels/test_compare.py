@@ -11,6 +11,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
+from moedesk.core.acted import Acted
+from moedesk.core.override import Override, OverrideKind
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.compare import view
 from moedesk.panels.compare.model import Comparison, Question, compare
@@ -121,6 +123,13 @@ def test_a_session_is_the_same_as_itself(stage: Stage, store: MemoryStore) -> No
     assert "The same" in panel.verdict.text.text()
     assert not panel.verdict.evidence.isVisible()
     twin.close()
+
+
+def test_overrides_of_one_side_are_said(stage: Stage, other: Session) -> None:
+    assert isinstance(other.store, MemoryStore)
+    other.store.overrides = (Acted(Override(OverrideKind.ABLATE, (1,), (3,)), ((2, 5),)),)
+    panel = compared(stage, other)
+    assert "only B ran under overrides: ablate expert 3 in layer 1 (passes 2–4)" in panel.verdict.text.text()
 
 
 def test_swapped_the_margins_are_those_of_the_other(stage: Stage, other: Session, store: MemoryStore) -> None:

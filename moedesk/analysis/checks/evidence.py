@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.analysis.diff.verdict import GROWTH, PRECISION
+from moedesk.core.acted import Acted
 from moedesk.core.columns import RouteFlag
 from moedesk.core.label import Label
 from moedesk.core.model import LayerInfo, ModelInfo
@@ -170,6 +171,8 @@ class Evidence:
         Exact counts of consecutive blocks of passes, over the whole capture.
     ranks : tuple of RankTime
     labels : tuple of Label
+    overrides : tuple of Acted
+        The overrides that acted on its passes.
     store : Store or None
         For what only one check looks at, such as training steps.
     rows_read, rows_left_out : int
@@ -187,6 +190,7 @@ class Evidence:
     blocks: LoadBlocks | None = None
     ranks: tuple[RankTime, ...] = ()
     labels: tuple[Label, ...] = ()
+    overrides: tuple[Acted, ...] = ()
     store: Store | None = None
     rows_read: int = 0
     rows_left_out: int = 0

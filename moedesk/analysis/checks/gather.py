@@ -47,7 +47,7 @@ def gather(store: Store, ticket: Ticket | None = None) -> Evidence:
     return Evidence(
         layers, store.complete, store.notes, store.n_passes, *totals,
         model=model, blocks=store.load_blocks(0, store.n_passes, BLOCKS) if store.n_passes else None, ranks=ranks,
-        labels=store.labels, store=store,
+        labels=store.labels, overrides=store.overrides, store=store,
         rows_read=sum(_sample(store, stream).read for stream in streams),
         rows_left_out=sum(_sample(store, stream).left_out for stream in streams),
     )  # fmt: skip

@@ -9,6 +9,8 @@ from moedesk.analysis.checks.evidence import Evidence
 from moedesk.analysis.checks.shares import DEAD_SHARE, is_sampled, slots_needed
 from moedesk.analysis.finding import Finding, Reveal
 from moedesk.analysis.measures.measure import Sums
+from moedesk.core.acted import passes_of
+from moedesk.core.override import noted_titles
 
 
 class Recording(Check):
@@ -47,6 +49,39 @@ class Recording(Check):
                 "Load is exact all the same; what looks at tokens saw those kept. Record without sampling to see all.",
                 reveal=Reveal(filter="is:countsonly" if evidence.counts_only else ""),
             )
+
+
+class Overridden(Check):
+    """Passes that did not run as the model would: overrides acted on them."""
+
+    overridden = About(
+        "overridden",
+        "data",
+        "passes that ran under overrides, not as the model would by itself",
+        "info",
+        "any",
+        "counted",
+    )
+    abouts = (overridden,)
+
+    def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
+        """Return one finding for all of them."""
+        titles = [one.override.title for one in evidence.overrides] or list(noted_titles(evidence.notes))
+        if not titles:
+            return
+        counted = passes_of(evidence.overrides)
+        some = f"{counted:,} of {evidence.passes:,}" if evidence.overrides else "Some"
+        yield self.overridden.found(
+            f"{some} passes ran under overrides",
+            {
+                **({"overridden_passes": counted} if evidence.overrides else {}),
+                "passes": evidence.passes,
+                "overrides": titles,
+            },
+            "What is found of these layers may be the overrides' doing and not the model's: to judge the model, record again "
+            "without them. Filter Network by is:overridden to see the rows that they changed.",
+            reveal=Reveal(filter="is:overridden"),
+        )
 
 
 class LittleData(Check):

@@ -11,7 +11,7 @@ from moedesk.analysis.checks.load import Collapse, DeadExperts, HotExperts
 from moedesk.analysis.checks.numbers import Dropped, NonFinite
 from moedesk.analysis.checks.padding import CountsDiffer, PaddingCounted
 from moedesk.analysis.checks.ranks import Straggler
-from moedesk.analysis.checks.recording import LittleData, Recording
+from moedesk.analysis.checks.recording import LittleData, Overridden, Recording
 from moedesk.analysis.checks.router import NearTies, StuckRouter, UndecidedRouter
 from moedesk.analysis.checks.stability import CollapseTrend, EntropyFalling, LoadDrift
 from moedesk.analysis.checks.training import Training
@@ -21,7 +21,7 @@ GROUP = "moedesk.checks"
 """Entry point group of plug-ins; an entry is a ``Check``, or a sequence of them."""
 
 CHECKS: tuple[Check, ...] = (
-    Recording(), LittleData(), NonFinite(), Collapse(), DeadExperts(), HotExperts(), Dropped(),
+    Recording(), Overridden(), LittleData(), NonFinite(), Collapse(), DeadExperts(), HotExperts(), Dropped(),
     UndecidedRouter(), StuckRouter(), OneChoice(), NearTies(), TogetherExperts(), LabelledExperts(), WeightSum(),
     Contradictions(), WeightsOfLogits(), CopiedLayers(), LoadDrift(), CollapseTrend(), EntropyFalling(), Straggler(), Training(),
     EqualNorms(), PaddingCounted(), CountsDiffer(), Coverage(), SelfTest(),

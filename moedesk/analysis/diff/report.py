@@ -1,7 +1,7 @@
 """The routing difference of two captures, summed up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -9,6 +9,7 @@ from moedesk.analysis.chunks import Ticket
 from moedesk.analysis.diff.gather import StreamDiff, gather
 from moedesk.analysis.diff.layer_diff import LayerDiff
 from moedesk.analysis.diff.verdict import PRECISION, Judgement, coarser, judge
+from moedesk.core.acted import Acted
 from moedesk.core.errors import MoedeskError
 from moedesk.core.store import Store
 
@@ -22,12 +23,16 @@ class RoutingDiff:
     name_a, name_b : str
     streams : tuple of StreamDiff
     judgement : Judgement
+    overrides_a, overrides_b : tuple of Acted
+        What acted on any of their passes.
     """
 
     name_a: str
     name_b: str
     streams: tuple[StreamDiff, ...]
     judgement: Judgement
+    overrides_a: tuple[Acted, ...] = ()
+    overrides_b: tuple[Acted, ...] = ()
 
     @property
     def layers(self) -> list[LayerDiff]:
@@ -82,6 +87,20 @@ class RoutingDiff:
             parts.append(f"{later:,} tokens come after such a difference: they count in the rates, not for the verdict")
         return "; ".join(parts)
 
+    @property
+    def overridden(self) -> str:
+        """Which overrides acted on the one side and not on the other, or on both, in one line; empty if none did."""
+        a, b = (
+            {replace(one.override, name=""): one for one in acted} for acted in (self.overrides_a, self.overrides_b)
+        )
+        alone = (
+            ("A", [one.said for key, one in a.items() if key not in b]),
+            ("B", [b[key].said for key in b if key not in a]),
+        )
+        parts = [f"only {side} ran under overrides: {'; '.join(said)}" for side, said in alone if said]
+        both = [f"{one.override.title} (A {one.where}, B {b[key].where})" for key, one in a.items() if key in b]
+        return " · ".join([*parts, *([f"both ran under overrides: {'; '.join(both)}"] if both else [])])
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; fields stay as they are, unknown numbers are null."""
         return {
@@ -92,6 +111,9 @@ class RoutingDiff:
             "b": self.name_b,
             "tokens_aligned": self.tokens_aligned,
             "left_out": self.left_out,
+            "overridden": self.overridden,
+            "overrides_a": [one.to_json() for one in self.overrides_a],
+            "overrides_b": [one.to_json() for one in self.overrides_b],
             **_plain(
                 {"flip_rate": self.flip_rate, "token_flip_rate": self.token_flip_rate, "weight_tv": self.weight_tv}
             ),
@@ -117,7 +139,8 @@ def diff(a: Store, b: Store, precision: str | None = None, ticket: Ticket | None
         raise MoedeskError(f"no precision {precision!r}; there are {', '.join(PRECISION)}")
     streams = tuple(gather(a, b, ticket))
     layers = sorted((layer for stream in streams for layer in stream.layers), key=lambda one: one.layer.place)
-    return RoutingDiff(a.name, b.name, streams, judge(layers, precision or coarser(a.model.dtype, b.model.dtype)))
+    judgement = judge(layers, precision or coarser(a.model.dtype, b.model.dtype))
+    return RoutingDiff(a.name, b.name, streams, judgement, a.overrides, b.overrides)
 
 
 def _layer(layer: LayerDiff) -> dict[str, Any]:

@@ -71,9 +71,11 @@ class VerdictView(QWidget):
         self.sign.setPixmap(icon(name, self._theme, role).pixmap(QSize(20, 20)))
         self.sign.setAccessibleName(word)
         color, muted = getattr(self._theme, role), self._theme.muted
+        overridden = f"<br><span style='color:{self._theme.warning}'>⚠ {escape(found.overridden)}</span>"
         self.text.setText(
             f"<b style='color:{color}'>{word}</b> &nbsp;{escape(judgement.reason)}"
             f" <span style='color:{muted}'>· measured by {escape(judgement.precision)}</span>"
+            + (overridden if found.overridden else "")
         )
         self._draw_numbers()
         self.evidence.clear()
