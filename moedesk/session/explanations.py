@@ -27,6 +27,8 @@ class Explanations:
         # A capture or a recording that goes on; other stores keep none.
         self._file: Any = getattr(store, "attribution_file", None)
         self._asked = 0
+        self.given = 0
+        """How many were kept since the session began."""
 
     @property
     def possible(self) -> bool:
@@ -43,11 +45,15 @@ class Explanations:
         def work(_: Ticket) -> None:
             file.add(explanation)
 
+        def done(_: None) -> None:
+            self.given += 1
+            self._changed.emit("attributions")
+
         self._asked += 1  # a key of its own: one is never overtaken by the next one
         self._jobs.latest(
             f"attributions.{self._asked}",
             work,
-            lambda _: self._changed.emit("attributions"),
+            done,
             lambda error: say(f"Not kept: {error}"),
         )
 

@@ -35,6 +35,8 @@ class Labelling:
         self._store: Any = store
         self._undo: list[LabelSet] = []
         self._asked = 0
+        self.changes = 0
+        """How often labels were given or taken away since the session began."""
 
     @property
     def possible(self) -> bool:
@@ -88,6 +90,7 @@ class Labelling:
         def done(before: LabelSet) -> None:
             if remember:
                 self._undo = [*self._undo[1 - UNDO :], before]
+            self.changes += 1
             say(text)
             self._changed.emit("labels")
 

@@ -10,11 +10,14 @@ from moedesk.core.selection import NOTHING, Selection
 from moedesk.core.store import Store
 from moedesk.session.explaining import Explaining
 from moedesk.session.explanations import Explanations
+from moedesk.session.holding import Holding
 from moedesk.session.jobs import Jobs
 from moedesk.session.labelling import Labelling
 from moedesk.session.live import Live
 from moedesk.session.overriding import Overriding
 
+RELABELS = frozenset({"live", "store", "attributions", "labels", "saved"})
+"""Changes after which ``Session.label`` may be another."""
 HISTORY = 5  # $0 … $4, as in DevTools
 
 
@@ -23,8 +26,8 @@ class Session:
 
     Panels read the attributes and ask for changes through the methods; each change is announced once, by name, through
     ``changed``: ``store``, ``selection``, ``window``, ``cursor``, ``filter``, ``labels``, ``attributions``, ``explaining``,
-    ``conventions`` or ``live``, or the topic of which the model's process told something (``live.told``). A listener only
-    marks itself stale.
+    ``conventions``, ``saved`` or ``live``, or the topic of which the model's process told something (``live.told``). A listener
+    only marks itself stale.
 
     Attributes
     ----------
@@ -54,8 +57,8 @@ class Session:
         The model that fills the store, or None for a file.
     scratch : Path or None
         The scratch capture behind the store, which is thrown away at the end unless it is saved.
-    saved_passes : int
-        How many passes of a scratch capture were saved so far.
+    saved : Holding
+        How much of what a scratch capture holds was saved so far.
     """
 
     def __init__(self, store: Store, jobs: Jobs, path: Path | None = None) -> None:
@@ -70,7 +73,7 @@ class Session:
         self.conventions = Conventions()
         self.live: Live | None = None
         self.scratch: Path | None = None
-        self.saved_passes = 0
+        self.saved = Holding()
         self.changed: Event[str] = Event()
         self.labelling = Labelling(store, jobs, self.changed)
         self.explanations = Explanations(store, jobs, self.changed)
@@ -102,9 +105,19 @@ class Session:
         return f"{sign}{self.title}{' *' if self.unsaved else ''}"
 
     @property
-    def unsaved(self) -> int:
-        """Passes that would be lost with the session."""
-        return self.store.n_passes - self.saved_passes if self.scratch is not None else 0
+    def holding(self) -> Holding:
+        """How much there is to be saved, of a scratch capture; whatever else is said of a file is kept beside it at once."""
+        return Holding(self.store.n_passes, self.explanations.given, self.labelling.changes)
+
+    @property
+    def unsaved(self) -> Holding:
+        """What would be lost with the session."""
+        return self.holding.beyond(self.saved) if self.scratch is not None else Holding()
+
+    def take_saved(self, saved: Holding) -> None:
+        """Take note that so much was saved."""
+        self.saved = saved
+        self.changed.emit("saved")
 
     @property
     def history(self) -> tuple[Selection, ...]:

@@ -57,5 +57,5 @@ def recording_text(session: Session) -> str:
         state = "recording to a scratch capture" if live.recording else "not recording"
         state = f"stopped at a breakpoint · {state}" if stop_of(live) is not None else state
     unsaved = session.unsaved
-    kept = f"{unsaved:,} pass{'' if unsaved == 1 else 'es'} unsaved" if unsaved else "all saved"
+    kept = f"{unsaved} unsaved" if unsaved else "all saved"
     return f"{state} · {kept}" if session.store.n_passes else state

@@ -62,7 +62,7 @@ class Saving(QObject):
 
     def save_to(self, session: Session, path: Path, then: Callable[[], None] = lambda: None) -> None:
         """Save into a file, compressed, in the background."""
-        store, passes = session.store, session.store.n_passes
+        store, held = session.store, session.holding
 
         def work(ticket: Ticket) -> None:
             from moedesk.capture.save import save_capture
@@ -71,8 +71,8 @@ class Saving(QObject):
 
         def done(_: None) -> None:
             self._running.pop(session, None)
-            session.saved_passes = max(session.saved_passes, passes)
-            self._say(f"Saved {passes:,} passes to {path.name}")
+            session.take_saved(held)
+            self._say(f"Saved {held.passes:,} passes to {path.name}")
             self._saved(session, path)
             then()
 
@@ -126,8 +126,8 @@ class Saving(QObject):
         return answer == "discard"
 
     def ask_unsaved(self, sessions: list[Session]) -> Answer:
-        """Ask what to do with passes that are not saved."""
-        names = ", ".join(f"{session.title} ({session.unsaved:,} passes)" for session in sessions[:4])
+        """Ask what to do with what is not saved."""
+        names = ", ".join(f"{session.title} ({session.unsaved})" for session in sessions[:4])
         more = f" and {len(sessions) - 4} more" if len(sessions) > 4 else ""
         box = QMessageBox(QMessageBox.Icon.Warning, "moedesk", f"Not saved: {names}{more}.", parent=self._window)
         box.setInformativeText("Save what was recorded as a capture, or throw it away?")

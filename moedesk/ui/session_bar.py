@@ -5,7 +5,7 @@ from collections.abc import Callable
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QTabBar
 
-from moedesk.session.session import Session
+from moedesk.session.session import RELABELS, Session
 from moedesk.ui.open_files import OpenFiles
 
 _LIVE = "A live session: ● a model is attached, ○ none is; * not saved (Ctrl+S saves)"
@@ -41,7 +41,7 @@ class SessionBar(QTabBar):
         self._rebuild()
 
     def _relabel(self, session: Session, name: str) -> None:
-        if name in ("live", "store") and session in self._files.sessions:
+        if name in RELABELS and session in self._files.sessions:
             place = self._files.sessions.index(session)
             if self.tabText(place) != session.label:
                 self.setTabText(place, session.label)

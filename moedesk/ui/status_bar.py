@@ -11,7 +11,7 @@ from moedesk.core.verification import Verdict
 from moedesk.core.verification_text import as_text, short_verdict
 from moedesk.session.overriding import TOPIC as OVERRIDES
 from moedesk.session.overriding import say_all
-from moedesk.session.session import Session
+from moedesk.session.session import RELABELS, Session
 from moedesk.ui.elided_label import ShrinkingLabel
 from moedesk.ui.live_bar import left_out, why_left_out
 from moedesk.ui.live_numbers import Rate, overhead_text, rate_text, recording_text
@@ -144,7 +144,7 @@ class StatusBar(QStatusBar):
         if name in (OVERRIDES, "live"):
             self._show_overrides()
         live = self._session is not None and self._session.live is not None
-        if live and name in ("store", "live", "stopped") and not self._timer.isActive():
+        if live and name in {"stopped", *RELABELS} and not self._timer.isActive():
             self._timer.start()
 
     def _show_overrides(self) -> None:

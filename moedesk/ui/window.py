@@ -15,7 +15,7 @@ from moedesk.session.commands import Commands
 from moedesk.session.goto import Destination
 from moedesk.session.panel import PanelSpec
 from moedesk.session.recent import RecentFiles
-from moedesk.session.session import Session
+from moedesk.session.session import RELABELS, Session
 from moedesk.session.settings import Settings
 from moedesk.ui import about
 from moedesk.ui.appearance import Appearance
@@ -361,7 +361,7 @@ class Window(QMainWindow):
     def _retitle(self, name: str) -> None:
         session = self.files.current
         title = f"{session.label} – moedesk" if session is not None else "moedesk"
-        if name in ("live", "store") and title != self.windowTitle():
+        if name in RELABELS and title != self.windowTitle():
             self.setWindowTitle(title)
 
     def _closed_session(self, session: Session) -> None:

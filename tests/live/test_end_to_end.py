@@ -71,18 +71,18 @@ def test_generated_passes_follow_and_are_saved(window: Window, run: Run, qtbot: 
     qtbot.waitUntil(lambda: session.store.n_passes == 12, timeout=TIMEOUT)
     phases = session.store.read_passes()["phase"].tolist()
     assert phases == [Phase.PREFILL] + [Phase.DECODE] * 11
-    assert session.unsaved == 12
+    assert session.unsaved.passes == 12
     assert window.windowTitle().endswith("* – moedesk")
     target = tmp_path / "kept.h5"
     window.saving.save_to(session, target)
-    qtbot.waitUntil(lambda: not window.saving.busy and session.unsaved == 0, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not window.saving.busy and session.unsaved.passes == 0, timeout=TIMEOUT)
     with moedesk.open(target) as capture:
         assert capture.n_passes == 12
         for layer in capture.model.layers:
             np.testing.assert_array_equal(capture.experts(layer), session.store.experts(layer))
             np.testing.assert_array_equal(capture.weights(layer), session.store.weights(layer))
     run('moe.run("There", max_new_tokens=2)')
-    qtbot.waitUntil(lambda: session.unsaved == 2, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: session.unsaved.passes == 2, timeout=TIMEOUT)
 
 
 def test_what_is_selected_is_in_the_console_and_back(window: Window, run: Run, qtbot: QtBot) -> None:
@@ -115,7 +115,7 @@ def test_clear_begins_anew_and_can_be_undone(window: Window, run: Run, qtbot: Qt
     window.closed.undo()
     qtbot.waitUntil(lambda: len(window.files.sessions) == 2, timeout=TIMEOUT)
     assert window.files.current.store.n_passes == 3
-    assert window.files.current.unsaved == 3
+    assert window.files.current.unsaved.passes == 3
 
 
 def test_recording_and_pausing(window: Window, run: Run, qtbot: QtBot) -> None:

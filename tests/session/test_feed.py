@@ -83,7 +83,7 @@ def test_the_first_model_fills_the_session_that_waited_for_it(desk: Desk) -> Non
     publish(stream)
     assert desk.sessions == [session]
     assert session.label == "● olmoe *"
-    assert session.store.n_passes == session.unsaved == 4
+    assert session.store.n_passes == session.unsaved.passes == 4
     expected = np.concatenate([random_batch((1, n), MODEL, 5).layers[0].experts for n in range(4)])
     np.testing.assert_array_equal(session.store.experts(0), expected)
 

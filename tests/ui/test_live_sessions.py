@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 import moedesk
+from moedesk.core.label import Label
 from moedesk.session.scratch import Scratch, scratch_dir
 from moedesk.session.session import Session
 from moedesk.session.settings import Settings
@@ -16,6 +17,7 @@ from moedesk.ui.open_files import read_capture
 from moedesk.ui.opengl import Renderer
 from moedesk.ui.session_bar import SessionBar
 from moedesk.ui.window import Window
+from tests.core.test_attribution import WHY
 from tests.support.fake_feed import FakeFeed
 from tests.support.panels import SPECS, NotingPanel
 
@@ -84,7 +86,7 @@ def test_saving_keeps_the_passes_and_says_where(window: Window, feed: FakeFeed, 
     window.saving.ask_path = lambda session: target  # type: ignore[method-assign]
     window.commands.run("file.save")
     feed.wait(lambda: not window.saving.busy)
-    assert session.unsaved == 0
+    assert session.unsaved.passes == 0
     assert str(target) in window.messages.texts[0]
     assert window.recent.paths == (target,)
     with moedesk.open(target) as kept:
@@ -92,7 +94,50 @@ def test_saving_keeps_the_passes_and_says_where(window: Window, feed: FakeFeed, 
         for layer in kept.model.layers:
             np.testing.assert_array_equal(kept.experts(layer), session.store.experts(layer))
     feed.run(session, 1)
-    assert session.unsaved == 1
+    assert session.unsaved.passes == 1
+
+
+def test_what_is_explained_or_labelled_after_a_save_is_unsaved_again(
+    window: Window, feed: FakeFeed, tmp_path: Path
+) -> None:
+    session = feed.attach()
+    feed.run(session, 3)
+    window.saving.ask_path = lambda session: tmp_path / "kept.h5"  # type: ignore[method-assign]
+
+    def save() -> None:
+        window.commands.run("file.save")
+        feed.wait(lambda: not window.saving.busy)
+
+    def stars() -> set[bool]:
+        bar = window.findChild(SessionBar)
+        assert bar is not None
+        return {"*" in bar.tabText(0), "*" in window.windowTitle(), bool(session.unsaved)}
+
+    assert stars() == {True}
+    save()
+    assert stars() == {False}
+    session.explanations.add(WHY, pytest.fail)
+    feed.wait(lambda: stars() == {True})
+    asked: list[str] = []
+    window.saving.ask_unsaved = lambda sessions: asked.append(str(sessions[0].unsaved)) or "cancel"  # type: ignore[method-assign,func-returns-value]
+    window.close_current()
+    assert asked == ["1 explanation"]
+    save()
+    assert stars() == {False}
+    with moedesk.open(tmp_path / "kept.h5") as kept:
+        assert [each.KIND for each in kept.attributions] == [WHY.KIND]
+    said: list[str] = []
+    session.labelling.add([Label("python", 0, 2)], said.append)
+    feed.wait(lambda: stars() == {True})
+    window.close_current()
+    assert asked[1:] == ["changes of labels"]
+    save()
+    assert stars() == {False}
+    with moedesk.open(tmp_path / "kept.h5") as kept:
+        assert kept.labels == (Label("python", 0, 2),)
+    window.close_current()
+    assert len(asked) == 2, "all is saved"
+    feed.wait(lambda: not window.files.sessions)
 
 
 def test_a_save_that_fails_loses_nothing(window: Window, feed: FakeFeed, tmp_path: Path) -> None:
@@ -101,7 +146,7 @@ def test_a_save_that_fails_loses_nothing(window: Window, feed: FakeFeed, tmp_pat
     window.saving.save_to(session, tmp_path / "no such folder" / "kept.h5")
     feed.wait(lambda: bool(window.messages.texts))
     assert "was not saved" in window.messages.texts[0]
-    assert session.unsaved == 2
+    assert session.unsaved.passes == 2
 
 
 @pytest.mark.parametrize("answer", ["save", "discard", "cancel"])
@@ -128,7 +173,7 @@ def test_a_saved_or_empty_session_closes_without_a_question(window: Window, feed
     session = feed.attach(2)
     feed.run(session, 2, number=2)
     window.saving.save_to(session, tmp_path / "kept.h5")
-    feed.wait(lambda: session.unsaved == 0)
+    feed.wait(lambda: session.unsaved.passes == 0)
     window.close_current()
     feed.wait(lambda: not window.files.sessions and not scratch_files())
 
@@ -169,7 +214,7 @@ def test_cleared_passes_come_back_with_undo(window: Window, feed: FakeFeed) -> N
     feed.run(current, 2)
     window.closed.undo()
     feed.wait(lambda: len(window.files.sessions) == 2)
-    assert window.files.current.unsaved == 4
+    assert window.files.current.unsaved.passes == 4
 
 
 def left_by_a_crash(passes: int) -> None:
@@ -198,7 +243,7 @@ def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, qapp, request: py
     button(window, "Open").click()
     qtbot.waitUntil(lambda: window.files.current is not None)
     session = window.files.current
-    assert session.store.n_passes == session.unsaved == 7
+    assert session.store.n_passes == session.unsaved.passes == 7
     assert not window.messages.texts
 
 

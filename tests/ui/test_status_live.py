@@ -63,7 +63,7 @@ def test_it_says_what_becomes_of_the_passes(session: Session, tmp_path: object) 
     assert isinstance(live, PlayedLive)
     session.scratch = tmp_path  # type: ignore[assignment]
     assert recording_text(session) == "recording to a scratch capture · 3 passes unsaved"
-    session.saved_passes = 3
+    session.take_saved(session.holding)
     assert recording_text(session) == "recording to a scratch capture · all saved"
     live.set_recording(False)
     assert recording_text(session).startswith("not recording")
