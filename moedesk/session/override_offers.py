@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from moedesk.core.model import LayerInfo
 from moedesk.core.override import Override, OverrideKind
 
+NEW_SESSION = "A new session begins, since rows then have other slots; Undo close (Ctrl+Shift+T) brings this one back"
+"""What comes of setting k, of taking it back, and of switching it."""
 LEAST, MOST = 1e-6, 1e6
 """Numbers that are asked for lie between them."""
 
@@ -23,6 +25,8 @@ class Offer:
         What is asked for; empty if nothing is.
     lowest, highest : float
         Numbers that can be given.
+    hint : str
+        What else comes of it; empty if nothing does.
     """
 
     title: str
@@ -30,6 +34,7 @@ class Offer:
     question: str = ""
     lowest: float = 0.0
     highest: float = 0.0
+    hint: str = ""
 
     @property
     def whole(self) -> bool:
@@ -86,11 +91,12 @@ def layer_offers(layer: LayerInfo, columns: tuple[int, int] | None = None) -> tu
         return (temperature,)
     return (
         Offer(
-            f"Set k of {name}…",
+            f"Set k of {name} (new session)…",
             Override(OverrideKind.TOP_K, at, value=float(layer.top_k)),
             f"Experts a token at {name}; the model has {layer.top_k} of {layer.experts}",
             1,
             layer.experts,
+            NEW_SESSION,
         ),
         temperature,
         Offer(

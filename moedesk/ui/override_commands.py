@@ -24,7 +24,7 @@ _OF_EXPERT = {
     OverrideKind.SWAP: "Swap the selected expert with…",
 }
 _OF_LAYER = {
-    OverrideKind.TOP_K: "Set k of the selected layer…",
+    OverrideKind.TOP_K: "Set k of the selected layer (new session)…",
     OverrideKind.TEMPERATURE: "Set temperature of the selected layer…",
     OverrideKind.CAPACITY: "Set capacity of the selected layer…",
 }

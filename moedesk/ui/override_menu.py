@@ -9,12 +9,12 @@ from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo
-from moedesk.core.override import Override
+from moedesk.core.override import Override, OverrideKind
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
 from moedesk.core.visible import visible_text
 from moedesk.session.jobs import Ticket
-from moedesk.session.override_offers import Offer, expert_offers, layer_offers
+from moedesk.session.override_offers import NEW_SESSION, Offer, expert_offers, layer_offers
 from moedesk.session.overriding import Entry
 from moedesk.session.session import Session
 from moedesk.ui.panel import Shell
@@ -54,6 +54,7 @@ def add_override_actions(menu: QMenu, selection: Selection, session: Session, sh
 
 def _fill(menu: QMenu, selection: Selection, place: Selection, session: Session, shell: Shell) -> None:
     assert place.layer is not None
+    menu.setToolTipsVisible(True)
     layer = session.store.model.layers[place.layer]
     expert = selection.expert if selection.kind is Kind.EXPERT else None
     if expert is not None:
@@ -71,7 +72,8 @@ def _fill(menu: QMenu, selection: Selection, place: Selection, session: Session,
         action = menu.addAction(entry.override.title)
         action.setCheckable(True)
         action.setChecked(entry.on)
-        action.setToolTip("Switch it on or off")
+        renews = f". {NEW_SESSION}" if entry.override.kind is OverrideKind.TOP_K else ""
+        action.setToolTip(f"Switch it on or off{renews}")
         action.toggled.connect(partial(session.overriding.switch, entry.id))
     if session.overriding.entries:
         menu.addSeparator()
@@ -109,6 +111,7 @@ def _add_offers(menu: QMenu, offers: Iterable[Offer], session: Session, shell: S
     parent = menu.parentWidget()
     for offer in offers:
         action = menu.addAction(offer.title)
+        action.setToolTip(offer.hint or offer.title)
         action.triggered.connect(lambda _=False, offer=offer: take(offer, session, shell, parent))
 
 
@@ -127,7 +130,8 @@ def take(offer: Offer, session: Session, shell: Shell, parent: QWidget | None) -
 
 def ask(offer: Offer, parent: QWidget | None) -> Override | None:
     """Return the override with the number that the user gives; None if they would rather not."""
-    title, question = offer.title.rstrip("…"), f"{offer.question}:"
+    title = offer.title.rstrip("…")
+    question = f"{offer.question}:" + (f"\n{offer.hint}." if offer.hint else "")
     if offer.whole:
         lowest, highest = int(offer.lowest), int(offer.highest)
         whole, given = QInputDialog.getInt(parent, title, question, int(offer.start), lowest, highest)

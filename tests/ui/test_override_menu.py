@@ -85,7 +85,7 @@ def test_an_expert_offers_what_can_be_done_to_it_and_to_its_layer(stage: Overrid
         "Bias expert 1.3…",
         "Scale expert 1.3…",
         "Swap expert 1.3 with…",
-        "Set k of layer 1…",
+        "Set k of layer 1 (new session)…",
         "Set temperature of layer 1…",
         "Set capacity of layer 1…",
     ]
@@ -95,9 +95,9 @@ def test_an_expert_offers_what_can_be_done_to_it_and_to_its_layer(stage: Overrid
 
 
 def test_a_layer_offers_its_own(stage: OverriddenStage) -> None:
-    assert titles(below(menu_of(stage, LAYER), "Override"))[0] == "Set k of layer 1…"
+    assert titles(below(menu_of(stage, LAYER), "Override"))[0] == "Set k of layer 1 (new session)…"
     module = Selection(Kind.MODULE, layer=1, module="model.layers.1.mlp.gate")
-    assert titles(below(menu_of(stage, module), "Override"))[0] == "Set k of layer 1…"
+    assert titles(below(menu_of(stage, module), "Override"))[0] == "Set k of layer 1 (new session)…"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_where_no_layer_is_meant_nothing_is_offered(stage: OverriddenStage, sele
         ("Bias expert 1.3…", -2.5, Override(OverrideKind.BIAS, (1,), (3,), -2.5)),
         ("Scale expert 1.3…", 0.0, Override(OverrideKind.SCALE, (1,), (3,), 0.0)),
         ("Swap expert 1.3 with…", 6, Override(OverrideKind.SWAP, (1,), (3, 6))),
-        ("Set k of layer 1…", 1, Override(OverrideKind.TOP_K, (1,), value=1.0)),
+        ("Set k of layer 1 (new session)…", 1, Override(OverrideKind.TOP_K, (1,), value=1.0)),
         ("Set temperature of layer 1…", 4.0, Override(OverrideKind.TEMPERATURE, (1,), value=4.0)),
         ("Set capacity of layer 1…", 1.5, Override(OverrideKind.CAPACITY, (1,), value=1.5)),
     ],
@@ -131,6 +131,13 @@ def test_a_number_is_asked_for(stage: OverriddenStage, answers, title: str, numb
     asked = answers(number)
     choose(below(menu_of(stage, EXPERT), "Override"), title)
     assert len(asked) == 1
+    renews = meant.kind is OverrideKind.TOP_K
+    assert ("A new session begins" in str(asked[0][2])) == renews, "the dialog says what else comes of it"
+    menu = below(menu_of(stage, EXPERT), "Override")
+    assert menu.toolTipsVisible()
+    hints = {action.text(): action.toolTip() for action in menu.actions()}
+    assert ("A new session begins" in hints[title]) == renews
+    assert ("A new session begins" in hints.get(meant.title, "")) == renews, "so does switching it"
     assert stage.live.set_now == [(meant, True)]
 
 
@@ -177,7 +184,7 @@ def test_a_token_offers_its_experts_at_its_column(stage: OverriddenStage, store:
     assert f"column {token['column']}" in titles(tokens)[0]
     assert [title for title in titles(tokens) if title.startswith("Expert")] == [f"Expert 1.{e}" for e in chosen]
     assert "Set temperature of layer 1…" in titles(tokens)
-    assert "Set k of layer 1…" not in titles(tokens), "k acts on whole passes"
+    assert "Set k of layer 1 (new session)…" not in titles(tokens), "k acts on whole passes"
     choose(below(tokens, f"Expert 1.{chosen[0]}"), f"Ablate expert 1.{chosen[0]}")
     column = int(token["column"])
     meant = Override(OverrideKind.ABLATE, (1,), (chosen[0],), columns=(column, column + 1))
@@ -204,7 +211,7 @@ def test_a_menu_that_was_closed_takes_no_answer(stage: OverriddenStage) -> None:
 
 def test_a_token_of_another_stream_than_the_layers_is_not_offered(stage: OverriddenStage) -> None:
     menu = menu_of(stage, Selection(Kind.TOKEN, layer=1, token=8, stream="encoder"))
-    assert titles(below(menu, "Override"))[0] == "Set k of layer 1…"
+    assert titles(below(menu, "Override"))[0] == "Set k of layer 1 (new session)…"
 
 
 def test_a_dropped_slot_of_a_token_is_no_expert(qtbot: QtBot) -> None:
