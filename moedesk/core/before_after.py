@@ -11,7 +11,9 @@ from moedesk.core.before_after_text import lines
 from moedesk.core.errors import MoedeskError
 
 TASK = "before_after"
-"""What the link calls it; it takes ``text`` and ``max_new_tokens``."""
+"""What the link calls it; it takes ``text``, ``max_new_tokens`` and ``record``."""
+WITHOUT, WITH = "without overrides", "with overrides"
+"""Labels of the passes of both runs, if they are recorded."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -108,7 +108,7 @@ def test_a_text_is_asked_for_and_its_answer_shown(stage: OverriddenStage, qtbot:
     runs.new_tokens.setValue(3)
     qtbot.keyClick(runs.text, Qt.Key.Key_Return)
     (task,) = stage.live.tasks
-    assert (task.name, task.value) == ("before_after", {"text": "Once upon", "max_new_tokens": 3})
+    assert (task.name, task.value) == ("before_after", {"text": "Once upon", "max_new_tokens": 3, "record": False})
     assert "Waiting for the kernel" in runs.line.text()
     assert runs.cancel_button.isVisible()
     assert task.progress is not None
@@ -118,6 +118,7 @@ def test_a_text_is_asked_for_and_its_answer_shown(stage: OverriddenStage, qtbot:
     assert not runs.cancel_button.isVisible()
     assert "Loss 1.0000 → 2.0000" in runs.line.text()
     assert "ablate expert 0 in layer 1" in runs.line.text()
+    assert runs.line.text().endswith("its passes are not recorded")
     assert [text.toPlainText() for text in runs.texts.texts] == ["Once upon a time↵\n", "Once upon a·dark time"]
     model = runs.tokens.rows
     change = TOKEN_COLUMNS.index("change")
@@ -132,6 +133,11 @@ def test_a_text_is_asked_for_and_its_answer_shown(stage: OverriddenStage, qtbot:
     assert runs.load.pair.slots_b.tolist() == [6, 2]
     runs.layer.setCurrentIndex(2)
     assert runs.load.pair.slots_b.tolist() == [8, 0]
+    runs.record.click()
+    runs.run()
+    assert stage.live.tasks[-1].value["record"] is True
+    answer(stage)
+    assert runs.line.text().endswith("its passes are recorded")
 
 
 def test_a_heading_sorts(stage: OverriddenStage) -> None:
@@ -183,6 +189,7 @@ def test_what_is_typed_is_kept(stage: OverriddenStage, qtbot: QtBot) -> None:
         other.panel.restore_state(state)
         assert other.panel.runs.text.text() == "def add(a, b):"
         assert other.panel.runs.new_tokens.value() == 7
+        assert not other.panel.runs.record.isChecked()
         assert other.panel.tabs.currentIndex() == 1
         other.panel.restore_state({"tab": "x", "runs": {"text": 3, "sizes": [1], "new_tokens": None}})
         assert other.panel.runs.text.text() == "def add(a, b):"

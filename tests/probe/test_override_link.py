@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+import moedesk
+from moedesk.core.before_after import WITH, WITHOUT
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.attach import attach
 from moedesk.probe.console.override_link import OverrideLink
@@ -19,6 +21,7 @@ from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
 from tests.support.until import until
 
+LABELS = ("mine", WITHOUT, WITH)
 ABLATE = {"kind": "ablate", "layers": [0], "experts": [3]}
 
 
@@ -169,3 +172,38 @@ def test_before_and_after_are_what_the_model_gives(overrides: Overrides, olmoe: 
     assert any(counts[3] > 0 for counts in found.counts_before)
     assert found.overrides == ("exclude expert 3 in all layers",)
     assert [entry.on for entry in overrides.entries] == [True]
+
+
+def test_a_comparison_is_in_no_total_unless_it_is_recorded(overrides: Overrides, olmoe: Any, tmp_path: Any) -> None:
+    entry = overrides.add(Override(OverrideKind.EXCLUDE, (), (3,)))
+    with moedesk.record(olmoe, tmp_path / "run.h5") as recording, recording.label("mine"):
+        olmoe(some_ids())
+        acted = overrides.acted(entry)
+        plain = before_after(overrides, Letters(), "abcdefgh", 5)
+        assert overrides.acted(entry) == acted > 0
+        olmoe(some_ids())
+        again = before_after(overrides, Letters(), "abcdefgh", 5, record=True)
+        assert overrides.acted(entry) > 2 * acted
+        olmoe(some_ids())
+    np.testing.assert_array_equal(plain.after, again.after)
+    with moedesk.open(tmp_path / "run.h5") as capture:
+        by_label = {label: [(one.first, one.last) for one in capture.labels if one.name == label] for label in LABELS}
+        (acting,) = capture.overrides
+    without = (2, 2 + len(again.ids) - again.prompt + 1)  # a pass for each token written, and the text scored
+    under = (without[1], without[1] + len(again.written_ids) + 1)
+    assert by_label == {"mine": [(0, 2), (under[1], under[1] + 1)], WITHOUT: [without], WITH: [under]}
+    assert acting.passes == ((0, 2), (under[0], under[1] + 1))
+
+
+def test_a_comparison_that_fails_leaves_recording_and_label_as_they_were(
+    overrides: Overrides, olmoe: Any, tmp_path: Any
+) -> None:
+    overrides.add(Override(OverrideKind.EXCLUDE, (), (3,)))
+    with moedesk.record(olmoe, tmp_path / "run.h5") as recording, recording.label("mine"):
+        for record in (True, False):
+            with pytest.raises(TypeError):
+                before_after(overrides, Letters(), "abcdefgh", 5, record=record, num_beams="x")
+        olmoe(some_ids())
+    with moedesk.open(tmp_path / "run.h5") as capture:
+        assert capture.n_passes == 1
+        assert [label.name for label in capture.labels] == ["mine"]

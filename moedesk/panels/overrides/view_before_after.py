@@ -5,6 +5,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -18,7 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from moedesk.core.before_after import TASK, BeforeAfter
+from moedesk.core.before_after import TASK, WITH, WITHOUT, BeforeAfter
 from moedesk.core.before_after_text import summary
 from moedesk.core.errors import MoedeskError
 from moedesk.panels.overrides.model_before_after import layer_text, load_pair, most_moved, written
@@ -32,7 +33,13 @@ from moedesk.ui.theme import Theme
 
 EMPTY = (
     "Runs a text twice, without the overrides and with those that are on, and shows both side by side: what is written, the "
-    "log-probability of each token, the loss, the load of every layer."
+    "log-probability of each token, the loss, the load of every layer.\n\n"
+    "These passes are in no other panel and no total, unless Record is ticked: then they are recorded with the labels "
+    f"“{WITHOUT}” and “{WITH}”."
+)
+RECORD_HINT = (
+    f"Whether the passes of both runs go into the session like any others, with the labels “{WITHOUT}” and “{WITH}”; "
+    "if not, no other panel and no total has them"
 )
 WAITING = "Waiting for the kernel: a cell runs there; this comes after it"
 MOST_NEW = 512
@@ -47,7 +54,8 @@ class BeforeAfterTab(QWidget):
         self._session = session
         self.result: BeforeAfter | None = None
         self._cancel: Callable[[], None] | None = None
-        self.text, self.new_tokens = QLineEdit(TEXT), QSpinBox()
+        self._recorded = False  # what was asked for last
+        self.text, self.new_tokens, self.record = QLineEdit(TEXT), QSpinBox(), QCheckBox("Record")
         self.run_button, self.cancel_button = QPushButton("Run before / after"), QPushButton("Cancel")
         self.progress, self.line = QProgressBar(), ElidedLabel()
         self.texts, self.tokens, self.load = TwoTexts(), TokenTable(), LoadChart()
@@ -72,6 +80,7 @@ class BeforeAfterTab(QWidget):
         )
         self.new_tokens.setPrefix("+ ")
         self.new_tokens.setSuffix(" tokens")
+        self.record.setToolTip(RECORD_HINT)
         self.progress.setRange(0, 100)
         self.progress.setFixedWidth(100)
         self.progress.setMaximumHeight(16)
@@ -80,7 +89,7 @@ class BeforeAfterTab(QWidget):
         bar.setContentsMargins(6, 4, 6, 2)
         bar.setSpacing(6)
         bar.addWidget(self.text, 1)
-        for widget in (self.new_tokens, self.run_button, self.progress, self.cancel_button):
+        for widget in (self.new_tokens, self.record, self.run_button, self.progress, self.cancel_button):
             bar.addWidget(widget)
         line = QHBoxLayout()
         line.setContentsMargins(8, 0, 8, 0)
@@ -113,7 +122,12 @@ class BeforeAfterTab(QWidget):
         live = self._session.live
         if live is None or self._cancel is not None:
             return
-        value = {"text": self.text.text(), "max_new_tokens": self.new_tokens.value()}
+        value = {
+            "text": self.text.text(),
+            "max_new_tokens": self.new_tokens.value(),
+            "record": self.record.isChecked(),
+        }
+        self._recorded = self.record.isChecked()
         self.set_running(True)
         self.line.setText(WAITING)
         self._cancel = live.ask(TASK, value, self._done, self._progress)
@@ -166,7 +180,8 @@ class BeforeAfterTab(QWidget):
         """Show what the two runs gave."""
         self.result = result
         titles = "; ".join(result.overrides) or "no override was on"
-        self._ended(" · ".join((summary(result), *result.notes, titles)))
+        taken = "its passes are recorded" if self._recorded else "its passes are not recorded"
+        self._ended(" · ".join((summary(result), *result.notes, titles, taken)))
         self.texts.set_texts(*written(result))
         self.tokens.rows.set_result(result)
         with QSignalBlocker(self.layer):
@@ -191,7 +206,12 @@ class BeforeAfterTab(QWidget):
 
     def save_state(self) -> dict[str, object]:
         """Return what is typed, and sizes."""
-        return {"text": self.text.text(), "new_tokens": self.new_tokens.value(), "sizes": self.splitter.sizes()}
+        return {
+            "text": self.text.text(),
+            "new_tokens": self.new_tokens.value(),
+            "record": self.record.isChecked(),
+            "sizes": self.splitter.sizes(),
+        }
 
     def restore_state(self, state: dict[str, object]) -> None:
         """Take over what ``save_state`` returned; what doesn't fit is left as it is."""
@@ -200,5 +220,6 @@ class BeforeAfterTab(QWidget):
             self.text.setText(text)
         if isinstance(new_tokens, int):
             self.new_tokens.setValue(new_tokens)
+        self.record.setChecked(state.get("record") is True)
         if isinstance(sizes, list) and len(sizes) == 3 and all(isinstance(size, int) for size in sizes) and any(sizes):
             self.splitter.setSizes(sizes)

@@ -156,13 +156,15 @@ class OverrideCalls:
         """Do again what ``moe.undo()`` took back."""
         print(f"done again: {self.overrides.redo()}")
 
-    def before_after(self, text: str, max_new_tokens: int = 32, **options: Any) -> "BeforeAfter":
+    def before_after(self, text: str, max_new_tokens: int = 32, record: bool = False, **options: Any) -> "BeforeAfter":
         """Run a text without the overrides that are on, and with them: texts, log-probabilities, loss and load side by side.
 
         Parameters
         ----------
         text : str
         max_new_tokens : int
+        record : bool
+            Whether the passes of both runs are recorded like any others, labelled *without overrides* and *with overrides*.
         **options
             ``seed``, and more arguments of ``model.generate``; the best token is taken each time without.
 
@@ -175,14 +177,14 @@ class OverrideCalls:
 
         if self.tokenizer is None:
             raise MoedeskError("moe.before_after needs a tokenizer: moe.attach(model, tokenizer)")
-        return before_after(self.overrides, self.tokenizer, text, max_new_tokens, **options)
+        return before_after(self.overrides, self.tokenizer, text, max_new_tokens, record=record, **options)
 
     def do_before_after(self, value: Mapping[str, Any], progress: Callable[[float, str], None]) -> Any:
         """Do the task ``before_after`` of an app."""
-        number = value.get("max_new_tokens", 32)
-        if not isinstance(value.get("text"), str) or type(number) is not int:
-            raise MoedeskError("before_after takes a text and max_new_tokens")
-        return self.before_after(value["text"], number, progress=progress).to_parts()
+        number, record = value.get("max_new_tokens", 32), value.get("record", False)
+        if not isinstance(value.get("text"), str) or type(number) is not int or type(record) is not bool:
+            raise MoedeskError("before_after takes a text, max_new_tokens, and whether to record")
+        return self.before_after(value["text"], number, record, progress=progress).to_parts()
 
     def _override(
         self,

@@ -25,15 +25,24 @@ def on_score(override: Override) -> bool:
 
 
 class Tally:
-    """Counts rows on their device, many calls at a time; only who reads it waits."""
+    """Counts rows on their device, many calls at a time; only who reads it waits.
+
+    Attributes
+    ----------
+    counts : bool
+        Whether it takes anything.
+    """
 
     def __init__(self) -> None:
+        self.counts = True
         self._masks: list[Tensor] = []
         self._sums: dict[torch.device, Tensor] = {}
         self._lock = threading.Lock()
 
     def add(self, rows: Tensor) -> None:
         """Add how many of (N,) bools are true; nobody may write to them any more."""
+        if not self.counts:
+            return
         self._masks.append(rows)
         if len(self._masks) >= _TOGETHER:
             self._add_up()

@@ -1,16 +1,19 @@
 """Runs a text without the overrides and with them: what the model writes, how likely the tokens are, where they go."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from moedesk.core.before_after import BeforeAfter
+from moedesk.core.before_after import WITH, WITHOUT, BeforeAfter
 from moedesk.core.errors import MoedeskError
+from moedesk.core.override import OverrideKind
 from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.text_batch import encode, input_device
+from moedesk.probe.hooks import hooks_on
 from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.record import Recording
 from moedesk.probe.wanted import Wanted
@@ -26,6 +29,7 @@ def before_after(
     max_new_tokens: int = 32,
     *,
     seed: int = SEED,
+    record: bool = False,
     progress: Progress = lambda share, text: None,
     **options: Any,
 ) -> BeforeAfter:
@@ -37,6 +41,9 @@ def before_after(
         Tokens to be written at most; 0 for none.
     seed : int
         Of both runs.
+    record : bool
+        Whether what records the model, or is attached to it, takes the passes of both runs: labelled ``WITHOUT`` and ``WITH``.
+        If not, they are in no total but that of the result.
     **options
         More arguments of ``generate``; the best token is taken each time without.
 
@@ -63,16 +70,21 @@ def before_after(
             )
         return (output if isinstance(output, Tensor) else output.sequences)[:1]
 
-    with overrides.suspended():
+    with _taken(overrides, record) as call, overrides.suspended():
+        call(WITHOUT)
         progress(0.0, "writing without overrides")
         ids = write()
         progress(0.4, "scoring without overrides")
         before, counts_before = _score(model, ids, len(overrides.info.layers))
-    progress(0.5, "writing with overrides")
-    written = write()[0, count:]
-    progress(0.9, "scoring with overrides")
-    after, counts_after = _score(model, ids, len(overrides.info.layers))
+    with _taken(overrides, record) as call:
+        call(WITH)
+        progress(0.5, "writing with overrides")
+        written = write()[0, count:]
+        progress(0.9, "scoring with overrides")
+        after, counts_after = _score(model, ids, len(overrides.info.layers))
     progress(1.0, "done")
+    if record and any(entry.override.kind is OverrideKind.TOP_K for entry in overrides.acting):
+        notes.append("the passes without overrides are not recorded: their rows have other slots")
     if options.get("do_sample"):
         notes.append(f"tokens were drawn, with seed {seed} both times")
     return BeforeAfter(
@@ -88,6 +100,29 @@ def before_after(
         tuple(entry.override.title for entry in overrides.entries if entry.on),
         tuple(notes),
     )
+
+
+@contextmanager
+def _taken(overrides: Overrides, record: bool) -> Iterator[Callable[[str], None]]:
+    """Have the passes in the block taken by what records the model now, under the label that is given, or by nothing."""
+    taking = [(hooks, hooks.label) for hooks in hooks_on(overrides.module) if hooks.recording]
+
+    def call(label: str) -> None:
+        for hooks, _ in taking if record else ():
+            hooks.label = label
+
+    tallies = () if record else overrides.tallies
+    try:
+        for hooks, _ in () if record else taking:
+            hooks.recording = False
+        for tally in tallies:
+            tally.counts = False
+        yield call
+    finally:
+        for tally in tallies:
+            tally.counts = True
+        for hooks, label in taking:
+            hooks.recording, hooks.label = True, label
 
 
 def _score(model: Any, ids: Tensor, layers: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:

@@ -169,6 +169,11 @@ class Overrides:
     def _renew(self) -> None:
         self._put_on(() if self._suspended else self.entries)
 
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """What counts the rows that each changes."""
+        return tuple(self._tallies.values())
+
     def acted(self, entry: Entry) -> int:
         """Return how many rows an override changed so far; waits for the device."""
         tally = self._tallies.get(entry.id)
