@@ -1,6 +1,5 @@
 """Explanations given after the recording, or while it goes on: a file beside the capture, which itself is not written to."""
 
-import os
 import shutil
 import threading
 from pathlib import Path
@@ -9,7 +8,7 @@ import h5py
 import numpy as np
 
 from moedesk.capture.attributions import MOST, read_explanations, write_explanations
-from moedesk.capture.file import reason
+from moedesk.capture.beside_file import BesideFile
 from moedesk.capture.schema import LIBVER
 from moedesk.core.attribution import Explanation
 from moedesk.core.beside import attributions_path
@@ -18,25 +17,11 @@ from moedesk.core.errors import CaptureError
 FORMAT, VERSION = "moedesk-attributions", 1
 
 
-class AttributionFile:
-    """The explanations given afterwards to one capture; read when they are first asked for. Threads may share it.
-
-    What is wrong with the file spoils nothing: the capture opens without it, and ``problem`` says why.
-
-    Parameters
-    ----------
-    capture : Path
-    created : str
-        When the capture's recording began. A file that names another time belongs to a recording that this one has replaced.
-
-    Attributes
-    ----------
-    path : Path
-    """
+class AttributionFile(BesideFile):
+    """The explanations given afterwards to one capture; read when they are first asked for. Threads may share it."""
 
     def __init__(self, capture: Path, created: str) -> None:
-        self.path = attributions_path(capture)
-        self._created = created
+        super().__init__(attributions_path(capture), created, "explanations")
         self._lock = threading.RLock()
         self._current: tuple[Explanation, ...] | None = None
         self._problem = ""
@@ -69,43 +54,33 @@ class AttributionFile:
                 raise CaptureError(f"{self._problem}; move {self.path.name} away, and open the capture again")
             if len(before) >= MOST:
                 raise CaptureError(f"{self.path.name} holds {MOST:,} explanations, no more are kept; save the capture")
-            try:
-                self._append(explanation)
-            except (OSError, RuntimeError) as error:
-                raise CaptureError(f"{self.path} can't be written: {reason(error)}") from None
+            self._append(explanation)
             self._current = (*before, explanation)
 
     def _append(self, explanation: Explanation) -> None:
-        draft = self.path.with_name(self.path.name + ".writing")
-        try:
+        with self.draft() as draft:
             if self.path.exists():
                 shutil.copyfile(self.path, draft)
             with h5py.File(draft, "a", libver=LIBVER, locking=False) as file:
                 file.attrs["format"] = np.bytes_(FORMAT)
                 file.attrs["version"] = np.int64(VERSION)
-                file.attrs["created"] = np.bytes_(self._created)
+                file.attrs["created"] = np.bytes_(self.created)
                 write_explanations(file, [explanation])
-            with draft.open("rb+") as written:
-                os.fsync(written.fileno())
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def _read(self) -> tuple[tuple[Explanation, ...], str]:
-        left_out = f"explanations left out: {self.path.name}"
         if not self.path.exists():
             return (), ""
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 kind, version = _text(file.attrs.get("format")), file.attrs.get("version", 0)
                 if kind != FORMAT or int(version) > VERSION:
-                    return (), f"{left_out} is no file of explanations that this version reads"
-                created = _text(file.attrs.get("created"))
-                if created != self._created:
-                    return (), f"{left_out} belongs to a recording of {created}, which another one replaced; remove it"
+                    return (), self.left_out(" is no file of explanations that this version reads")
+                self.check_owner(_text(file.attrs.get("created")))
                 return read_explanations(file)
+        except CaptureError as error:
+            return (), str(error)
         except (OSError, RuntimeError, ValueError, TypeError) as error:
-            return (), f"{left_out} can't be read: {str(error).splitlines()[0]}"
+            return (), self.left_out(f" can't be read: {str(error).splitlines()[0]}")
 
 
 def _text(value: object) -> str:

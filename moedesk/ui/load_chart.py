@@ -102,7 +102,8 @@ class LoadChart(QWidget):
             painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
             painter.setPen(self.theme.color("muted"))
             painter.drawText(QRectF(0, y - 10, _LEFT - 6, 20), right, f"{share:.1%}")
-        painter.drawText(
+        self._draw_line(
+            painter,
             QRectF(8, 2, self.width() - 16, _TOP - 4),
             Qt.AlignmentFlag.AlignVCenter,
             f"Share of slots: grey {self.pair.sides[0]}, coloured {self.pair.sides[1]}",
@@ -138,9 +139,10 @@ class LoadChart(QWidget):
             label = QRectF(x - box / 2, area.bottom() + 2, box, metrics.height())
             painter.drawText(label, Qt.AlignmentFlag.AlignCenter, str(self.pair.experts[place]))
         below = QRectF(area.left(), area.bottom() + 4 + metrics.height(), area.width(), metrics.height())
-        text = metrics.elidedText(
-            f"Expert, from most gained to most lost ({' → '.join(self.pair.sides)})",
-            Qt.TextElideMode.ElideRight,
-            int(area.width()),
-        )
-        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, text)
+        text = f"Expert, from most gained to most lost ({' → '.join(self.pair.sides)})"
+        self._draw_line(painter, below, Qt.AlignmentFlag.AlignCenter, text)
+
+    def _draw_line(self, painter: QPainter, room: QRectF, side: Qt.AlignmentFlag, text: str) -> None:
+        """Draw a line of text, which ends in … where there is no room for it."""
+        elided = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, int(room.width()))
+        painter.drawText(room, side, elided)

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
+from moedesk.ui.plain_rows import show_plain_rows
+
 
 class RowTable(QTableWidget):
     """A table without grid and row numbers whose columns are as wide as what they hold.
@@ -17,16 +19,9 @@ class RowTable(QTableWidget):
 
     def __init__(self, name: str, columns: int, parent: QWidget | None = None) -> None:
         super().__init__(0, columns, parent)
-        self.setAccessibleName(name)
-        self.setShowGrid(False)
+        show_plain_rows(self, name)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTabKeyNavigation(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
-        self.horizontalHeader().setHighlightSections(False)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 
     def set_titles(self, titles: Iterable[tuple[str, str]]) -> None:

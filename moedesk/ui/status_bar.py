@@ -32,7 +32,7 @@ def numbers(store: Store, tokens: int) -> str:
     experts = sorted({layer.experts for layer in layers})
     top_k = sorted({layer.top_k for layer in layers})
     shape = f" × {_range(experts)} experts, top-{_range(top_k)}" if layers else ""
-    return f"{store.n_passes:,} passes · {tokens:,} token rows · {len(layers)} MoE layers{shape}"
+    return f"{store.n_passes:,} pass{'es' * (store.n_passes != 1)} · {tokens:,} token rows · {len(layers)} MoE layers{shape}"
 
 
 def _range(values: list[int]) -> str:

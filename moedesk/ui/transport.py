@@ -224,7 +224,11 @@ class Transport(QWidget):
         passes = session.store.n_passes
         if cursor is None:
             session.jobs.cancel("transport")
-            self.label.setText(f"all {passes:,} passes · press play (F8) to replay them")
+            self.label.setText(
+                "press play (F8) to replay the pass"
+                if passes == 1
+                else f"all {passes:,} passes · press play (F8) to replay them"
+            )
             return
         self.label.setText(f"pass {cursor:,} of {passes:,}")
         session.jobs.latest(

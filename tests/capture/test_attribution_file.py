@@ -154,7 +154,7 @@ def test_nothing_is_left_where_it_cannot_be_written(capture: Path, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("moedesk.capture.attribution_file.os.fsync", full)
+    monkeypatch.setattr("moedesk.capture.beside_file.os.fsync", full)
     with open_capture(capture) as opened:
         with pytest.raises(MoedeskError, match="can't be written"):
             opened.attribution_file.add(ALL[1])

@@ -118,7 +118,7 @@ def test_a_text_is_asked_for_and_its_answer_shown(stage: OverriddenStage, qtbot:
     assert not runs.cancel_button.isVisible()
     assert "Loss 1.0000 → 2.0000" in runs.line.text()
     assert "ablate expert 0 in layer 1" in runs.line.text()
-    assert runs.line.text().endswith("its passes are not recorded")
+    assert "its passes are not recorded" in runs.line.text()
     assert [text.toPlainText() for text in runs.texts.texts] == ["Once upon a time↵\n", "Once upon a·dark time"]
     model = runs.tokens.rows
     change = TOKEN_COLUMNS.index("change")
@@ -137,7 +137,7 @@ def test_a_text_is_asked_for_and_its_answer_shown(stage: OverriddenStage, qtbot:
     runs.run()
     assert stage.live.tasks[-1].value["record"] is True
     answer(stage)
-    assert runs.line.text().endswith("its passes are recorded")
+    assert "its passes are recorded" in runs.line.text()
 
 
 def test_a_heading_sorts(stage: OverriddenStage) -> None:

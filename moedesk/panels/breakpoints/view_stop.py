@@ -2,16 +2,15 @@
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QHeaderView,
     QLabel,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from moedesk.session.stop import Stop, weight_text
+from moedesk.ui.row_table import RowTable
 from moedesk.ui.theme import Theme
 
 TITLES = ("Slot", "Expert", "Weight")
@@ -32,17 +31,9 @@ class StopView(QWidget):
         super().__init__()
         self.heading = QLabel("Stopped here")
         self.heading.setWordWrap(True)
-        self.table = QTableWidget(0, len(TITLES))
+        self.table = RowTable("Experts of the token", len(TITLES))
         self.table.setHorizontalHeaderLabels(list(TITLES))
-        self.table.setAccessibleName("Experts of the token")
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setShowGrid(False)
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 6)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.setTabKeyNavigation(False)
         self.table.cellClicked.connect(self._pick)
         self.setFixedWidth(210)
         column = QVBoxLayout(self)

@@ -22,6 +22,7 @@ from moedesk.panels.network.view_attention import AttentionPicture
 from moedesk.panels.network.view_effects import ROW_ROLE, EffectDelegate, EffectsTable
 from moedesk.panels.network.view_slot_map import SlotMap
 from moedesk.ui.elided_label import ElidedLabel
+from moedesk.ui.plain_rows import show_plain_rows
 from moedesk.ui.theme import LIGHT, Theme
 
 ATTENTION = (
@@ -87,18 +88,11 @@ class AttributionPage(QWidget):
         for box in (self.choice, self.quantity):
             box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         view = self.view
-        view.setAccessibleName("Effects of experts and other parts")
         view.setModel(self.table)
+        show_plain_rows(view, "Effects of experts and other parts", room=8)
         view.setItemDelegate(self.delegate)
-        view.setShowGrid(False)
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        view.setTabKeyNavigation(False)
         view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        view.verticalHeader().hide()
-        view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        view.verticalHeader().setDefaultSectionSize(view.fontMetrics().height() + 8)
-        view.horizontalHeader().setHighlightSections(False)
         view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         view.setSortingEnabled(True)
         view.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.DescendingOrder)

@@ -6,7 +6,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHeaderView,
     QLabel,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -17,6 +16,7 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network import model_other_routes as model
 from moedesk.panels.network.model_explain import sentences
 from moedesk.ui.ranked_bars import RankedBars
+from moedesk.ui.row_table import RowTable
 from moedesk.ui.theme import Theme
 
 COLUMNS = (
@@ -53,7 +53,7 @@ class OtherRoutesPage(QWidget):
         self.headline, self.caption, self.notes = QLabel(), QLabel(), QLabel()
         self.regrets = RankedBars("Regret by layer")
         self.which = QLabel()
-        self.table = QTableWidget(0, len(COLUMNS))
+        self.table = RowTable("Routes tried at the layer", len(COLUMNS))
         self._set_up()
         self.regrets.picked.connect(self._pick)
 
@@ -62,20 +62,8 @@ class OtherRoutesPage(QWidget):
         self.scope.addItem("in all layers", "all")
         self.scope.addItem("in the selected layer", "one")
         table = self.table
-        table.setAccessibleName("Routes tried at the layer")
-        table.setShowGrid(False)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        table.setTabKeyNavigation(False)
-        table.verticalHeader().hide()
-        table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
-        for place, (title, hint) in enumerate(COLUMNS):
-            item = QTableWidgetItem(title)
-            item.setToolTip(hint)
-            table.setHorizontalHeaderItem(place, item)
-        table.horizontalHeader().setHighlightSections(False)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        table.set_titles(COLUMNS)
         table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.caption.setText(model.CONVENTION)

@@ -4,7 +4,6 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QHeaderView,
     QLabel,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -18,6 +17,7 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.model_routing import bar, flags_text, heading, most_slots, slot_text
 from moedesk.panels.network.model_tokens import number
 from moedesk.session.session import Session
+from moedesk.ui.plain_rows import show_plain_rows
 from moedesk.ui.theme import LIGHT, Theme
 
 AnyIndex = QModelIndex | QPersistentModelIndex
@@ -156,18 +156,11 @@ class RoutingTab(QWidget):
 
     def _set_up(self) -> None:
         view = self.view
-        view.setAccessibleName("Routing of the token")
         view.setModel(self.table)
+        show_plain_rows(view, "Routing of the token", room=10)
         view.setItemDelegate(self.delegate)
-        view.setShowGrid(False)
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        view.setTabKeyNavigation(False)
-        view.verticalHeader().hide()
-        view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        view.verticalHeader().setDefaultSectionSize(view.fontMetrics().height() + 10)
-        view.horizontalHeader().setHighlightSections(False)
         view.horizontalHeader().setStretchLastSection(True)
 
     def refresh(self, changed: frozenset[str]) -> None:

@@ -181,7 +181,7 @@ class BeforeAfterTab(QWidget):
         self.result = result
         titles = "; ".join(result.overrides) or "no override was on"
         taken = "its passes are recorded" if self._recorded else "its passes are not recorded"
-        self._ended(" · ".join((summary(result), *result.notes, titles, taken)))
+        self._ended(" · ".join((summary(result), taken, *result.notes, titles)))
         self.texts.set_texts(*written(result))
         self.tokens.rows.set_result(result)
         with QSignalBlocker(self.layer):

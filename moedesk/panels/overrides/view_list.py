@@ -8,6 +8,7 @@ from moedesk.core.selection import Selection
 from moedesk.panels.overrides.model_rows import COLUMNS, Column
 from moedesk.panels.overrides.view_list_model import NAME, WHAT, ListModel
 from moedesk.session.overriding import Entry
+from moedesk.ui.plain_rows import show_plain_rows
 
 ROOM: dict[Column, int] = {"name": 520, "acted": 420}
 """Width from which on a column is shown; the tooltip has it too."""
@@ -37,19 +38,12 @@ class OverridesList(QTableView):
         super().__init__()
         self.rows = ListModel(self)
         self.setModel(self.rows)
-        self.setAccessibleName("Overrides")
-        self.setShowGrid(False)
+        show_plain_rows(self, "Overrides", room=10)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed)
-        self.setTabKeyNavigation(False)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 10)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setStretchLastSection(False)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column, sample in _SAMPLES.items():

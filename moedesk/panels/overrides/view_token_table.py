@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from moedesk.core.before_after import BeforeAfter
 from moedesk.panels.overrides.model_before_after import TITLES, TOKEN_COLUMNS, TokenColumn, order, token_row
+from moedesk.ui.plain_rows import show_plain_rows
 from moedesk.ui.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex
@@ -72,15 +73,9 @@ class TokenTable(QTableView):
         super().__init__()
         self.rows = TokenModel(self)
         self.setModel(self.rows)
-        self.setAccessibleName("Log-probability of each token before and after")
-        self.setShowGrid(False)
+        show_plain_rows(self, "Log-probability of each token before and after")
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setTabKeyNavigation(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setMinimumSectionSize(30)
         header.setSectionResizeMode(TOKEN, QHeaderView.ResizeMode.Stretch)
         for place, (column, sample) in enumerate(
