@@ -7,6 +7,8 @@ from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from moedesk.analysis.search import matching_tokens
+from moedesk.core.acted import Acted
+from moedesk.core.before_after import WITH, WITHOUT
 from moedesk.core.columns import RouteFlag
 from moedesk.core.filter import parse
 from moedesk.core.override import Override, OverrideKind
@@ -85,6 +87,7 @@ def ablate_from_the_menu(window: Window, session: Session, run: Run, qtbot: QtBo
     run(PASS)
     qtbot.waitUntil(lambda: store.n_passes == 3, timeout=TIMEOUT)
     assert not overridden(session, 2, layer).any()
+    assert store.overrides == (Acted(Override(OverrideKind.ABLATE, (layer,), (expert,)), ((1, 2),)),)
     first, last = store.token_span(2, 3)
     np.testing.assert_array_equal(store.weights(layer, first, last), store.weights(layer, *store.token_span(0, 1)))
 
@@ -116,3 +119,10 @@ def share_the_list_with_the_console(window: Window, session: Session, run: Run, 
     np.testing.assert_array_equal(result.counts_before[0], result.counts_after[0])
     assert len(result.ids) == result.prompt + 4
     assert [entry.on for entry in session.overriding.entries] == [True], "the list is as it was"
+    assert session.store.n_passes == 3, "a comparison is in no total"
+    panel.runs.record.click()
+    panel.runs.run()
+    qtbot.waitUntil(lambda: not panel.runs.cancel_button.isVisible(), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: session.store.n_passes == 3 + 2 * 5, timeout=TIMEOUT)
+    assert [(label.name, label.first, label.last) for label in session.store.labels] == [(WITHOUT, 3, 8), (WITH, 8, 13)]
+    assert session.store.overrides[-1].passes == ((8, 13),)
