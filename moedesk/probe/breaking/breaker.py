@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from moedesk.core.filter.match import Texts
@@ -124,9 +125,14 @@ class Breaker:
                 if binding.candidate.path not in self._refused
                 and (every or any(point.filter.wants_layer(binding.layer) for point in points))
             }
+            self._watches = {path: watch for path, watch in self._watches.items() if not _removed(watch)}
             before = set(self._watches), bool(self._bounds)
-            for path in before[0] - set(wanted):
-                self._watches.pop(path).remove()
+            for path, watch in list(self._watches.items()):
+                asleep = path not in wanted
+                if isinstance(watch, LayerWatch):
+                    watch.asleep = asleep
+                if asleep and not self._awaited(watch):
+                    self._watches.pop(path).remove()
             needed = bool(points) or every
             if needed != bool(self._bounds):
                 for handle in self._bounds:
@@ -139,6 +145,14 @@ class Breaker:
                     self._watches[path] = watch_layer(binding, self._arrived, self._refuse)
             if before != (set(self._watches), bool(self._bounds)):
                 forget_compiled_code()
+
+    def _awaited(self, watch: Any) -> bool:
+        """Whether gradient checkpointing may still ask for what was changed at a layer."""
+        if not isinstance(watch, LayerWatch) or not watch.awaited:
+            return False
+        if self._closed and any(getattr(module, "gradient_checkpointing", False) for module in self._model.modules()):
+            notice("detached before the backward pass: what was changed at a stop is not in the gradients")
+        return not self._closed
 
     def _refuse(self, binding: Binding, line: str) -> None:
         self._refused.add(binding.candidate.path)
@@ -176,7 +190,8 @@ class Breaker:
         if one_stands() or not self._under_way.here:
             return None
         try:
-            return self._reached(reached)
+            with torch.no_grad():  # what checkpointing's first forward saves, its second one saves too
+                return self._reached(reached)
         except Exception as error:  # the model goes on
             self._refuse(reached.event.binding, f"{type(error).__name__}: {error}")
             return None
@@ -284,3 +299,8 @@ class Breaker:
             self.fit()
             return None
         return int(rows[-1])
+
+
+def _removed(watch: Any) -> bool:
+    """Whether a layer's hooks took themselves off."""
+    return isinstance(watch, LayerWatch) and watch.removed

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
@@ -10,6 +11,7 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.adapters.adapted_hooks import AdaptedHooks, event_of
 from moedesk.probe.adapters.adapted_scout import with_logits
 from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.breaking.second_forward import Rewrite, SecondForward
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.finding.parts import first_tensor
@@ -19,7 +21,7 @@ from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.event import Event
 from moedesk.probe.taking.room import Room
-from moedesk.probe.taking.tap import Current, Tap, own, small_ids
+from moedesk.probe.taking.tap import Current, Tap, own, recomputing, small_ids
 from moedesk.probe.watched.operations import unseen
 from moedesk.probe.watched.watched_hooks import WatchedHooks
 
@@ -81,16 +83,27 @@ class _Each(Tap):
 class LayerWatch(Rerouting):
     """The hooks of one layer whose routing can be changed. They come after those of overrides, and before all that record.
 
+    What was changed in a call is changed again where gradient checkpointing computes it a second time; nothing else happens
+    there.
+
     Parameters
     ----------
     binding : Binding
     arrived : function
     refuse : function
+
+    Attributes
+    ----------
+    asleep : bool
+        Whether it is on for such second times only; it removes itself when there can be none any more.
+    removed : bool
     """
 
     def __init__(self, binding: Binding, arrived: Arrived, refuse: Refuse) -> None:
         super().__init__(binding, self._reached)
         self._arrived, self._refuse = arrived, refuse
+        self._second = SecondForward(binding.layer.path)
+        self.asleep = self.removed = self._busy = False
         self._logits: Tensor | None = None
         self._hidden: Tensor | None = None
         self._handles: list[RemovableHandle] = []
@@ -107,14 +120,22 @@ class LayerWatch(Rerouting):
         for hooks in (self._binding.hooked._forward_pre_hooks, self._binding.hooked._forward_hooks):
             _arrange(hooks)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a call that was changed, or may yet be, may be computed a second time."""
+        return self._busy or self._second.awaited
+
     def remove(self) -> None:
         """Take the hooks off."""
+        self.removed = True
         self.__exit__()
         for handle in self._handles:
             handle.remove()
 
     @apart
     def _after_router(self, module: Any, args: Any, output: Any) -> None:
+        if self.asleep or recomputing():
+            return
         logits = self._binding.logits(output)
         self._logits = None if logits is None else own(logits)
 
@@ -141,6 +162,22 @@ class LayerWatch(Rerouting):
         hidden, self._hidden = self._hidden, None
         if not routing.ids.numel():
             return routing
+        if recomputing():
+            return self._second.again(routing)
+        self._busy = not self.asleep
+        try:
+            changed = None if self.asleep else self._changed(routing, logits, hidden)
+        finally:
+            self._busy = False
+        if (
+            torch.is_grad_enabled() or self._binding.hooked.training
+        ):  # reentrant checkpointing runs it without gradients
+            self._second.note(routing, changed)
+        if self.asleep and not self.awaited:
+            self.remove()
+        return routing if changed is None else changed.of(routing)
+
+    def _changed(self, routing: Routing, logits: Tensor | None, hidden: Tensor | None) -> Rewrite | None:
         binding = self._binding
         if binding.adapter is not None:
             event = event_of(binding, with_logits(routing, logits))
@@ -154,7 +191,8 @@ class LayerWatch(Rerouting):
                 logits,
                 bias,
             )
-        return self._arrived(Reached(event, routing, hidden)) or routing
+        used = self._arrived(Reached(event, routing, hidden))
+        return None if used is None else Rewrite.between(routing, used)
 
 
 def _arrange(hooks: Any) -> None:
