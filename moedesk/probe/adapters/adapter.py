@@ -162,7 +162,8 @@ class Adapter:
         """
         assert self.read is not None
         try:
-            given = self.read(module, args, kwargs, output)
+            with torch.set_grad_enabled(graph and torch.is_grad_enabled()):  # else checkpointing misses what it saves
+                given = self.read(module, args, kwargs, output)
         except Exception as error:
             raise MoedeskError(f"its read() raised {type(error).__name__}: {_line(error)}") from error
         if given is None:

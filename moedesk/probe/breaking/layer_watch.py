@@ -100,7 +100,7 @@ class LayerWatch(Rerouting):
     """
 
     def __init__(self, binding: Binding, arrived: Arrived, refuse: Refuse) -> None:
-        super().__init__(binding, self._reached)
+        super().__init__(binding, self._used)
         self._arrived, self._refuse = arrived, refuse
         self._second = SecondForward(binding.layer.path)
         self.asleep = self.removed = self._busy = False
@@ -150,18 +150,31 @@ class LayerWatch(Rerouting):
         return super()._after(module, args, *rest)
 
     def _adapted(self, module: Any, args: Any, kwargs: Mapping[str, Any], output: Any) -> Any:
+        adapter = self._binding.adapter
+        assert adapter is not None
+        assert adapter.write is not None
         try:
-            return super()._adapted(module, args, kwargs, output)
+            routing = adapter.routing(module, args, kwargs, output)
+            rewrite = None if routing is None else self._rewrite(routing)
+            given = None if rewrite is None else adapter.routing(module, args, kwargs, output, graph=True)
+            if rewrite is None or given is None:
+                return None
+            return adapter.write(module, args, kwargs, output, rewrite.of(given))
         except MoedeskError as error:
             self.remove()
             self._refuse(self._binding, str(error))
             return None
 
-    def _reached(self, routing: Routing) -> Routing:
+    def _used(self, routing: Routing) -> Routing:
+        rewrite = self._rewrite(routing)
+        return routing if rewrite is None else rewrite.of(routing)
+
+    def _rewrite(self, routing: Routing) -> Rewrite | None:
+        """What is to be made of the routing of a call."""
         logits, self._logits = self._logits, None
         hidden, self._hidden = self._hidden, None
         if not routing.ids.numel():
-            return routing
+            return None
         if recomputing():
             return self._second.again(routing)
         self._busy = not self.asleep
@@ -169,13 +182,12 @@ class LayerWatch(Rerouting):
             changed = None if self.asleep else self._changed(routing, logits, hidden)
         finally:
             self._busy = False
-        if (
-            torch.is_grad_enabled() or self._binding.hooked.training
-        ):  # reentrant checkpointing runs it without gradients
+        # Reentrant checkpointing runs it without gradients.
+        if torch.is_grad_enabled() or self._binding.hooked.training:
             self._second.note(routing, changed)
         if self.asleep and not self.awaited:
             self.remove()
-        return routing if changed is None else changed.of(routing)
+        return changed
 
     def _changed(self, routing: Routing, logits: Tensor | None, hidden: Tensor | None) -> Rewrite | None:
         binding = self._binding

@@ -110,20 +110,20 @@ class SecondForward:
         self._calls.append(_Call.of(given, rewrite))
         del self._calls[:-KEPT]
 
-    def again(self, given: Routing) -> Routing:
-        """Return what is used where a call is computed again."""
+    def again(self, given: Routing) -> Rewrite | None:
+        """Return what is to be made of a call that is computed again."""
         if not self.awaited:
-            return given
+            return None
         this = _Call.of(given)
         same = [call for call in reversed(self._calls) if call.is_like(this)]
         if not same:
             self._say(_LOST)
-            return given
+            return None
         if len(same) > 1 and any(call.rewrite is not None for call in same):
             self._say(_ALIKE)
         call = min(same, key=lambda call: call.times)  # of several the newest
         call.times += 1
-        return given if call.rewrite is None else call.rewrite.of(given)
+        return call.rewrite
 
     def _say(self, what: str) -> None:
         if what not in self._said:
