@@ -1,6 +1,6 @@
 """Set moedesk up with its test dependencies and run every check; the exit code is 0 if all pass.
 
-python3 packaging/test.py             everything, as CI does: the tests on up to four cores
+python3 packaging/test.py             everything, as CI does: the tests on up to four cores, a few that failed once more alone
 python3 packaging/test.py -k filter   arguments go to pytest; the other checks run as well
 python3 packaging/test.py --fast ...  pytest alone
 """
@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from second_try import run_tests
 from setup_environment import ROOT, SetupError, heading, prepare
 from system_packages import (
     apt_install,
@@ -44,9 +45,9 @@ def main(arguments: list[str]) -> int:
         heading(f"Failed: {', '.join(failed)}; the tests run all the same")
     # Last, so that the output ends with pytest's summary.
     chosen = [argument for argument in arguments if argument != "--fast"]
-    command = [str(python), "-m", "pytest", *(chosen or at_once())]
-    heading(f"pytest: {' '.join(command[1:])}")
-    code = run(command)
+    heading(f"pytest {' '.join(chosen or at_once())}")
+    pytest = [str(python), "-m", "pytest"]
+    code = run([*pytest, *chosen]) if chosen else run_tests(pytest, at_once(), run)
     return code or (1 if failed else 0)
 
 

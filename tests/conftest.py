@@ -4,9 +4,14 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:  # no Qt where a test has none
+    from PySide6.QtWidgets import QApplication
+    from pytestqt.qtbot import QtBot
 
 # No deadline: machines are shared. In CI the same examples each time, so that a change fails for what it changed.
 hypothesis.settings.register_profile("moedesk", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -24,6 +29,14 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return folder
 
 
+@pytest.fixture
+def qtbot(qapp: "QApplication", request: pytest.FixtureRequest) -> "QtBot":
+    """pytest-qt's robot, which waits as long as any test does."""
+    from tests.support.patient_qtbot import PatientQtBot
+
+    return PatientQtBot(request)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail when a test leaves a thread, and with Qt also a running timer or a top-level widget, behind."""
@@ -31,7 +44,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     qt = None
     if "qapp" in request.fixturenames or "qtbot" in request.fixturenames:
         request.getfixturevalue("qapp")
-        from tests.support import leftovers as qt  # no Qt where a test has none
+        from tests.support import leftovers as qt
 
         qt.settle()
         before = qt.snapshot()

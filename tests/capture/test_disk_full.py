@@ -10,6 +10,7 @@ import pytest
 
 import moedesk
 from tests.support.routing import Plain, random_batch, random_model
+from tests.support.until import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WRITE = """
@@ -35,7 +36,7 @@ print(writer.stopped)
 def write(path: Path, limit: int = 0) -> str:
     """Record 400 passes in a process of its own; return why it stopped."""
     command = [sys.executable, "-W", "error", "-c", WRITE, str(path), str(limit)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.strip()

@@ -22,6 +22,7 @@ from moedesk.core.errors import CaptureError
 from moedesk.core.store import Store
 from tests.support.memory_store import LayerColumns, MemoryStore
 from tests.support.routing import Plain, random_batch, random_model
+from tests.support.until import PATIENCE
 
 EVENTS = ["pass"] * 6 + ["counts only", "large", "publish", "publish", "read", "read", "commit", "layers", "stream"]
 COLUMNS = ("experts", "weights", "entropy", "margin", "flags")
@@ -211,7 +212,7 @@ def test_publishing_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     def slow_copy(source: Path, target: Path) -> None:
         laying_out.set()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE)
         copyfile(source, target)
 
     with (
@@ -226,7 +227,7 @@ def test_publishing_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         writer.append(plain.add(random_batch((8, 1), plain.model, 5000)))
         writer.describe(plain.grow(1, 5, 1, "main"))
         try:
-            assert laying_out.wait(60)
+            assert laying_out.wait(PATIENCE)
             assert live.publish()
             assert (live.n_passes, live.n_tokens(), len(live.model.layers), live.notes) == (2, 10000, 3, ())
             reading = pool.submit(live.experts, 0)
@@ -342,7 +343,7 @@ def test_a_disk_that_takes_its_time_does_not_hold_up_the_writer(
 
     def advise(handle: int, first: int, length: int, advice: int) -> None:
         waiting.set()
-        assert written.wait(60)
+        assert written.wait(PATIENCE)
 
     monkeypatch.setattr(os, "posix_fadvise", advise, raising=False)
     monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
@@ -351,7 +352,7 @@ def test_a_disk_that_takes_its_time_does_not_hold_up_the_writer(
         writer.describe(model)
         writer.append(random_batch((0,), model, 2000))
         writer.flush()
-        assert waiting.wait(60)
+        assert waiting.wait(PATIENCE)
         writer.append(random_batch((1,), model, 2000))
         writer.flush()
         live.publish()

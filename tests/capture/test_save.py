@@ -19,6 +19,7 @@ from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import CaptureError
 from tests.support.killed import FLUSH_EVERY, check, kill_once
 from tests.support.routing import Plain, random_batch, random_model
+from tests.support.until import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COLUMNS = ("experts", "weights", "entropy", "margin", "flags")
@@ -249,7 +250,7 @@ live.close()
 def run_limited(folder: Path, what: str) -> list[str]:
     """Record or save where a file may not grow beyond a few megabytes; return what was said."""
     command = [sys.executable, "-W", "error", "-c", LIMITED, str(folder), what]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.splitlines()

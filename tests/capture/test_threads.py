@@ -9,6 +9,7 @@ import numpy as np
 import moedesk
 from moedesk.capture.writer import CaptureWriter
 from tests.support.routing import Plain, random_batch, random_model
+from tests.support.until import PATIENCE
 
 
 def test_threads_read_one_capture(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_a_fork_does_not_write(tmp_path: Path) -> None:
         writer.flush()
         child = multiprocessing.get_context("fork").Process(target=_use, args=(writer,))
         child.start()
-        child.join(60)
+        child.join(PATIENCE)
         assert child.exitcode == 0
         writer.append(plain.add(random_batch((72, 1), plain.model, 50)))
     with moedesk.open(tmp_path / "a.h5") as capture:

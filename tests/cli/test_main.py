@@ -9,6 +9,7 @@ import pytest
 import moedesk
 from moedesk.cli.main import command_names, main
 from moedesk.core.resources import resource
+from tests.support.until import PATIENCE
 
 
 def moedesk_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +24,7 @@ def moedesk_command(*arguments: str, **environment: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         env=kept | environment,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

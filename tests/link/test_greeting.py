@@ -25,8 +25,8 @@ from tests.support.kernels import (  # noqa: F401
     own_ipython,
     python_with_moedesk,
     script,
-    wait_for,
 )
+from tests.support.until import until
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def greet(watched: Watched) -> dict[str, Any]:
         return bool(answers)
 
     try:
-        wait_for(heard)
+        until(heard)
     finally:
         greeting.close()
     return answers[0]
@@ -79,7 +79,7 @@ def test_a_greeting_waits_for_a_cell_that_then_fails(kernel: Watched, tmp_path: 
             assert greeting.poll(10) is None  # the kernel says what it is, and is asked to greet behind the cell
             assert greeting.poll(0.3) is None
             end.touch()
-            wait_for(lambda: greeting.poll(0.1) is not None)
+            until(lambda: greeting.poll(0.1) is not None)
             assert line.reply()["ename"] == "ZeroDivisionError"
     finally:
         greeting.close()
@@ -184,7 +184,7 @@ def test_what_ssh_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
             lines.append(str(error))
             return True
 
-    wait_for(failed)
+    until(failed)
     tunnel.close()
     assert says in lines[0]
     assert "\n" not in lines[0]

@@ -12,7 +12,8 @@ import pytest
 from moedesk.link.connection import KernelError, heart_beats, read_connection
 from moedesk.link.ending import MemoryWatch, explain, in_order
 from moedesk.link.private_folder import private_folder
-from tests.support.kernels import DEADLOCK, Line, Watched, own_ipython, wait_for, wait_for_end  # noqa: F401
+from tests.support.kernels import DEADLOCK, Line, Watched, own_ipython, wait_for_end  # noqa: F401
+from tests.support.until import until
 
 
 def test_a_kernel_runs_in_its_own_process_and_leaves_nothing() -> None:
@@ -75,7 +76,7 @@ def test_stacks_come_while_a_c_call_holds_the_interpreter(tmp_path: Path) -> Non
         with Line(watched.process.connection_file) as line:
             line.run_until(tmp_path / "runs", DEADLOCK)
         watched.process.dump_stacks()
-        wait_for(lambda: "kernel_boot.py" in watched.process.fault_text())
+        until(lambda: "kernel_boot.py" in watched.process.fault_text())
         assert "Current thread" in in_order(watched.process.fault_text())[0]
         assert heart_beats(read_connection(watched.process.connection_file), 10)  # which is why the heart says little
         watched.process.stop()

@@ -17,6 +17,7 @@ from moedesk.link.protocol import LinkError
 from moedesk.link.server import LinkServer
 from tests.support.link import Recorder, assert_same, client, server
 from tests.support.routing import random_batch, random_model
+from tests.support.until import PATIENCE
 
 
 def test_an_allowed_key_gets_everything() -> None:
@@ -78,7 +79,7 @@ def test_without_encryption_nothing_gets_in() -> None:
         monitor = plain.get_monitor_socket(failed)
         plain.connect(address)
         plain.send_multipart([b'{"kind": "hello", "fields": {"protocol": 1, "moedesk": ""}, "arrays": []}', b""])
-        assert monitor.poll(20_000)
+        assert monitor.poll(round(1000 * PATIENCE))
         assert there.clients == 0
         plain.disable_monitor()
         monitor.close()

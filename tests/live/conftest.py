@@ -15,7 +15,6 @@ from moedesk.ui.opengl import Renderer
 from moedesk.ui.window import Window
 from tests.support.cell import Cell
 
-TIMEOUT = 60_000  # milliseconds; a kernel that imports torch on a busy machine
 Run = Callable[[str], Cell]
 
 
@@ -24,14 +23,14 @@ def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
     threads = set(threading.enumerate())
     made = Window(panel_specs(), Settings(), Renderer(False, "raster"))
     made.resize(1300, 850)
-    made.show()
-    qtbot.waitExposed(made)
+    with qtbot.waitExposed(made):
+        made.show()
     yield made
     made.saving.ask_unsaved = lambda sessions: "discard"  # type: ignore[method-assign]
     made.close()
     made.deleteLater()
     # A console lets its channels go in the background.
-    qtbot.waitUntil(lambda: not [thread for thread in threading.enumerate() if thread not in threads], timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not [thread for thread in threading.enumerate() if thread not in threads])
     qapp.setStyleSheet("")
 
 
@@ -41,8 +40,8 @@ def kernel(window: Window, qtbot: QtBot) -> Kernel:
     window.start_kernel()
     kernel = window.live.kernel
     assert kernel is not None
-    qtbot.waitUntil(lambda: kernel.client is not None and kernel.state is KernelState.READY, timeout=TIMEOUT)
-    qtbot.waitUntil(lambda: window.files.current is not None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: kernel.client is not None and kernel.state is KernelState.READY)
+    qtbot.waitUntil(lambda: window.files.current is not None)
     return kernel
 
 
@@ -54,7 +53,7 @@ def run(kernel: Kernel, qtbot: QtBot) -> Run:
         assert isinstance(kernel.connection_file, Path)
         cell = Cell(kernel.connection_file, code)
         if wait:
-            qtbot.waitUntil(lambda: cell.done, timeout=2 * TIMEOUT)
+            qtbot.waitUntil(lambda: cell.done)
             assert not cell.error, cell.error
         return cell
 

@@ -10,7 +10,7 @@ from moedesk.core.attribution import Attribution, Counterfactual, Why
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.view import NetworkPanel
 from moedesk.ui.window import Window
-from tests.live.conftest import TIMEOUT, Run
+from tests.live.conftest import Run
 
 RUN = """
 import torch
@@ -35,15 +35,15 @@ def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot,
     run(RUN)
     session = window.files.current
     assert session is not None
-    qtbot.waitUntil(lambda: session.store.n_passes == 3 and session.store.n_tokens() > 5, timeout=TIMEOUT)
-    qtbot.waitUntil(lambda: window.settled, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: session.store.n_passes == 3 and session.store.n_tokens() > 5)
+    qtbot.waitUntil(lambda: window.settled)
     panel = window.workspace.docks["network"].current.view
     assert isinstance(panel, NetworkPanel)
     row = session.store.n_tokens() - 2  # decoded, with a next token
     token = session.store.read_tokens(row, row + 1)[0]
     panel.explain(Why, Selection(Kind.TOKEN, pass_id=int(token["pass"]), layer=2, token=row))
     explain = panel.details.explain
-    qtbot.waitUntil(lambda: explain.why.shown is not None or bool(session.explaining.problem), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: explain.why.shown is not None or bool(session.explaining.problem))
     assert session.explaining.problem == ""
     why = explain.why.shown
     assert why is not None
@@ -57,7 +57,7 @@ def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot,
     assert why.complete
     np.testing.assert_allclose(why.contributions.sum(0), why.explained, atol=1e-3)
     panel.explain(Attribution, Selection(Kind.TOKEN, pass_id=int(token["pass"]), layer=2, token=row))
-    qtbot.waitUntil(lambda: explain.attribution.shown is not None or bool(session.explaining.problem), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: explain.attribution.shown is not None or bool(session.explaining.problem))
     assert session.explaining.problem == ""
     effects = explain.attribution.shown
     assert effects is not None
@@ -67,16 +67,16 @@ def test_why_a_token_went_to_its_experts(window: Window, run: Run, qtbot: QtBot,
         mine = session.store.experts(place, row, row + 1)[0].tolist()
         assert set(effects.experts[place].tolist()) == set(mine)
     panel.explain(Counterfactual, Selection(Kind.TOKEN, pass_id=int(token["pass"]), layer=2, token=row))
-    qtbot.waitUntil(lambda: explain.routes.shown is not None or bool(session.explaining.problem), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: explain.routes.shown is not None or bool(session.explaining.problem))
     assert session.explaining.problem == ""
     routes = explain.routes.shown
     assert routes is not None
     assert routes.tried_layers.tolist() == list(range(6))
     np.testing.assert_allclose(-routes.loss, effects.value, atol=1e-4)  # the log-probability of the same token
     target = tmp_path / "kept.h5"
-    qtbot.waitUntil(lambda: session.idle, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: session.idle)
     window.saving.save_to(session, target)
-    qtbot.waitUntil(lambda: not window.saving.busy, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not window.saving.busy)
     with moedesk.open(target) as capture:
         stored, also, _ = capture.attributions
         assert isinstance(also, Attribution)
@@ -90,9 +90,9 @@ def test_what_the_console_explains_is_kept_with_the_session(window: Window, run:
     run(RUN)
     session = window.files.current
     assert session is not None
-    qtbot.waitUntil(lambda: session.store.n_passes == 3, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: session.store.n_passes == 3)
     cell = run('found = moe.why("Once upon", layer=2); moe.attribute("Once", layer=[1]); print("margin", found.margin)')
-    qtbot.waitUntil(lambda: len(session.store.attributions) == 2, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: len(session.store.attributions) == 2)
     why, effects = session.store.attributions
     assert isinstance(why, Why)
     assert isinstance(effects, Attribution)

@@ -15,7 +15,7 @@ from moedesk.core.override import Override, OverrideKind
 from moedesk.core.selection import Kind, Selection
 from moedesk.session.session import Session
 from moedesk.ui.window import Window
-from tests.live.conftest import TIMEOUT, Run
+from tests.live.conftest import Run
 
 ATTACH = """
 import torch
@@ -33,7 +33,7 @@ def attached(window: Window, run: Run, qtbot: QtBot) -> Session:
     run(ATTACH + PASS)
     session = window.files.current
     assert session is not None
-    qtbot.waitUntil(lambda: session.store.n_passes == 1, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: session.store.n_passes == 1)
     return session
 
 
@@ -61,16 +61,16 @@ def test_the_app_and_the_console_override_one_model(window: Window, run: Run, qt
 
 def ablate_from_the_menu(window: Window, session: Session, run: Run, qtbot: QtBot) -> None:
     """An ablated expert's rows are marked, keep their ids and lose its weight; undone, all is as before."""
-    qtbot.waitUntil(lambda: window.settled, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: window.settled)
     store, layer = session.store, 2
     before = store.experts(layer)
     expert = int(np.bincount(before[before >= 0]).argmax())
     choose(window, session, Selection(Kind.EXPERT, layer=layer, expert=expert), f"Ablate expert {layer}.{expert}")
-    qtbot.waitUntil(lambda: len(session.overriding.acting) == 1, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: len(session.overriding.acting) == 1)
     assert session.overriding.entries[0].override == Override(OverrideKind.ABLATE, (layer,), (expert,))
     assert window.status.overrides.text() == "⚠ 1 override on"
     run(PASS)
-    qtbot.waitUntil(lambda: store.n_passes == 2, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: store.n_passes == 2)
     chose = (before == expert).any(axis=1)
     assert chose.any()
     np.testing.assert_array_equal(overridden(session, 1, layer), chose)
@@ -81,11 +81,11 @@ def ablate_from_the_menu(window: Window, session: Session, run: Run, qtbot: QtBo
     assert (weights[before == expert] == 0).all()
     found = matching_tokens(store, parse("is:overridden"), store.model.layers[layer], first, last).rows
     np.testing.assert_array_equal(found, chose)
-    qtbot.waitUntil(lambda: session.overriding.entries[0].acted == int(chose.sum()), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: session.overriding.entries[0].acted == int(chose.sum()))
     window.commands.run("override.undo")
-    qtbot.waitUntil(lambda: not session.overriding.entries, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not session.overriding.entries)
     run(PASS)
-    qtbot.waitUntil(lambda: store.n_passes == 3, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: store.n_passes == 3)
     assert not overridden(session, 2, layer).any()
     assert store.overrides == (Acted(Override(OverrideKind.ABLATE, (layer,), (expert,)), ((1, 2),)),)
     first, last = store.token_span(2, 3)
@@ -95,22 +95,22 @@ def ablate_from_the_menu(window: Window, session: Session, run: Run, qtbot: QtBo
 def share_the_list_with_the_console(window: Window, session: Session, run: Run, qtbot: QtBot, tmp_path: Path) -> None:
     """What the console sets is in the panel, what a file brings is in the console; a text runs before and after."""
     window.show_panel("overrides")
-    qtbot.waitUntil(lambda: window.settled, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: window.settled)
     panel = window.workspace.docks["overrides"].current.view
     run("moe.exclude(1, 3, name='from the console')")
-    qtbot.waitUntil(lambda: panel.list.rows.rowCount() == 1, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: panel.list.rows.rowCount() == 1)
     assert panel.list.rows.entries[0].override.name == "from the console"
     panel.save_to(tmp_path / "list.json")
     panel.overriding.switch(panel.list.rows.entries[0].id, False)
-    qtbot.waitUntil(lambda: not session.overriding.acting, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not session.overriding.acting)
     panel.overriding.clear()
-    qtbot.waitUntil(lambda: not session.overriding.entries, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not session.overriding.entries)
     panel.load_from(tmp_path / "list.json")
-    qtbot.waitUntil(lambda: len(session.overriding.acting) == 1, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: len(session.overriding.acting) == 1)
     run("assert [entry.override.name for entry in moe.overrides.entries] == ['from the console']")
     panel.runs.new_tokens.setValue(4)
     panel.runs.run()
-    qtbot.waitUntil(lambda: panel.runs.result is not None or "⚠" in panel.runs.line.text(), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: panel.runs.result is not None or "⚠" in panel.runs.line.text())
     result = panel.runs.result
     assert result is not None, panel.runs.line.text()
     assert result.overrides == ("exclude expert 3 in layer 1",)

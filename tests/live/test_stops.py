@@ -19,7 +19,7 @@ from moedesk.session.session import Session
 from moedesk.session.stop import Stop, stop_of
 from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.window import Window
-from tests.live.conftest import TIMEOUT, Run
+from tests.live.conftest import Run
 from tests.live.test_end_to_end import ATTACH
 
 TEXT = "Once upon a time there was"
@@ -67,7 +67,7 @@ class Stopping:
         return {entry.breakpoint.text: entry.hits for entry in breakpoints_of(self.session.live).entries}
 
     def wait(self, condition: Callable[[], object]) -> None:
-        self.qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT)
+        self.qtbot.waitUntil(lambda: bool(condition()))
 
     def break_on(self, selection: Selection, start: str) -> None:
         """Set a breakpoint from the menu."""

@@ -28,6 +28,7 @@ from moedesk.ui.theme import DARK
 from tests.support.memory_store import MemoryStore, memory_store
 from tests.support.routing import random_batch, random_model
 from tests.support.stage import Stage
+from tests.support.until import PATIENCE
 
 LEFT = Qt.MouseButton.LeftButton
 Key = Qt.Key
@@ -46,7 +47,7 @@ class HeldStore(MemoryStore):
     fails = False
 
     def read_tokens(self, i: int = 0, j: int | None = None, stream: str | None = None) -> Any:
-        assert self.go.wait(20)
+        assert self.go.wait(PATIENCE)
         if self.fails:
             raise CaptureError("the disk is gone")
         return super().read_tokens(i, j, stream)

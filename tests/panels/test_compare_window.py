@@ -24,7 +24,7 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     made = Window((SPEC,), Settings(tmp_path / "settings.json"), Renderer(False, "raster"))
     made.show()
     made.files.open(HEALTHY)
-    qtbot.waitUntil(lambda: made.files.current is not None and made.settled, timeout=20_000)
+    qtbot.waitUntil(lambda: made.files.current is not None and made.settled)
     yield made
     made.close()
     made.deleteLater()
@@ -44,7 +44,7 @@ def test_a_dropped_capture_is_compared_and_the_session_stays_in_front(window: Wi
     data.setUrls([QUrl.fromLocalFile(str(SICK))])
     button, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     view.dropEvent(QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, button, none))
-    qtbot.waitUntil(lambda: view.comparison is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: view.comparison is not None)
     assert window.files.current is mine
     assert [session.path for session in window.files.sessions] == [HEALTHY, SICK]
     assert "A logic difference" in view.verdict.text.text()
@@ -58,13 +58,13 @@ def test_a_capture_closed_while_it_is_read(window: Window, qtbot: QtBot) -> None
     mine, view = window.files.current, panel(window)
     assert mine is not None
     view.open(SICK)
-    qtbot.waitUntil(lambda: view.choice.progress.value() > 10, timeout=30_000)
+    qtbot.waitUntil(lambda: view.choice.progress.value() > 10)
     window.close_session(window.files.sessions[1])
-    qtbot.waitUntil(lambda: mine.jobs.idle and not window.files._closing, timeout=30_000)
+    qtbot.waitUntil(lambda: mine.jobs.idle and not window.files._closing)
     assert view.comparison is None
     assert view.empty.text().startswith("tinymoe-sick.h5 was closed")
     view.open(SICK)
-    qtbot.waitUntil(lambda: view.comparison is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: view.comparison is not None)
 
 
 def test_a_capture_that_cannot_be_opened_is_said_once(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
@@ -80,13 +80,13 @@ def test_closing_the_session_leaves_the_other_one_working(window: Window, qtbot:
     mine, view = window.files.current, panel(window)
     assert mine is not None
     view.open(SICK)
-    qtbot.waitUntil(lambda: view.comparison is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: view.comparison is not None)
     window.close_session(mine)
-    qtbot.waitUntil(lambda: window.files.current is not None and window.settled, timeout=30_000)
+    qtbot.waitUntil(lambda: window.files.current is not None and window.settled)
     other = panel(window)
     assert other is not view
     assert other.choice.other.findText("tinymoe.h5") == -1
     assert window.beside.changed is not None
     window.files.open(HEALTHY)
-    qtbot.waitUntil(lambda: len(window.files.sessions) == 2 and window.settled, timeout=30_000)
+    qtbot.waitUntil(lambda: len(window.files.sessions) == 2 and window.settled)
     assert other.choice.other.findText("tinymoe.h5") > 0

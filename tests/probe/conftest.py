@@ -14,6 +14,7 @@ from moedesk.probe.load import load
 from tests.support.families import build
 from tests.support.sinks import Blocked
 from tests.support.stopping import hooks_on
+from tests.support.until import PATIENCE
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -45,7 +46,7 @@ def blocked() -> Iterator[Blocked]:
     for attachment in attached():  # a test that failed; its courier would wait for more
         attachment.detach()
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), f"{thread.name} goes on"
 
 

@@ -19,6 +19,7 @@ from tests.support.gathered import Gathered
 from tests.support.hand_written import BLOCKS, Small
 from tests.support.hand_written import some_ids as hand_written_ids
 from tests.support.sinks import Blocked, Counted
+from tests.support.until import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_attached")
 
@@ -283,7 +284,7 @@ class TestAsinkThatBlocks:
         before = state_of(olmoe)
         attachment = attach(olmoe, sink=blocked)
         self.run(olmoe, 3)
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(PATIENCE)
         with pytest.warns(CaptureWarning, match="hangs"):
             attachment.detach()
         assert state_of(olmoe) == before
@@ -295,7 +296,7 @@ class TestAsinkThatBlocks:
         blocked.free.set()
         emptied = threading.Event()
         attachment._tracer.courier._put(courier._Job(emptied.set))
-        assert emptied.wait(10)
+        assert emptied.wait(PATIENCE)
         self.run(olmoe, 1)
         attachment.detach()
         assert int(blocked.batches[-1].header["flags"]) == 0
@@ -305,7 +306,7 @@ class TestAsinkThatBlocks:
     ) -> None:
         attachment = attach(olmoe, sink=blocked)
         self.run(olmoe, 2)
-        assert blocked.entered.wait(10)
+        assert blocked.entered.wait(PATIENCE)
         monkeypatch.setattr("moedesk.probe.taking.tap.FEW", 0)  # the pass counts as a long one,
         monkeypatch.setattr("moedesk.probe.taking.tap.HELD_BYTES", 1)  # of which each layer is handed on alone
         monkeypatch.setattr(courier, "SHED_BYTES", attachment.counters.queued_bytes + 1)

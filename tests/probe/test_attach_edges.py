@@ -19,6 +19,7 @@ from tests.probe.test_trace import state_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import Gathered
 from tests.support.sinks import Counted
+from tests.support.until import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_attached")
 
@@ -105,7 +106,7 @@ def test_a_model_that_is_dropped_is_freed_and_its_sink_closed() -> None:
     assert gone() is None
     assert attached() == []
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert sink.closed
     assert len(sink.batches) == 1
 

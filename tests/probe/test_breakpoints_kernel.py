@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from moedesk.link.client import LinkClient
-from tests.support.kernels import wait_for, wait_for_end
+from tests.support.kernels import wait_for_end
 from tests.support.link import Recorder
 from tests.support.prompting import Kernel, started, stops, wait_for_stops
+from tests.support.until import until
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def app(kernel: Kernel) -> Iterator[tuple[Recorder, LinkClient]]:
     client = kernel.greet(recorder)
     yield recorder, client
     client.close()
-    wait_for(lambda: kernel.run("moe.clients")[0] == "0")
+    until(lambda: kernel.run("moe.clients")[0] == "0")
 
 
 def test_lines_typed_at_the_prompt(kernel: Kernel) -> None:

@@ -13,8 +13,7 @@ from moedesk.link.greeting import expression, parse
 from moedesk.link.keys import KeyPair
 from moedesk.link.machine import machine_identity
 from tests.support.noting_receiver import NotingReceiver
-
-WAIT = 60
+from tests.support.until import PATIENCE
 
 
 class Notebook:
@@ -30,7 +29,7 @@ class Notebook:
         """What a cell showed, when it is done: ``text``, ``data``, ``error``."""
         shown: dict[str, Any] = {"text": "", "data": {}, "error": []}
         while True:
-            message = self.client.get_iopub_msg(timeout=WAIT)
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") != cell_id:
                 continue
             content = message["content"]
@@ -52,7 +51,7 @@ class Notebook:
         question = {"greeting": expression(keys.public, machine_identity())}
         request = self.client.execute("", silent=True, store_history=False, user_expressions=question)
         while True:
-            reply = self.client.get_shell_msg(timeout=WAIT)
+            reply = self.client.get_shell_msg(timeout=PATIENCE)
             if reply["parent_header"].get("msg_id") == request:
                 return parse(reply["content"])
 
@@ -66,7 +65,7 @@ def notebook(tmp_path: Any) -> Iterator[Notebook]:
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=WAIT)
+        client.wait_for_ready(timeout=PATIENCE)
         yield Notebook(client)
     finally:
         client.stop_channels()
@@ -102,7 +101,7 @@ def test_a_notebook_and_then_an_app(notebook: Notebook, tmp_path: Any) -> None:
     try:
         app.next("connected")
         assert len(app.next("described")[1].layers) == 6
-        cell = notebook.start("import threading; go = threading.Event(); go.wait(60)")
+        cell = notebook.start("import threading; go = threading.Event(); go.wait()")
         client.request("selection", {"history": [{"kind": "module", "module": "lm_head"}]})
         client.request("evaluate", {"request": 1, "text": "$0.module.weight"})  # answered while the cell runs
         assert app.next("answered") == (1, "Parameter float32 (2048, 128) " + _first(app, client), True)

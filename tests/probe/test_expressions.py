@@ -13,8 +13,7 @@ from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 
 from moedesk.probe.console.expressions import Expressions, evaluate
 from moedesk.probe.console.shorten import shorten
-
-WAIT = 20
+from tests.support.until import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ def expressions() -> Iterator[Expressions]:
 def test_answers_come_from_a_thread_of_their_own(expressions: Expressions) -> None:
     answers: SimpleQueue[Any] = SimpleQueue()
     expressions.ask(1, "__import__('threading').current_thread().name", lambda *answer: answers.put(answer))
-    assert answers.get(timeout=WAIT) == ("'moedesk-expressions'", True)
+    assert answers.get(timeout=PATIENCE) == ("'moedesk-expressions'", True)
 
 
 def test_a_slow_one_holds_up_only_the_others_and_the_newest_text_counts(expressions: Expressions) -> None:
@@ -129,14 +128,14 @@ def test_a_slow_one_holds_up_only_the_others_and_the_newest_text_counts(expressi
     def noting(name: str) -> Any:
         return lambda text, ok: answers.put((name, text))
 
-    expressions.ask(1, "began.set() or go.wait(20)", noting("slow"))
-    assert began.wait(WAIT)
+    expressions.ask(1, "began.set() or go.wait(180)", noting("slow"))
+    assert began.wait(PATIENCE)
     for number in range(100):  # this thread isn't held up
         expressions.ask(2, f"{number}", noting("often"))
     expressions.ask(3, "3", noting("last"))
     assert answers.empty()
     go.set()
-    assert [answers.get(timeout=WAIT) for _ in range(3)] == [("slow", "True"), ("often", "99"), ("last", "3")]
+    assert [answers.get(timeout=PATIENCE) for _ in range(3)] == [("slow", "True"), ("often", "99"), ("last", "3")]
     assert answers.empty()
 
 
@@ -144,7 +143,7 @@ def test_after_close_nothing_is_answered() -> None:
     expressions = Expressions({})
     answered = threading.Event()
     expressions.ask(1, "1", lambda text, ok: answered.set())
-    assert answered.wait(WAIT)
+    assert answered.wait(PATIENCE)
     expressions.close()
     expressions.ask(2, "2", lambda text, ok: pytest.fail("answered"))
     assert not expressions._thread.is_alive()

@@ -13,6 +13,7 @@ from moedesk.probe.attach import attach
 from moedesk.probe.console.loaded import Loaded
 from moedesk.probe.console.moe import Moe
 from tests.support.console import Letters, own_moe
+from tests.support.until import PATIENCE
 
 PROMPT = "def add(a, b):"
 
@@ -92,7 +93,7 @@ def test_counts_that_are_late_give_no_picture_rather_than_a_wrong_one(
     moe: Moe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = threading.Event()
-    monkeypatch.setattr(moe._tally._sink, "append", lambda batch: taken.wait(20))
+    monkeypatch.setattr(moe._tally._sink, "append", lambda batch: taken.wait(PATIENCE))
     monkeypatch.setattr("moedesk.probe.console.moe.ARRIVAL_SECONDS", 0.05)
     run = moe.run(PROMPT, 6)
     taken.set()

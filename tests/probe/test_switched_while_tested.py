@@ -15,6 +15,7 @@ from moedesk.probe.exactness.verify import verify
 from tests.probe.test_trace import state_of
 from tests.support.families import some_ids
 from tests.support.gathered import Gathered
+from tests.support.until import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_attached")
 
@@ -23,7 +24,7 @@ def elsewhere(work: Callable[[], object]) -> None:
     """Do something in another thread, as the link does."""
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 

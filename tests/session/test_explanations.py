@@ -13,6 +13,7 @@ from moedesk.session.session import Session
 from tests.capture.test_labels import write
 from tests.core.test_attribution import WHY
 from tests.support.memory_store import memory_store
+from tests.support.until import PATIENCE
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def test_it_is_kept_announced_and_read_again(capture: Path) -> None:
         found: list[tuple[Explanation, ...]] = []
         session.changed.connect(lambda name: announced.set() if name == "attributions" else None)
         session.explanations.add(WHY, pytest.fail)
-        assert announced.wait(10)
+        assert announced.wait(PATIENCE)
         session.explanations.all(lambda given: (found.append(given), read.set())[0])
-        assert read.wait(10)
+        assert read.wait(PATIENCE)
         assert [explanation.title for explanation in found[0]] == [WHY.title]
         session.close()
     with open_capture(capture) as again:
@@ -49,6 +50,6 @@ def test_what_cannot_be_kept_is_said(capture: Path) -> None:
         session = Session(store, Jobs(lambda work: work()), capture)
         heard = threading.Event()
         session.explanations.add(WHY, lambda line: (said.append(line), heard.set())[0])
-        assert heard.wait(10)
+        assert heard.wait(PATIENCE)
         assert said[1].startswith("Not kept: explanations left out: a.h5.attributions can't be read")
         session.close()

@@ -16,7 +16,6 @@ from moedesk.session.kernel import Answer, Kernel, KernelState
 from tests.support import fake_ssh
 from tests.support.kernels import (  # noqa: F401
     DEADLOCK,
-    PATIENCE,
     Line,
     Notebook,
     Receiver,
@@ -25,6 +24,7 @@ from tests.support.kernels import (  # noqa: F401
     python_with_moedesk,
     script,
 )
+from tests.support.until import PATIENCE
 
 
 class Seen:

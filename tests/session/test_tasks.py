@@ -14,7 +14,8 @@ from moedesk.session.conversation import Outcome
 from moedesk.session.kernel import KernelState
 from moedesk.session.kernels import Kernels
 from moedesk.session.scratch import Scratch
-from tests.support.kernels import PATIENCE, Line, own_ipython  # noqa: F401
+from tests.support.kernels import Line, own_ipython  # noqa: F401
+from tests.support.until import PATIENCE
 
 SETUP = """
 import threading, time

@@ -9,7 +9,7 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_core.utils import ensure_event_loop
 
-SECONDS = 120
+from tests.support.until import PATIENCE
 
 
 class Cell:
@@ -36,7 +36,7 @@ class Cell:
         self.join()
 
     def join(self) -> "Cell":
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
         assert self.done, "the cell did not end"
         return self
 
@@ -46,7 +46,7 @@ class Cell:
         client.load_connection_file()
         client.start_channels(stdin=False, hb=False, control=False)
         try:
-            client.wait_for_ready(timeout=SECONDS)
+            client.wait_for_ready(timeout=PATIENCE)
             content = self._reply(client, client.execute(code, allow_stdin=False))
             if content["status"] != "ok":
                 self.error = f"{content.get('ename')}: {content.get('evalue')}"
@@ -63,7 +63,7 @@ class Cell:
             with contextlib.suppress(queue.Empty):
                 reply = client.get_shell_msg(timeout=0.1)
                 if reply["parent_header"].get("msg_id") == request:
-                    while not self._take(client.get_iopub_msg(timeout=SECONDS), request):
+                    while not self._take(client.get_iopub_msg(timeout=PATIENCE), request):
                         pass
                     return dict(reply["content"])
         raise InterruptedError("abandoned")

@@ -16,9 +16,10 @@ from moedesk.session.jobs import Jobs
 from moedesk.session.kernel import Kernel, KernelState
 from moedesk.ui.delivery import Delivery
 from moedesk.ui.theme import LIGHT, Theme
-from tests.support.kernels import PATIENCE, Receiver, wait_for
+from tests.support.kernels import Receiver
 from tests.support.leftovers import settle
 from tests.support.stage import NotingShell
+from tests.support.until import PATIENCE, until
 
 
 class OneDesk:
@@ -76,7 +77,7 @@ def desk_with_kernel(qapp: QApplication) -> Iterator[OneDesk]:
         qapp.processEvents()
         return kernel.client is not None
 
-    wait_for(linked)
+    until(linked)
     yield desk
     desk.shut_down()
     settle()
@@ -107,7 +108,7 @@ class Console:
         self.wait(lambda: not [t for t in threading.enumerate() if t.name == "moedesk-console-close"])
 
     def wait(self, condition: Callable[[], Any]) -> None:
-        self.qtbot.waitUntil(lambda: bool(condition()), timeout=PATIENCE * 1000)
+        self.qtbot.waitUntil(lambda: bool(condition()))
 
     @property
     def terminal(self) -> Terminal:

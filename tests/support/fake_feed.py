@@ -40,4 +40,4 @@ class FakeFeed:
         self.wait(lambda: session.store.n_passes == wanted)
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        self._qtbot.waitUntil(condition, timeout=20_000)
+        self._qtbot.waitUntil(condition)

@@ -5,8 +5,6 @@ import select
 import stat
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from moedesk.link.connection import Channel, read_connection
 from moedesk.link.ending import Ending
 from moedesk.link.kernel_process import KernelProcess
 from moedesk.session.kernel import Kernel
+from tests.support.until import PATIENCE, until
 
 # A C call waits for a lock that it has itself, and does not let go of the interpreter meanwhile.
 DEADLOCK = """
@@ -26,7 +25,6 @@ lock, take = ctypes.create_string_buffer(64), ctypes.PyDLL(None).pthread_mutex_l
 take(lock)
 take(lock)
 """
-PATIENCE = 60  # seconds; machines are shared
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,7 +67,7 @@ class Watched:
     def ending(self) -> Ending:
         """Wait for the end."""
         assert self.process.wait(PATIENCE), "the kernel did not end"
-        wait_for(lambda: bool(self.endings))
+        until(lambda: bool(self.endings))
         return self.endings[0]
 
 
@@ -95,7 +93,7 @@ class Line:
     def run_until(self, sign: Path, code: str) -> None:
         """Start a cell that first makes a file; return when it did."""
         self.send(f"open({str(sign)!r}, 'w').close()\n{code}")
-        wait_for(sign.exists)
+        until(sign.exists)
 
     def reply(self) -> dict[str, Any]:
         """Return the content of the next reply."""
@@ -107,15 +105,6 @@ class Line:
         """Return the repr of an expression's value."""
         self.send("", value=expression)
         return str(self.reply()["user_expressions"]["value"]["data"]["text/plain"])
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until something is so."""
-    until = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < until, "it did not come about"
-        pause.wait(0.01)
 
 
 def wait_for_end(pid: int) -> bool:

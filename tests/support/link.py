@@ -12,9 +12,9 @@ from moedesk.link.client import LinkClient
 from moedesk.link.endpoint import Endpoint
 from moedesk.link.keys import KeyPair
 from moedesk.link.server import LinkServer
+from tests.support.until import PATIENCE
 
-SECONDS = 20.0
-"""A condition that takes longer failed."""
+SECONDS = PATIENCE
 COLUMNS = ("counts", "experts", "weights", "entropy", "margin", "flags", "logits")
 
 

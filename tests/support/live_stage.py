@@ -45,4 +45,4 @@ class LiveStage(Stage):
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that comes after the pause of a paced question."""
-        self.qtbot.waitUntil(condition, timeout=10_000)
+        self.qtbot.waitUntil(condition)

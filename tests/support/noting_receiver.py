@@ -10,8 +10,7 @@ from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
 from moedesk.core.training import TrainingStep
-
-WAIT = 30
+from tests.support.until import PATIENCE
 
 
 class NotingReceiver:
@@ -22,7 +21,7 @@ class NotingReceiver:
 
     def next(self, kind: str) -> Any:
         """The next news of a kind."""
-        return self._queue(kind).get(timeout=WAIT)
+        return self._queue(kind).get(timeout=PATIENCE)
 
     def _queue(self, kind: str) -> "SimpleQueue[Any]":
         return self._news.setdefault(kind, SimpleQueue())

@@ -13,8 +13,8 @@ from moedesk.link.greeting import expression, parse
 from moedesk.link.keys import KeyPair
 from moedesk.link.machine import machine_identity
 from tests.support.link import Recorder
+from tests.support.until import PATIENCE
 
-WAIT = 60
 PROMPT = "stopped at 1."
 START = """\
 %load_ext moedesk
@@ -36,7 +36,7 @@ class Kernel:
         self.manager = manager
         self.client: Any = manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=WAIT)
+        self.client.wait_for_ready(timeout=PATIENCE)
         self.traceback: list[str] = []
 
     def start(self, cell: str, **options: Any) -> str:
@@ -44,7 +44,7 @@ class Kernel:
 
     def asked(self) -> str:
         """Wait until a line is asked for; return the prompt."""
-        message = self.client.get_stdin_msg(timeout=WAIT)
+        message = self.client.get_stdin_msg(timeout=PATIENCE)
         assert message["msg_type"] == "input_request"
         return str(message["content"]["prompt"])
 
@@ -52,7 +52,7 @@ class Kernel:
         """What a cell printed and showed, and the name of its error, when it is done."""
         text = error = ""
         while True:
-            message = self.client.get_iopub_msg(timeout=WAIT)
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") != cell:
                 continue
             content = message["content"]
@@ -80,7 +80,7 @@ class Kernel:
         question = {"greeting": expression(keys.public, machine_identity())}
         request = self.client.execute("", silent=True, store_history=False, user_expressions=question)
         while True:
-            reply = self.client.get_shell_msg(timeout=WAIT)
+            reply = self.client.get_shell_msg(timeout=PATIENCE)
             if reply["parent_header"].get("msg_id") == request:
                 break
         about = parse(reply["content"])

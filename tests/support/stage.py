@@ -112,4 +112,4 @@ class Stage:
             quiet[0] = quiet[0] + 1 if self.session.idle else 0
             return quiet[0] > 3
 
-        self.qtbot.waitUntil(still, timeout=20_000)
+        self.qtbot.waitUntil(still)

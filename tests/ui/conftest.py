@@ -33,8 +33,8 @@ def make_window(qtbot: QtBot, qapp: QApplication) -> Iterator[MakeWindow]:
     def make(specs: tuple[PanelSpec, ...] = SPECS) -> Window:
         window = Window(specs, Settings(), Renderer(False, "raster"), read)
         windows.append(window)
-        window.show()
-        qtbot.waitExposed(window)
+        with qtbot.waitExposed(window):
+            window.show()
         return window
 
     yield make

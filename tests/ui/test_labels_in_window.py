@@ -29,7 +29,7 @@ def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
 
 
 def opened(window: Window, qtbot: QtBot) -> Session:
-    qtbot.waitUntil(lambda: window.settled and window.files.current is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.settled and window.files.current is not None)
     assert window.files.current is not None
     return window.files.current
 
@@ -42,7 +42,7 @@ def capture(tmp_path: Path) -> Path:
 def test_the_sample_opens_on_its_specialist(window: Window, qtbot: QtBot) -> None:
     window.open_sample()
     session = opened(window, qtbot)
-    qtbot.waitUntil(lambda: session.selection.kind is Kind.EXPERT, timeout=20_000)
+    qtbot.waitUntil(lambda: session.selection.kind is Kind.EXPERT)
     layer, expert = session.selection.layer, session.selection.expert
     assert layer is not None
     spanish = next(label for label in session.store.labels if label.name == "spanish")
@@ -56,7 +56,7 @@ def test_label_commands(window: Window, qtbot: QtBot, capture: Path, monkeypatch
     session = opened(window, qtbot)
 
     def done(labels: tuple[Label, ...]) -> None:
-        qtbot.waitUntil(lambda: session.store.labels[8:] == labels and session.jobs.idle, timeout=20_000)
+        qtbot.waitUntil(lambda: session.store.labels[8:] == labels and session.jobs.idle)
 
     monkeypatch.setattr(QInputDialog, "getItem", lambda *_: ("part", True))
     session.select(Selection(Kind.PASS, pass_id=100))
@@ -76,7 +76,7 @@ def test_label_commands(window: Window, qtbot: QtBot, capture: Path, monkeypatch
     done((Label("part", 100, 101), Label("part", 90, 95), Label("end", 120, 129)))
     csv.write_text("name,first,last\nend,120,1290\n")
     window.commands.run("label.file")
-    qtbot.waitUntil(lambda: "goes on to 1,290" in window.status.currentMessage(), timeout=20_000)
+    qtbot.waitUntil(lambda: "goes on to 1,290" in window.status.currentMessage())
 
 
 def test_conventions_are_kept(window: Window, qtbot: QtBot, capture: Path) -> None:
@@ -91,5 +91,5 @@ def test_conventions_are_kept(window: Window, qtbot: QtBot, capture: Path) -> No
     other = capture.with_name("other.h5")
     shutil.copyfile(capture, other)
     window.files.open(other)
-    qtbot.waitUntil(lambda: window.settled and len(window.files.sessions) == 2, timeout=20_000)
+    qtbot.waitUntil(lambda: window.settled and len(window.files.sessions) == 2)
     assert window.files.sessions[1].conventions == chosen

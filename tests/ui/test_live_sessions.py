@@ -25,8 +25,8 @@ from tests.support.panels import SPECS, NotingPanel
 @pytest.fixture
 def window(qtbot: QtBot, qapp):  # type: ignore[no-untyped-def]
     made = Window(SPECS, Settings(), Renderer(False, "raster"), read_capture)
-    made.show()
-    qtbot.waitExposed(made)
+    with qtbot.waitExposed(made):
+        made.show()
     made.saving.ask_unsaved = lambda sessions: pytest.fail("nothing should be asked")  # type: ignore[method-assign]
     yield made
     made.saving.ask_unsaved = lambda sessions: "discard"  # type: ignore[method-assign]

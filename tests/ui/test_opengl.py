@@ -46,7 +46,7 @@ def test_lines_a_driver_prints_are_skipped() -> None:
 
 def test_the_child_process_answers(qtbot: QtBot) -> None:
     probe = opengl.Probe()
-    with qtbot.waitSignal(probe.answered, timeout=30_000) as answer:
+    with qtbot.waitSignal(probe.answered) as answer:
         probe.start()
     assert set(answer.args[0]) in ({"vendor", "renderer", "version"}, {"error"})
     probe.deleteLater()
@@ -61,7 +61,7 @@ def test_a_child_that_crashes_is_an_answer_too(
     os.chmod(crash, 0o755)  # noqa: PTH101
     monkeypatch.setattr(sys, "executable", crash)
     probe = opengl.Probe()
-    with qtbot.waitSignal(probe.answered, timeout=30_000) as answer:
+    with qtbot.waitSignal(probe.answered) as answer:
         probe.start()
     assert "crashed" in answer.args[0]["error"]
     probe.deleteLater()

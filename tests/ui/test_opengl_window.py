@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PySide6.QtGui import QImage
 
+from tests.support.until import PATIENCE
+
 pytestmark = pytest.mark.skipif(
     shutil.which("Xvfb") is None, reason="no virtual screen: install xvfb and libgl1-mesa-dri"
 )
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 def picture(mode: str, display: str, path: Path) -> np.ndarray:
     environment = {**os.environ, "DISPLAY": display, "QT_QPA_PLATFORM": "xcb"}
     command = [sys.executable, "-m", "tests.support.xvfb_picture", mode, str(path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["opengl"] is (mode == "on")
     image = QImage(str(path)).convertToFormat(QImage.Format.Format_RGB888)

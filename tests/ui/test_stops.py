@@ -66,8 +66,8 @@ class Played(FakeFeed):
 @pytest.fixture
 def window(qtbot: QtBot, qapp):  # type: ignore[no-untyped-def]
     made = Window(SPECS, Settings(), Renderer(False, "raster"), read_capture)
-    made.show()
-    qtbot.waitExposed(made)
+    with qtbot.waitExposed(made):
+        made.show()
     yield made
     made.saving.ask_unsaved = lambda sessions: "discard"  # type: ignore[method-assign]
     made.close()

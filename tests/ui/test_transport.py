@@ -44,7 +44,7 @@ def test_playing_reaches_the_end_and_stops_there(window: Window, qtbot: QtBot) -
     transport.speed.setCurrentIndex(transport.speed.count() - 1)
     transport.toggle()
     assert transport.playing
-    qtbot.waitUntil(lambda: not transport.playing, timeout=10_000)
+    qtbot.waitUntil(lambda: not transport.playing)
     assert session.cursor == session.store.n_passes - 1
     assert seen == sorted(seen), "time goes one way"  # type: ignore[type-var]
     assert transport.slider.value() == session.cursor
