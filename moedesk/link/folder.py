@@ -1,14 +1,12 @@
 """The folder of a local socket: entered by its owner only, removed when done."""
 
-import contextlib
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
+from moedesk.link.private_folder import LINK, private_folder
 from moedesk.link.protocol import LinkError
 
-_PREFIX = "moedesk-link-"
 _MAX_PATH = 100
 """Socket addresses end at 107 bytes on Linux, at 103 on macOS."""
 
@@ -33,8 +31,7 @@ class SocketFolder:
         if len(str(root)) > _MAX_PATH - 30:
             root = Path("/tmp")
         try:
-            _sweep(root)
-            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+            self.path = private_folder(LINK, root)
         except OSError as error:
             reason = error.strerror or error
             raise LinkError(
@@ -45,14 +42,3 @@ class SocketFolder:
     def remove(self) -> None:
         """Remove it with the socket in it."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _sweep(root: Path) -> None:
-    """Remove folders of processes that were killed: nobody listens at their sockets any more."""
-    for folder in root.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(str(folder / "link"))
-            except ConnectionRefusedError:
-                shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,9 @@
 """Who may connect: on this machine the user, over the network only keys that were allowed."""
 
 import os
-import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -137,23 +138,39 @@ def test_the_folder_of_a_local_socket_is_the_owners() -> None:
     assert not path.parent.exists()
 
 
+STARTING = """
+import socket, sys, tempfile
+from pathlib import Path
+tempfile.tempdir = str(Path.cwd())
+from moedesk.link.folder import SocketFolder
+folder = SocketFolder()
+with socket.socket(socket.AF_UNIX) as bound:
+    bound.bind(folder.address.removeprefix("ipc://"))
+    print(folder.path, flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_a_folder_left_behind_is_removed_and_a_live_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(tempfile.mkdtemp(dir="/tmp", prefix="md"))
     monkeypatch.setattr(tempfile, "tempdir", str(root))
     try:
-        dead = SocketFolder()
-        with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(dead.address.removeprefix("ipc://"))
-            bound.listen()
-            alive = SocketFolder()
-            assert dead.path.exists()
-            alive.remove()
-        starting = SocketFolder()
-        assert not dead.path.exists()
-        again = SocketFolder()
-        assert starting.path.exists(), "its socket is yet to come"
-        starting.remove()
-        again.remove()
+        # Another process, which lives until its stdin is closed. Its socket is bound, and nobody listens yet.
+        with subprocess.Popen(
+            [sys.executable, "-c", STARTING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            folder = Path(process.stdout.readline().strip())
+            meanwhile = SocketFolder()
+            assert folder.parent == meanwhile.path.parent == root
+            assert (folder / "link").exists(), "it is about to listen"
+            process.stdin.close()
+        later = SocketFolder()
+        assert not folder.exists(), "its process has ended"
+        assert meanwhile.path.exists()
+        meanwhile.remove()
+        later.remove()
         root.chmod(0o700)
         monkeypatch.setattr(tempfile, "tempdir", str(root / "missing"))
         with pytest.raises(LinkError, match="TMPDIR"):
