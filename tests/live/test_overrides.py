@@ -122,7 +122,7 @@ def share_the_list_with_the_console(window: Window, session: Session, run: Run, 
     assert session.store.n_passes == 3, "a comparison is in no total"
     panel.runs.record.click()
     panel.runs.run()
-    qtbot.waitUntil(lambda: not panel.runs.cancel_button.isVisible(), timeout=TIMEOUT)
-    qtbot.waitUntil(lambda: session.store.n_passes == 3 + 2 * 5, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not panel.runs.cancel_button.isVisible())
+    qtbot.waitUntil(lambda: session.store.n_passes == 3 + 2 * 5)
     assert [(label.name, label.first, label.last) for label in session.store.labels] == [(WITHOUT, 3, 8), (WITH, 8, 13)]
     assert session.store.overrides[-1].passes == ((8, 13),)
