@@ -21,9 +21,10 @@ from moedesk.session.panel import load_view, panel_specs
 from moedesk.ui.panel_host import PanelHost
 from moedesk.ui.ticker import Ticker
 from tests.support.growing_store import GrowingStore, growing_store
+from tests.support.played_live import PlayedLive
 from tests.support.routing import random_batch, random_model
 from tests.support.stage import Stage
-from tests.support.waterfall_panel import FakeLive, assert_all_in_view, click, grow, hover, shown
+from tests.support.waterfall_panel import assert_all_in_view, click, grow, hover, shown
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_hidden_it_asks_nothing_and_shown_it_catches_up_once(qtbot: QtBot, store
 def test_scrolled_back_it_stays_while_new_passes_wait_and_live_hears_of_it(qtbot: QtBot, store: GrowingStore) -> None:
     store.shown = 350
     with Stage(qtbot, store, WaterfallPanel) as stage:
-        live = FakeLive(stage.session)
+        live = PlayedLive(stage.session)
         stage.session.live = live
         stage.session.changed.emit("live")
         stage.settle()
@@ -160,7 +161,7 @@ def test_scrolled_back_it_stays_while_new_passes_wait_and_live_hears_of_it(qtbot
 
 def test_a_live_session_scrolls_pass_by_pass(qtbot: QtBot, store: GrowingStore) -> None:
     with Stage(qtbot, store, WaterfallPanel) as stage:
-        stage.session.live = FakeLive(stage.session)
+        stage.session.live = PlayedLive(stage.session)
         grow(stage, 5)
         stage.settle()
         assert stage.panel.waterfall.viewport.per_pass == Pace.WIDEST

@@ -12,8 +12,9 @@ from moedesk.core.errors import CaptureError
 from moedesk.panels.waterfall.view import WaterfallPanel
 from moedesk.ui.theme import DARK
 from tests.support.growing_store import GrowingStore, growing_store
+from tests.support.played_live import PlayedLive
 from tests.support.stage import Stage
-from tests.support.waterfall_panel import FakeLive, assert_all_in_view, grow, hover
+from tests.support.waterfall_panel import assert_all_in_view, grow, hover
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_without_passes_it_says_what_to_do(qtbot: QtBot, live: bool, words: str)
     store = growing_store(passes=10, shown=0)
     with Stage(qtbot, store, WaterfallPanel) as stage:
         if live:
-            stage.session.live = FakeLive(stage.session)
+            stage.session.live = PlayedLive(stage.session)
             stage.session.changed.emit("live")
         assert stage.panel.empty.isVisible()
         assert words in stage.panel.empty.text()
@@ -46,7 +47,7 @@ def test_without_passes_it_says_what_to_do(qtbot: QtBot, live: bool, words: str)
 def test_without_layers_it_says_so(qtbot: QtBot, live: bool, words: str) -> None:
     with Stage(qtbot, _no_layers(), WaterfallPanel) as stage:
         if live:
-            stage.session.live = FakeLive(stage.session)
+            stage.session.live = PlayedLive(stage.session)
             stage.session.changed.emit("live")
         assert words in stage.panel.empty.text()
 

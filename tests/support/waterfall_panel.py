@@ -4,32 +4,9 @@ import numpy as np
 from PySide6.QtCore import Qt
 
 from moedesk.analysis.waterfall import read_columns
-from moedesk.core.live import Counters
-from moedesk.session.session import Session
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
-
-
-class FakeLive:
-    """Implements ``moedesk.session.live.Live`` as far as a panel needs it."""
-
-    recording, paused, follow, preserve = True, False, True, False
-    ended = link_dropped = ""
-    counters = Counters()
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def set_follow(self, on: bool) -> None:
-        self.follow = on
-        self._session.changed.emit("live")
-
-    def told(self, topic: str) -> dict[str, object]:
-        return {}
-
-    def close(self) -> None:
-        """Nothing runs here."""
 
 
 def grow(stage: Stage, passes: int) -> None:
