@@ -215,7 +215,7 @@ class KernelLife:
                 KernelState.SILENT, "Nothing answers there: the kernel has ended, or its ports are no longer forwarded"
             )
         elif self._state is KernelState.SILENT and self._client is None:
-            self._say(KernelState.READY, "")
+            self._say(KernelState.READY, _BUSY_LINE if self._greeting is not None else "")
 
     def _end(self, process: KernelProcess, ending: Ending) -> None:
         """Tell how the process ended, unless it was asked to."""

@@ -13,7 +13,7 @@ from moedesk.link.connection import KernelError, heart_beats, read_connection
 from moedesk.link.ending import MemoryWatch, explain, in_order
 from moedesk.link.private_folder import private_folder
 from tests.support.kernels import DEADLOCK, Line, Watched, own_ipython, wait_for_end  # noqa: F401
-from tests.support.until import until
+from tests.support.until import PATIENCE, until
 
 
 def test_a_kernel_runs_in_its_own_process_and_leaves_nothing() -> None:
@@ -25,7 +25,7 @@ def test_a_kernel_runs_in_its_own_process_and_leaves_nothing() -> None:
         assert os.getsid(pid) == pid  # Ctrl+C in the app's terminal does not reach it
         assert process.folder.stat().st_mode & 0o777 == 0o700
         assert process.connection_file.stat().st_mode & 0o777 == 0o600
-        assert heart_beats(read_connection(process.connection_file), 10)
+        assert heart_beats(read_connection(process.connection_file), PATIENCE)
         process.stop()
         assert watched.ending().asked
     assert process.pid is None
@@ -78,7 +78,9 @@ def test_stacks_come_while_a_c_call_holds_the_interpreter(tmp_path: Path) -> Non
         watched.process.dump_stacks()
         until(lambda: "kernel_boot.py" in watched.process.fault_text())
         assert "Current thread" in in_order(watched.process.fault_text())[0]
-        assert heart_beats(read_connection(watched.process.connection_file), 10)  # which is why the heart says little
+        assert heart_beats(
+            read_connection(watched.process.connection_file), PATIENCE
+        )  # which is why the heart says little
         watched.process.stop()
         assert watched.ending().code == -signal.SIGTERM
 

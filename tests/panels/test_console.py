@@ -63,12 +63,14 @@ def test_keys_complete_interrupt_and_clear(console: Console) -> None:
     QTest.keyClick(control, Qt.Key.Key_Tab)
     console.wait(lambda: console.terminal.input_buffer == "wonderful_name")
     console.terminal.input_buffer = ""
-    console.terminal.execute("import time; time.sleep(60)")
-    console.wait(lambda: console.panel.bar.state.text() == "Busy")
+    # A kernel that is busy need not have begun with the cell, and pays no heed to an interrupt before.
+    console.terminal.execute("import time; print('asleep'); time.sleep(600)")
+    console.wait(lambda: "asleep" in console.text.splitlines())
+    assert console.panel.bar.state.text() == "Busy"
     QTest.keyClick(control, Qt.Key.Key_Period, Qt.KeyboardModifier.ControlModifier)
     console.wait_prompt()
     assert "KeyboardInterrupt" in console.text
-    assert console.panel.bar.state.text() == "Ready"
+    console.wait(lambda: console.panel.bar.state.text() == "Ready")
     QTest.keyClick(control, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
     assert "KeyboardInterrupt" not in console.text
 

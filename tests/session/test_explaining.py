@@ -17,6 +17,7 @@ from tests.capture.test_labels import write
 from tests.support import explained
 from tests.support.memory_store import memory_store
 from tests.support.played_live import PlayedLive, PlayedTask
+from tests.support.until import until
 
 ROW = 26
 
@@ -25,20 +26,18 @@ class Stage:
     """A session with a played model; what is delivered runs at once, on the worker's thread."""
 
     def __init__(self, store: object) -> None:
-        self._news = threading.Condition()
+        self._one_at_a_time = threading.Lock()
         self.session = Session(store, Jobs(self._deliver))  # type: ignore[arg-type]
         self.live = PlayedLive(self.session)
         self.session.live = self.live
         self.explaining = self.session.explaining
 
     def _deliver(self, work: Callable[[], None]) -> None:
-        with self._news:
+        with self._one_at_a_time:
             work()
-            self._news.notify_all()
 
     def wait(self, condition: Callable[[], object]) -> None:
-        with self._news:
-            assert self._news.wait_for(condition, 20)
+        until(lambda: bool(condition()))
 
     def ask(self, kind: type = Why, **options: object) -> PlayedTask:
         """Ask, and return the task that the model's process got."""

@@ -116,7 +116,7 @@ def test_live_expressions_are_answered_while_a_cell_runs(running: Seen, tmp_path
         assert (failed.text, failed.ok) == ("ZeroDivisionError: division by zero", False)
         running.kernel.interrupt()
         assert line.reply()["ename"] == "KeyboardInterrupt"
-    assert running.kernel.state is KernelState.READY
+    running.wait_state(KernelState.READY)
 
 
 def test_a_deadlock_is_noticed_shown_and_survived(quick: None, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_a_deadlock_is_noticed_shown_and_survived(quick: None, tmp_path: Path) -
         seen.wait_linked()
         with seen.line() as line:
             line.run_until(tmp_path / "runs", DEADLOCK)
-        seen.wait_state(KernelState.SILENT)
-        assert "a C call holds the interpreter" in seen.kernel.said
+        seen.wait(lambda: "a C call holds the interpreter" in seen.kernel.said)
+        assert seen.kernel.state is KernelState.SILENT
         seen.kernel.dump_stacks()
         seen.wait(lambda: seen.kernel.detail)
         assert "Current thread" in seen.kernel.detail[0]
@@ -204,8 +204,12 @@ def test_a_busy_kernel_of_others_is_linked_when_its_cell_ends(quick: None, tmp_p
                 tmp_path / "runs", f"import os, time\nwhile not os.path.exists({str(end)!r}): time.sleep(0.01)"
             )
             with Seen(connection_file=notebook.connection_file) as seen:
-                seen.wait(lambda: "busy" in seen.kernel.said)
-                assert (seen.kernel.state, seen.kernel.client) == (KernelState.READY, None)
+                seen.wait(lambda: seen.kernel.state is KernelState.READY and "busy" in seen.kernel.said)
+                notebook.process.send_signal(signal.SIGSTOP)
+                seen.wait_state(KernelState.SILENT)
+                notebook.process.send_signal(signal.SIGCONT)
+                seen.wait(lambda: seen.kernel.state is KernelState.READY and "busy" in seen.kernel.said)
+                assert seen.kernel.client is None
                 end.touch()
                 seen.wait_linked()
                 assert not seen.kernel.own
