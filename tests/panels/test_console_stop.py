@@ -25,9 +25,16 @@ def console(qtbot: QtBot, shared: OneDesk) -> Iterator[Console]:
         yield console
 
 
-def ask(console: Console, prompt: str = "stopped at 3.7 > ") -> None:
+def stands(console: Console, stopped: bool) -> None:
+    """Say whether the model stands, as its process does: a prompt without such news is soon taken for that of a stop before."""
+    assert console.desk.kernel is not None
+    console.desk.kernel.take_stop(stopped)
+
+
+def ask(console: Console, prompt: str = "stopped at 3.7 > ", before: str = "") -> None:
     """Have a cell ask for a line, as a model that stands at a breakpoint does."""
-    console.terminal.execute(f"said = input({prompt!r}); print('got', repr(said))")
+    stands(console, prompt.startswith("stopped"))
+    console.terminal.execute(f"{before}said = input({prompt!r}); print('got', repr(said))")
     console.wait(lambda: console.terminal._prompt == prompt and console.terminal._reading)
 
 
@@ -38,6 +45,7 @@ def typed(console: Console) -> str:
 def answer(console: Console, line: str) -> None:
     QTest.keyClicks(console.terminal._control, line)
     QTest.keyClick(console.terminal._control, Qt.Key.Key_Return)
+    stands(console, False)
 
 
 def test_a_stop_asks_for_lines_with_a_history_of_their_own(console: Console) -> None:
@@ -70,6 +78,7 @@ def test_pasted_lines_are_sent_as_one(console: Console, qapp: QApplication) -> N
     console.terminal.paste()
     assert typed(console) == "for slot in range(2):\n    print(slot)"
     QTest.keyClick(console.terminal._control, Qt.Key.Key_Return)
+    stands(console, False)
     console.wait_prompt()
     assert r"got 'for slot in range(2):\n    print(slot)'" in console.text
 
@@ -77,8 +86,8 @@ def test_pasted_lines_are_sent_as_one(console: Console, qapp: QApplication) -> N
 def test_output_goes_above_the_line_that_is_typed(console: Console) -> None:
     console.run("import threading\nheard = threading.Event()")
     late = "threading.Thread(target=lambda: (heard.wait(), print('a logpoint'))).start()"
-    console.terminal.execute(f"{late}; said = input('stopped at 1.2 > ')")
-    console.wait(lambda: console.terminal.at_stop and console.terminal._reading)
+    ask(console, "stopped at 1.2 > ", f"{late}; ")
+    assert console.terminal.at_stop
     QTest.keyClicks(console.terminal._control, "wei")
     console.desk.kernel.client.request("evaluate", {"request": 1, "text": "heard.set()"})
     console.wait(lambda: "a logpoint\n" in console.text)
@@ -90,12 +99,10 @@ def test_output_goes_above_the_line_that_is_typed(console: Console) -> None:
 
 
 def test_a_prompt_goes_when_the_model_goes_on(console: Console) -> None:
-    kernel = console.desk.kernel
     ask(console)
-    kernel.take_stop(True)
     console.wait(lambda: console.panel.bar.state.text() == "Stopped")
     QTest.keyClicks(console.terminal._control, "ids[0] = 5")
-    kernel.take_stop(False)
+    stands(console, False)
     console.wait(lambda: not console.terminal.at_stop)
     assert console.text.splitlines()[-1].startswith("In ["), "the line of the cell"
     console.panel.bar.interrupt_button.click()  # what a resumed cell does by itself
@@ -105,23 +112,38 @@ def test_a_prompt_goes_when_the_model_goes_on(console: Console) -> None:
 
 
 def test_a_prompt_that_comes_before_the_news_of_its_stop_stays(console: Console) -> None:
-    kernel = console.desk.kernel
     ask(console)
-    kernel.take_stop(True)
-    kernel.take_stop(False)  # the stop before
-    kernel.take_stop(True)
+    stands(console, False)  # the stop before
+    stands(console, True)
     assert not console.terminal._settling.isActive()
     assert console.terminal.at_stop
-    kernel.take_stop(False)
+    stands(console, False)
     console.wait(lambda: not console.terminal.at_stop)
     console.panel.bar.interrupt_button.click()
     console.wait_prompt()
+
+
+def test_a_prompt_that_was_given_up_comes_back_with_the_news_of_its_stop(console: Console) -> None:
+    console.terminal.execute("said = input('stopped at 2.0 > ')")
+    console.wait(lambda: console.terminal.at_stop)
+    console.wait(lambda: not console.terminal.at_stop)  # the news keeps it waiting
+    stands(console, True)
+    assert console.terminal.at_stop
+    assert console.text.splitlines()[-1] == "stopped at 2.0 > "
+    answer(console, "ids")
+    console.wait_prompt()
+    console.run("print('it was', said)")
+    assert "\nit was ids\n" in console.text
+    stands(console, True)
+    assert not console.terminal.at_stop, "that prompt was answered"
+    stands(console, False)
 
 
 def test_interrupting_a_stop_gives_the_console_back(console: Console) -> None:
     ask(console)
     console.panel.bar.interrupt_button.click()
     console.wait_prompt()
+    stands(console, False)
     assert not console.terminal.at_stop
     assert "KeyboardInterrupt" in console.text
     console.run("print('usable')")

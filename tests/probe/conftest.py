@@ -11,6 +11,7 @@ from torch import nn
 
 from moedesk.probe.attach import attached
 from moedesk.probe.load import load
+from moedesk.probe.taking import courier
 from tests.support.families import build
 from tests.support.sinks import Blocked
 from tests.support.stopping import hooks_on
@@ -48,6 +49,12 @@ def blocked() -> Iterator[Blocked]:
     for thread in set(threading.enumerate()) - before:
         thread.join(PATIENCE)
         assert not thread.is_alive(), f"{thread.name} goes on"
+
+
+@pytest.fixture(autouse=True)
+def patient_courier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a courier finish when it is closed: on a busy machine the 2 s of a live model may be over before it has its turn."""
+    monkeypatch.setattr(courier, "CLOSE_SECONDS", PATIENCE)
 
 
 @pytest.fixture

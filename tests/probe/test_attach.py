@@ -257,7 +257,6 @@ class TestAsinkThatBlocks:
     def low_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(courier, "SHED_BYTES", 60_000)
         monkeypatch.setattr(courier, "DROP_BYTES", 120_000)
-        monkeypatch.setattr(courier, "CLOSE_SECONDS", 0.05)
 
     def test_the_model_runs_on_and_every_pass_is_accounted_for(self, olmoe: nn.Module, blocked: Blocked) -> None:
         attachment = attach(olmoe, sink=blocked)
@@ -280,7 +279,10 @@ class TestAsinkThatBlocks:
             "passes": 40, "shed": counters.shed, "dropped": counters.dropped, "dropped_tokens": counters.dropped_tokens,
         }  # fmt: skip
 
-    def test_detaching_gives_up_on_it_and_counts_what_is_lost(self, olmoe: nn.Module, blocked: Blocked) -> None:
+    def test_detaching_gives_up_on_it_and_counts_what_is_lost(
+        self, olmoe: nn.Module, blocked: Blocked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(courier, "CLOSE_SECONDS", 0.05)
         before = state_of(olmoe)
         attachment = attach(olmoe, sink=blocked)
         self.run(olmoe, 3)

@@ -32,6 +32,7 @@ class StopPromptWidget(RichJupyterWidget):
         super().__init__(**options)
         self.at_stop = False
         self._stands: bool | None = None
+        self._early: Message | None = None  # asks for a line at a stop of which nothing was heard yet
         self._lines = LineHistory()
         self._unsent = ""
         self._settling = QTimer(self, singleShot=True, interval=_SETTLE)
@@ -42,6 +43,9 @@ class StopPromptWidget(RichJupyterWidget):
         if stands != self._stands:
             self._stands = stands
             self._settling.stop()
+            early, self._early = self._early, None
+            if stands and early is not None and not self._reading:  # it was given up too soon, on a busy machine
+                self._handle_input_request(early)
             self._watch()
 
     def withdraw_prompt(self) -> None:
@@ -77,6 +81,7 @@ class StopPromptWidget(RichJupyterWidget):
     def _handle_input_request(self, message: Message) -> None:
         """Ask for a line; a prompt that is still there belongs to a stop that is over."""
         self.withdraw_prompt()
+        self._early = None
         if not is_stop_prompt(message["content"].get("prompt", "")):
             super()._handle_input_request(message)
             return
@@ -86,6 +91,7 @@ class StopPromptWidget(RichJupyterWidget):
         if keyboard:
             self._control.setFocus()
         self._control.ensureCursorVisible()
+        self._early = message if self._stands is False else None
         self._watch()
 
     def _prompt_started(self) -> None:
@@ -95,12 +101,14 @@ class StopPromptWidget(RichJupyterWidget):
             self._put(text)
 
     def _handle_execute_reply(self, message: Message) -> None:
+        self._early = None
         if self.at_stop:  # the cell ended with its prompt open: interrupted
             self._finish()
         super()._handle_execute_reply(message)
 
     def reset(self, clear: bool = False) -> None:
         """Begin anew; the prompt went with the process."""
+        self._early = None
         self._set_at_stop(False)
         super().reset(clear=clear)
 
@@ -109,6 +117,7 @@ class StopPromptWidget(RichJupyterWidget):
             key = event.key()
             if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._in_buffer(self._control.textCursor().position()):
                 self._lines.add(self._get_input_buffer(force=True))
+                self._early = None
                 self._set_at_stop(False)  # the kernel asks again
             elif key in (Qt.Key.Key_Up, Qt.Key.Key_Down) and self._on_edge(key == Qt.Key.Key_Up):
                 self._put(self._lines.step(-1 if key == Qt.Key.Key_Up else 1, self._get_input_buffer(force=True)))
