@@ -32,7 +32,7 @@ class MoeAttribution:
 
         def _explained(self) -> "nn.Module": ...
 
-        def _passage(self, token: Any, index: int) -> "Passage": ...
+        def _passage(self, token: Any, index: int, decoder: Any = None) -> "Passage": ...
 
         def _kept(self, explanation: T) -> T: ...
 
@@ -45,6 +45,7 @@ class MoeAttribution:
         target: int | str | None = None,
         value: str = "logit",
         method: str | Sequence[str] = ("direct", "gradient", "ablation", "norm"),
+        decoder: Any = None,
     ) -> "Attribution":
         """Say what each expert of a token did to a logit or log-probability at that token.
 
@@ -66,6 +67,9 @@ class MoeAttribution:
             What gradients and ablations are of; direct contributions are of the logit.
         method : str or sequence of str
             ``direct``, ``gradient``, ``ablation``, ``norm``: one, or several.
+        decoder : str or sequence of token ids, optional
+            What the decoder of an encoder-decoder model reads: the token is one of it, and the first argument what the encoder
+            reads.
 
         Returns
         -------
@@ -82,7 +86,7 @@ class MoeAttribution:
         from moedesk.probe.explaining.attribute import attribute
 
         model = self._explained()
-        passage = self._passage(token, index)
+        passage = self._passage(token, index, decoder)
         found = _with_line(
             "attributing",
             partial(attribute, model, passage, self.tokenizer, layer=layer, target=target, value=value, method=method),
@@ -99,6 +103,7 @@ class MoeAttribution:
         runners: int = 4,
         tries: int = 32,
         seed: int = 0,
+        decoder: Any = None,
     ) -> "Counterfactual":
         """Say what other routes of a token would have done to the loss of the token that came next.
 
@@ -122,6 +127,8 @@ class MoeAttribution:
             Whole routes that are sampled, through all these layers at once.
         seed : int
             Of the sampled routes.
+        decoder : str or sequence of token ids, optional
+            As in ``attribute``.
 
         Returns
         -------
@@ -136,7 +143,7 @@ class MoeAttribution:
         from moedesk.probe.explaining.counterfactual import counterfactual
 
         model = self._explained()
-        passage = self._passage(token, index)
+        passage = self._passage(token, index, decoder)
         found = _with_line(
             "trying other routes",
             partial(

@@ -42,7 +42,13 @@ class MoeWhy:
             """Of the model, or None."""
 
     def why(
-        self, token: Any, layer: int | str, index: int = -1, *, experts: int | Sequence[int] | None = None
+        self,
+        token: Any,
+        layer: int | str,
+        index: int = -1,
+        *,
+        experts: int | Sequence[int] | None = None,
+        decoder: Any = None,
     ) -> "Why":
         """Say why a token went to its experts at one layer: what was ranked, and what the logits are made of.
 
@@ -59,6 +65,8 @@ class MoeWhy:
             Which token of a text or of ids; negative counts from the end.
         experts : int or sequence of int, optional
             More experts whose logits to split, where there are over 64.
+        decoder : str or sequence of token ids, optional
+            What the decoder of an encoder-decoder model reads; the token is then one of it, else one of the encoder.
 
         Returns
         -------
@@ -72,7 +80,7 @@ class MoeWhy:
         """
         from moedesk.probe.explaining.why import why
 
-        return self._kept(why(self._explained(), self._passage(token, index), layer, experts))
+        return self._kept(why(self._explained(), self._passage(token, index, decoder), layer, experts))
 
     def do_why(self, value: Mapping[str, Any], progress: Callable[[float, str], None]) -> Result:
         """Do the task ``why`` of an app: ``passage``, ``layer``, and ``experts`` if it gives them."""
@@ -97,7 +105,7 @@ class MoeWhy:
             raise MoedeskError('no model to explain; type moe.load("sample"), then moe.attach()')
         return model
 
-    def _passage(self, token: Any, index: int) -> Any:
+    def _passage(self, token: Any, index: int, decoder: Any = None) -> Any:
         from moedesk.probe.console.passages import passage_of
 
-        return passage_of(token, index, self.tokenizer)
+        return passage_of(token, index, self.tokenizer, decoder, self.model)

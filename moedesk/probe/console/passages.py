@@ -1,5 +1,6 @@
 """What a user names a token by, as the passage that is run to explain it."""
 
+from dataclasses import replace
 from typing import Any
 
 from moedesk.core.errors import MoedeskError
@@ -7,10 +8,11 @@ from moedesk.probe.console.selected_place import Selected
 from moedesk.probe.console.selected_token import SelectedToken
 from moedesk.probe.exactness.text_batch import encode
 from moedesk.probe.explaining.asked import selected_passage
-from moedesk.probe.explaining.passage import Passage, passage_of_ids
+from moedesk.probe.explaining.passage import Passage, passage_of_ids, row_of_ids
+from moedesk.probe.explaining.sides import first_of_decoder
 
 
-def passage_of(token: Any, index: int, tokenizer: Any) -> Passage:
+def passage_of(token: Any, index: int, tokenizer: Any, decoder: Any = None, model: Any = None) -> Passage:
     """Return the passage up to a token.
 
     Parameters
@@ -20,12 +22,19 @@ def passage_of(token: Any, index: int, tokenizer: Any) -> Passage:
     index : int
         Which token of a text or of ids.
     tokenizer : transformers tokenizer or None
+    decoder : str, or sequence of int, optional
+        What the decoder of an encoder-decoder model reads: then ``index`` is of it, and ``token`` what the encoder reads. A text
+        comes after the token with which the decoder begins; ids are taken as they are.
+    model : Module, optional
+        Knows that token.
 
     Raises
     ------
     MoedeskError
         If it is none of these, or there is no such token.
     """
+    if decoder is not None:
+        return _of_decoder(token, decoder, index, tokenizer, model)
     if isinstance(token, Passage):
         return token
     if isinstance(token, SelectedToken):
@@ -34,8 +43,22 @@ def passage_of(token: Any, index: int, tokenizer: Any) -> Passage:
         raise MoedeskError(f"{token.title} is no token; click one in Network, or give a text or token ids")
     if isinstance(token, int) or (isinstance(token, tuple) and len(token) == 2):
         raise MoedeskError("a row, or (sequence, column), is known to the app alone; select it there, and give $0")
-    if isinstance(token, str):
-        if tokenizer is None:
-            raise MoedeskError("there is no tokenizer for a text; give token ids, or moe.attach(model, tokenizer)")
-        return passage_of_ids(encode(tokenizer, token), index, tokenizer)
-    return passage_of_ids(token, index, tokenizer)
+    return passage_of_ids(_ids(token, tokenizer), index, tokenizer)
+
+
+def _ids(token: Any, tokenizer: Any) -> Any:
+    """Of a text, or those that were given."""
+    if isinstance(token, str) and tokenizer is None:
+        raise MoedeskError("there is no tokenizer for a text; give token ids, or moe.attach(model, tokenizer)")
+    return encode(tokenizer, token) if isinstance(token, str) else token
+
+
+def _of_decoder(token: Any, decoder: Any, index: int, tokenizer: Any, model: Any) -> Passage:
+    if isinstance(token, Passage | Selected):
+        raise MoedeskError("beside decoder= give what the encoder reads: a text or token ids")
+    source = row_of_ids(_ids(token, tokenizer))
+    if isinstance(decoder, str):
+        _ids(decoder, tokenizer)
+        written = tokenizer(decoder, add_special_tokens=False).input_ids
+        decoder = [first_of_decoder(model), *written]
+    return replace(passage_of_ids(decoder, index, tokenizer), source=source)

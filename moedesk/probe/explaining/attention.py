@@ -29,7 +29,8 @@ def attention_weights(rerun: Rerun) -> tuple[np.ndarray, np.ndarray, str]:
     before = getattr(config, "_attn_implementation", None)
     try:
         with _written_out(rerun.model, before):
-            given = getattr(rerun.run(output_attentions=True), "attentions", None)
+            output = rerun.run(output_attentions=True)
+        given = getattr(output, "decoder_attentions" if rerun.side else "attentions", None)
     except Exception as error:  # whatever a family does not support
         return *nothing, f"no attention weights: {name} can't give them ({type(error).__name__})"
     length = len(rerun.passage.ids)

@@ -20,6 +20,7 @@ from moedesk.probe.explaining.dtypes import dtypes_of, widest
 from moedesk.probe.explaining.heard import heard_slots
 from moedesk.probe.explaining.passage import Passage, place_of, target_id, text_of
 from moedesk.probe.explaining.rerun import Progress, Rerun, as_written, moved
+from moedesk.probe.explaining.sides import refuse_encoder
 from moedesk.probe.explaining.slot_table import SlotTable
 from moedesk.probe.explaining.slots import Slots
 from moedesk.probe.explaining.variants import Outcomes, Variant, Variants, ablated
@@ -77,6 +78,7 @@ def attribute(
         raise MoedeskError(f"value={value!r} is neither 'logit' nor 'logprob'")
     progress(0.0, "finding the layers")
     with as_written(model), Rerun(model, passage) as rerun:
+        refuse_encoder(rerun.side, "attribute")
         logits = rerun.logits.double()
         wanted = target_id(target, passage, tokenizer, len(logits))
         chosen = rerun.layers(layer)

@@ -11,6 +11,7 @@ from moedesk.probe.explaining.stream_path import Leaf
 from moedesk.probe.finding.parts import is_shared
 
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_CROSS = re.compile(r"cross|enc_?dec|encoder_att", re.IGNORECASE)
 _MIXER = re.compile(r"mamba|ssm|delta|recurrent|rwkv|conv|linear_attn", re.IGNORECASE)
 _KINDS = (
     ("mixer", _MIXER),
@@ -59,6 +60,7 @@ def _component(leaf: Leaf, modules: dict[str, nn.Module], experts_paths: Collect
         return Component(f"layer {block}", "other", path, block)
     kind = _kind(path, modules[path], experts_paths)
     word = _WORDS.get(kind, _named_part(path) if kind == "other" else kind)
+    word = "cross-attention" if kind == "attention" and _CROSS.search(_named_part(path)) else word
     return Component(word if block < 0 else f"{word} {block}", kind, path, block)
 
 

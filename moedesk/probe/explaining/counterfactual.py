@@ -16,6 +16,7 @@ from moedesk.probe.explaining.dtypes import dtypes_of
 from moedesk.probe.explaining.passage import Passage, place_of, target_id, text_of
 from moedesk.probe.explaining.ranked import ranked
 from moedesk.probe.explaining.rerun import Progress, Rerun, moved
+from moedesk.probe.explaining.sides import refuse_encoder
 from moedesk.probe.explaining.variants import Outcomes, Variant, Variants
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.registry import overrides_of
@@ -69,6 +70,7 @@ def counterfactual(
             raise MoedeskError(f"{name}={number!r} is no number of routes; give {least} or more")
     progress(0.0, "finding how each layer selects")
     rerun = Rerun(model, passage)  # says what is wrong before anything runs
+    refuse_encoder(rerun.side, "counterfactual")
     overrides_of(model).layers.study.ways  # noqa: B018 - found out now: within, the model is taken
     with rerun:
         ways, unknown = _ways(model, rerun.bindings)
@@ -155,7 +157,7 @@ def _menus(
         elif (routing[0] < 0).any():
             why = "the token lost a slot to the capacity limit"
         else:
-            order = ranked(binding, np.array(logits[-1], np.float64), routing[0])
+            order = ranked(binding, np.array(logits[rerun.row], np.float64), routing[0])
             menu = _Menu(place, routing[0], routing[1], _next_ones(order.ranked, order.logits, routing[0], runners))
             if menu.runners:
                 menus.append(menu)

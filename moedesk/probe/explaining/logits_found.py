@@ -15,27 +15,33 @@ from moedesk.probe.finding.binding import Binding
 
 
 class LogitsFinder:
-    """Told every tensor of a forward; stops it at the first one that holds the logits of the last token.
+    """Told every tensor of a forward; stops it at the first one that holds the logits of the token.
 
     Parameters
     ----------
     logits : (E,) float array
         As captured: logits, or logarithms of the probabilities that a router returns instead.
+    row : int
+        Of the token.
 
     Attributes
     ----------
     found : Node or None
     """
 
-    def __init__(self, logits: np.ndarray) -> None:
+    def __init__(self, logits: np.ndarray, row: int) -> None:
         self._wanted = torch.from_numpy(np.array(logits, np.float32))
+        self._row = row
         self.found: Node | None = None
 
     def see(self, node: Node, tensor: Tensor) -> None:
         """Take note of a tensor and what made it."""
         if node.number < 0 or not node.size or tensor.ndim < 2 or tensor.shape[-1] != len(self._wanted):
             return
-        row = tensor.detach().reshape(-1, tensor.shape[-1])[-1].cpu().float()
+        rows = tensor.detach().reshape(-1, tensor.shape[-1])
+        if len(rows) <= self._row:
+            return
+        row = rows[self._row].cpu().float()
         if self._alike(row, tensor.dtype) or self._alike(row.log_softmax(-1), tensor.dtype):
             self.found = node
             raise Reached
@@ -84,9 +90,9 @@ def find_logits(rerun: Rerun, binding: Binding) -> Node:
     routes = rerun.routes.get(binding.layer.place)
     if routes is None or routes.logits is None:
         raise MoedeskError(f"{path}: its router's logits can't be read, so there is nothing to explain")
-    if not np.isfinite(routes.logits[-1]).any():
+    if not np.isfinite(routes.logits[rerun.row]).any():
         raise MoedeskError(f"{path} did not see this token, or its logits are not finite")
-    finder = LogitsFinder(routes.logits[-1])
+    finder = LogitsFinder(routes.logits[rerun.row], rerun.row)
     with suppress(Reached), read_again(binding), Tape(rerun.model, finder.see):
         rerun.run()
     if finder.found is None:

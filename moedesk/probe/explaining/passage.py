@@ -31,6 +31,10 @@ class Passage:
         Where it was captured; -1 if it is not of a capture.
     routes : mapping of int to ((k,) int64, (k,) float32)
         Experts and weights that were captured of it, by the layer's place; empty if they aren't known.
+    after : (m,) int64 or None
+        The tokens that come after it, which an encoder reads as well; None if they aren't known.
+    source : (s,) int64 or None
+        What the encoder reads, if the token is one of the decoder of an encoder-decoder model.
     """
 
     ids: npt.NDArray[np.int64]
@@ -41,6 +45,8 @@ class Passage:
     sequence: int = -1
     column: int = -1
     routes: Mapping[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = field(default_factory=dict)
+    after: npt.NDArray[np.int64] | None = None
+    source: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.ids):
@@ -68,6 +74,28 @@ def passage_of_ids(ids: Any, index: int = -1, tokenizer: Any = None) -> Passage:
     MoedeskError
         If these are no token ids, or there is no such token.
     """
+    array = row_of_ids(ids)
+    count = len(array)
+    if not isinstance(index, int | np.integer) or not -count <= index < count:
+        raise MoedeskError(f"no token {index}: there are {count}, 0 to {count - 1} (or -1 for the last)")
+    place = int(index) % count
+    return Passage(
+        array[: place + 1],
+        int(array[place + 1]) if place + 1 < count else None,
+        text_of(tokenizer, int(array[place])),
+        column=place,
+        after=array[place + 1 :],
+    )
+
+
+def row_of_ids(ids: Any) -> npt.NDArray[np.int64]:
+    """Return token ids as an array.
+
+    Raises
+    ------
+    MoedeskError
+        If these are none, or in several rows.
+    """
     if hasattr(ids, "detach"):
         ids = ids.detach().cpu().numpy()
     array = np.asarray(ids)
@@ -75,17 +103,7 @@ def passage_of_ids(ids: Any, index: int = -1, tokenizer: Any = None) -> Passage:
         array = array[0]
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise MoedeskError(f"token ids are integers in one row, not {array.dtype} {array.shape}; try {HELP}")
-    count = len(array)
-    if not isinstance(index, int | np.integer) or not -count <= index < count:
-        raise MoedeskError(f"no token {index}: there are {count}, 0 to {count - 1} (or -1 for the last)")
-    place = int(index) % count
-    array = array.astype(np.int64)
-    return Passage(
-        array[: place + 1],
-        int(array[place + 1]) if place + 1 < count else None,
-        text_of(tokenizer, int(array[place])),
-        column=place,
-    )
+    return array.astype(np.int64)
 
 
 def place_of(passage: Passage) -> TokenPlace:

@@ -16,6 +16,7 @@ from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.text_batch import input_device
 from moedesk.probe.exactness.untouched import Untouched
 from moedesk.probe.explaining.passage import Passage
+from moedesk.probe.explaining.sides import DECODER, ENCODER, GIVE_BOTH, first_of_decoder, side_of
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.finding.parts import first_tensor
@@ -40,8 +41,10 @@ class Rerun:
 
     Attributes
     ----------
+    side : str
+        Which of an encoder-decoder model's stacks the token runs through, "encoder" or "decoder"; empty for other models.
     bindings : tuple of Binding
-        Its MoE layers, in the order of their places; known once it is entered.
+        Its MoE layers that the token runs through, in the order of their places; known once it is entered.
     routes : mapping of int to LayerRoutes
         What each did with the passage, by place; a row for each of its tokens.
     output
@@ -60,9 +63,7 @@ class Rerun:
         name = type(model).__name__
         self.model, self.passage = model, passage
         self._names = {p.name for p in inspect.signature(model.forward).parameters.values()}
-        config: Any = getattr(model, "config", None)
-        if getattr(config, "is_encoder_decoder", False) or "decoder_input_ids" in self._names:
-            raise MoedeskError(f"{name} is an encoder-decoder model; only decoders are explained so far")
+        self.side = side_of(model, self._names, passage)
         if has_spread(model):
             raise MoedeskError(f"{name} is spread over processes; explain it in one process")
         if any(parameter.is_meta for parameter in model.parameters()):
@@ -73,13 +74,16 @@ class Rerun:
         if not self._argument:
             raise MoedeskError(f"{name} takes no input_ids, so it can't be run on token ids alone")
         size = _embedded(model)
-        if size is not None and int(passage.ids.max()) >= size:
-            worst = int(passage.ids.max())
+        worst = max(
+            int(ids.max()) for ids in (passage.ids, passage.after, passage.source) if ids is not None and len(ids)
+        )
+        if size is not None and worst >= size:
             raise MoedeskError(
                 f"token id {worst:,} is not in the vocabulary of {name}: its ids go from 0 to {size - 1:,}"
             )
         self._candidates = find_candidates(model)
         self.bindings: tuple[Binding, ...] = ()
+        self._elsewhere: tuple[Binding, ...] = ()
         self.routes: dict[int, LayerRoutes] = {}
         self.notes: list[str] = []
         self.output: Any = None
@@ -101,8 +105,17 @@ class Rerun:
 
     @property
     def ids(self) -> Tensor:
-        """(1, n) token ids, where the model takes them."""
-        return torch.from_numpy(self.passage.ids).unsqueeze(0).to(input_device(self.model))
+        """(1, n) token ids of the side on which the token is, where the model takes them."""
+        after = self.passage.after if self.side == ENCODER else None
+        return self._placed(self.passage.ids if after is None else np.concatenate([self.passage.ids, after]))
+
+    def _placed(self, ids: np.ndarray) -> Tensor:
+        return torch.from_numpy(ids).unsqueeze(0).to(input_device(self.model))
+
+    @property
+    def row(self) -> int:
+        """Of the token among those of its side."""
+        return len(self.passage.ids) - 1
 
     def takes(self, name: str) -> bool:
         """Return whether the model's forward has an argument of this name."""
@@ -114,7 +127,14 @@ class Rerun:
 
     def inputs(self, ids: Tensor | None = None) -> dict[str, Any]:
         """Return the arguments of a forward for the passage, or for other ids, without a cache."""
-        inputs: dict[str, Any] = {self._argument: self.ids if ids is None else ids}
+        ids = self.ids if ids is None else ids
+        inputs: dict[str, Any] = {self._argument: ids}
+        if self.side == ENCODER:
+            inputs["decoder_input_ids"] = self._placed(np.array([first_of_decoder(self.model)]))
+        elif self.side == DECODER:
+            assert self.passage.source is not None
+            source = self._placed(self.passage.source).expand(len(ids), -1)
+            inputs = {self._argument: source, "decoder_input_ids": ids}
         config: Any = getattr(self.model, "config", None)
         if self.takes("use_cache") or ("kwargs" in self._names and hasattr(config, "use_cache")):
             inputs["use_cache"] = False
@@ -133,6 +153,12 @@ class Rerun:
         if tracer.courier.failure is not None:
             raise MoedeskError(f"nothing can be explained: {tracer.courier.failure}")
         self.bindings, self.notes = tracer.bindings, list(dict.fromkeys(kept.notes))
+        if self.side:
+            self.bindings = tuple(each for each in tracer.bindings if each.layer.stream == self.side)
+            self._elsewhere = tuple(each for each in tracer.bindings if each.layer.stream != self.side)
+            self.notes.insert(0, self._about_sides())
+        if not self.bindings:
+            raise MoedeskError(f"the {self.side or 'model'} has no MoE layers that its tokens run through")
         self.routes = {routes.layer: routes for batch in kept.batches[:1] for routes in batch.layers}
         self.output = output
 
@@ -154,10 +180,22 @@ class Rerun:
         wanted = [layer] if isinstance(layer, int | np.integer | str) else list(layer)
         return tuple(self._layer(name) for name in dict.fromkeys(wanted))
 
+    def _about_sides(self) -> str:
+        if self.side == ENCODER:
+            return "the token is one of the encoder, which reads those after it too; the decoder has no part in it"
+        assert self.passage.source is not None
+        return f"the token is one of the decoder, which reads the encoder's {len(self.passage.source)} as well"
+
     def _layer(self, name: Any) -> Binding:
         for binding in self.bindings:
             if name in (binding.layer.place, binding.layer.path):
                 return binding
+        for binding in self._elsewhere:
+            if name in (binding.layer.place, binding.layer.path):
+                raise MoedeskError(
+                    f"layer {binding.layer.place} ({binding.layer.path}) is in the {binding.layer.stream}, and the token is one "
+                    f"of the {self.side}; {GIVE_BOTH}"
+                )
         first, last = self.bindings[0].layer, self.bindings[-1].layer
         raise MoedeskError(
             f"no MoE layer {name!r}; the model has {len(self.bindings)}: {first.place} ({first.path}) … "
@@ -169,7 +207,7 @@ class Rerun:
         routes = self.routes.get(binding.layer.place)
         if routes is None or routes.experts is None or routes.weights is None or not len(routes.experts):
             return None
-        return routes.experts[-1].astype(np.int64), np.array(routes.weights[-1], np.float32)
+        return routes.experts[self.row].astype(np.int64), np.array(routes.weights[self.row], np.float32)
 
 
 @contextmanager

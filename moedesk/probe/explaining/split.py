@@ -150,8 +150,8 @@ class PathRun(Numbered):
         return prepared
 
 
-def split(run: PathRun, path: StreamPath, elements: Sequence[int]) -> Split:
-    """Return what elements of the last row of a run's end are made of.
+def split(run: PathRun, path: StreamPath, elements: Sequence[int], row: int) -> Split:
+    """Return what elements of a row of a run's end are made of.
 
     Parameters
     ----------
@@ -160,14 +160,15 @@ def split(run: PathRun, path: StreamPath, elements: Sequence[int]) -> Split:
     path : StreamPath
     elements : (X,) sequence of int
         Places along the last axis.
+    row : int
     """
     end = run.end
     assert end is not None
     leaves = [run.leaves[place] for place in range(len(path.leaves))]
-    columns = [_column(end, element, leaves, run.constants) for element in elements]
-    row = end.detach().reshape(-1, end.shape[-1])[-1].cpu().double().numpy()
+    columns = [_column(end, row, element, leaves, run.constants) for element in elements]
+    values = end.detach().reshape(-1, end.shape[-1])[row].cpu().double().numpy()
     return Split(
-        explained=row[list(elements)],
+        explained=values[list(elements)],
         contributions=np.array([column.contributions for column in columns]).reshape(-1, len(leaves)).T,
         biases=np.array([column.biases for column in columns]),
         rough=np.array([column.rough for column in columns]),
@@ -187,10 +188,10 @@ class _Column:
     elsewhere: bool
 
 
-def _column(end: Tensor, element: int, leaves: Sequence[Tensor], constants: Sequence[Tensor]) -> _Column:
-    """One element of the last row: gradient × value of each leaf."""
+def _column(end: Tensor, row: int, element: int, leaves: Sequence[Tensor], constants: Sequence[Tensor]) -> _Column:
+    """One element of a row: gradient × value of each leaf."""
     wanted = torch.zeros_like(end)
-    wanted.reshape(-1, end.shape[-1])[-1, element] = 1
+    wanted.reshape(-1, end.shape[-1])[row, element] = 1
     inputs = [*leaves, *constants]
     slopes = torch.autograd.grad(end, inputs, wanted, retain_graph=True, allow_unused=True)
     products = [
@@ -206,8 +207,13 @@ def _column(end: Tensor, element: int, leaves: Sequence[Tensor], constants: Sequ
         sum(contributions[len(leaves) :]),
         sqrt(sum(float(size.square().sum()) for size in sizes.values())),
         sum(float(size.sum()) for size in sizes.values()),
-        any(bool(size.flatten(0, -2)[:-1].any()) for shape, size in sizes.items() if len(shape) in (2, 3)),
+        any(_in_others(size.flatten(0, -2), row) for shape, size in sizes.items() if len(shape) in (2, 3)),
     )
+
+
+def _in_others(rows: Tensor, row: int) -> bool:
+    """Whether rows of other tokens have a part in it."""
+    return bool(rows[:row].any() or rows[row + 1 :].any())
 
 
 def _replaced(value: Any, new: Mapping[int, Tensor]) -> Any:

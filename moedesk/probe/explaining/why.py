@@ -87,9 +87,9 @@ def _explain(rerun: Rerun, binding: Binding, path: StreamPath, run: PathRun, ask
     routes = rerun.routes[layer.place]
     assert routes.logits is not None
     chosen, weights = rerun.routing(binding) or (np.zeros(0, np.int64), np.zeros(0, np.float32))
-    order = ranked(binding, np.array(routes.logits[-1], np.float64), chosen)
+    order = ranked(binding, np.array(routes.logits[rerun.row], np.float64), chosen)
     shown = _shown(order, chosen, asked)
-    parts = split(run, path, shown.tolist())
+    parts = split(run, path, shown.tolist(), rerun.row)
     components = name_components(rerun.model, tuple(path.parts), [each.candidate.path for each in rerun.bindings])
     contributions = np.array([parts.contributions[places].sum(0) for places in path.parts.values()])
     if run.constants:
