@@ -11,6 +11,7 @@ from moedesk.analysis.checks.registry import CHECKS, plugged_in, said
 from moedesk.analysis.chunks import Part, Ticket
 from moedesk.analysis.finding import SEVERITIES, AuditReport, Finding, Outcome
 from moedesk.analysis.measures.measure import Sums
+from moedesk.core.acted import first_few
 from moedesk.core.store import Store
 
 
@@ -75,7 +76,7 @@ def _under_overrides(finding: Finding, evidence: Evidence) -> Finding:
         for layer in evidence.layers
         if layer.layer.path == finding.layer and one.override.acts_on(layer.layer.place)
     ]
-    return replace(finding, evidence={**finding.evidence, "under_overrides": titles}) if titles else finding
+    return replace(finding, evidence={**finding.evidence, "under_overrides": first_few(titles)}) if titles else finding
 
 
 def _outcomes(checks: Sequence[Check], findings: Sequence[Finding], lacks: Mapping[int, str]) -> tuple[Outcome, ...]:

@@ -123,7 +123,10 @@ def _label_lines(labels: "Sequence[Label]") -> list[str]:
 
 def _override_lines(store: "Store") -> list[str]:
     """Return which overrides acted, and on which passes."""
-    return [f"  {'' if number else 'overridden':<10} {one.said}" for number, one in enumerate(store.overrides)]
+    from moedesk.core.acted import first_few
+
+    said = first_few(one.said for one in store.overrides)
+    return [f"  {'' if number else 'overridden':<10} {one}" for number, one in enumerate(said)]
 
 
 def _explanation_lines(store: "Store") -> list[str]:

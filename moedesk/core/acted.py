@@ -103,7 +103,13 @@ def titles_of(acted: Iterable[Acted], first: int, last: int) -> tuple[str, ...]:
         for start, end in one.of(first, last):
             for place in range(max(start, first) - first, min(end, last) - first):
                 titles[place].append(one.override.title)
-    return tuple("; ".join(each) for each in titles)
+    return tuple("; ".join(first_few(each)) for each in titles)
+
+
+def first_few(texts: Iterable[str], most: int = 20) -> list[str]:
+    """Return texts, of very many the first ones and how many more there are: a loop over experts makes thousands of overrides."""
+    every = list(texts)
+    return every if len(every) <= most else [*every[:most], f"and {len(every) - most:,} more"]
 
 
 def passes_text(passes: Sequence[tuple[int, int]], most: int = 6) -> str:

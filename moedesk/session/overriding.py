@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from moedesk.core.acted import Acted
+from moedesk.core.acted import Acted, first_few
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
 from moedesk.core.override_file import Kept, plain
@@ -39,6 +39,11 @@ class Entry:
     acted: int
     override: Override
     passes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def said(self) -> str:
+        """What it does, and of a capture on which passes it did."""
+        return Acted(self.override, self.passes).said if self.passes else self.override.title
 
     def touches(self, layer: int, expert: int | None = None) -> bool:
         """Return whether it is on and about a layer, or about an expert of it."""
@@ -148,7 +153,7 @@ class Overriding:
         Of a capture, only what acted on some passes, first and end (excluded), is said; None for those in view.
         """
         titles = [
-            entry.override.title
+            entry.said
             for entry in self.marked
             for layer in range(first[0], last[0] + 1)
             if entry.override.acts_on(layer)
@@ -157,7 +162,7 @@ class Overriding:
                 not entry.override.experts or any(first <= (layer, expert) <= last for expert in entry.override.experts)
             )
         ]
-        return f"overridden: {'; '.join(dict.fromkeys(titles))}" if titles else ""
+        return f"overridden: {'; '.join(first_few(dict.fromkeys(titles)))}" if titles else ""
 
     @property
     def why_not(self) -> str:
@@ -262,6 +267,4 @@ class Overriding:
 
 def say_all(entries: Iterable[Entry]) -> str:
     """Return what several overrides do, a line each."""
-    return "\n".join(
-        Acted(entry.override, entry.passes).said if entry.passes else entry.override.title for entry in entries
-    )
+    return "\n".join(first_few(entry.said for entry in entries))

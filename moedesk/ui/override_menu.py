@@ -111,7 +111,8 @@ def _add_offers(menu: QMenu, offers: Iterable[Offer], session: Session, shell: S
     parent = menu.parentWidget()
     for offer in offers:
         action = menu.addAction(offer.title)
-        action.setToolTip(offer.hint or offer.title)
+        if offer.hint:
+            action.setToolTip(offer.hint)
         action.triggered.connect(lambda _=False, offer=offer: take(offer, session, shell, parent))
 
 

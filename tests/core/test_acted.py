@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moedesk.core.acted import Acted, acted_of, passes_of, passes_text, row, titles_of
+from moedesk.core.acted import Acted, acted_of, first_few, passes_of, passes_text, row, titles_of
 from moedesk.core.columns import ACTED
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
@@ -73,3 +73,8 @@ def test_a_line_of_json_gives_the_same_override() -> None:
     for text in ("{", "[]", '{"kind": "nothing"}', "[" * 100_000):
         with pytest.raises(MoedeskError):
             override_of(text)
+
+
+def test_of_very_many_the_first_ones_are_said() -> None:
+    assert first_few(["a", "b"], 2) == ["a", "b"]
+    assert first_few((str(n) for n in range(1234)), 2) == ["0", "1", "and 1,232 more"]

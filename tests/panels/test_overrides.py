@@ -133,6 +133,20 @@ def test_what_a_capture_lists_is_set_on_the_model_that_runs(recorded: Stage, qtb
         assert "no MoE layer 1" in recorded.shell.said[-1]
 
 
+def test_of_several_models_that_run_the_user_chooses(recorded: Stage, qtbot: QtBot) -> None:
+    with (
+        OverriddenStage(qtbot, memory_store(layers=3, experts=8), OverridesPanel) as one,
+        OverriddenStage(qtbot, memory_store(layers=3, experts=8), OverridesPanel) as other,
+    ):
+        other.session.store.name = "the other"
+        recorded.shell.beside.sessions[:] = [one.session, other.session]
+        recorded.panel.apply(recorded.panel.entries[:1])
+        (menu,) = [menu for menu in recorded.panel.findChildren(QMenu) if "the other" in actions(menu)]
+        actions(menu)["the other"].trigger()
+        menu.close()
+        assert (one.live.set_now, other.live.set_now) == ([], [(ABLATE, True)])
+
+
 def test_while_a_model_runs_its_own_list_is_shown(stage: OverriddenStage) -> None:
     stage.session.store.overrides = (Acted(FEWER, ((4, 5),)),)
     stage.live.set(ABLATE)

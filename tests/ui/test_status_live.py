@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 from pytestqt.qtbot import QtBot
 
+from moedesk.core.acted import Acted
 from moedesk.core.live import Counters
+from moedesk.core.override import Override, OverrideKind
 from moedesk.session.jobs import Jobs
 from moedesk.session.session import Session
 from moedesk.ui import status_bar
@@ -98,3 +100,18 @@ def test_what_it_says_never_makes_the_window_wider(session: Session, bar: Status
     bar.overrides.show()
     bar.resize(600, bar.height())
     qtbot.waitUntil(lambda: bar.minimumSizeHint().width() <= 600 >= bar.width())
+
+
+def test_a_capture_says_that_overrides_acted_on_it(qtbot: QtBot, bar: StatusBar) -> None:
+    store = memory_store(passes=9)
+    store.overrides = (Acted(Override(OverrideKind.ABLATE, (1,), (3,)), ((2, 5), (7, 8))),)
+    delivery = Delivery()
+    capture = Session(store, Jobs(delivery))
+    bar.show_session(capture)
+    qtbot.waitUntil(lambda: bar.overrides.text() == "⚠ 1 override acted")
+    assert not bar.overrides.isHidden()
+    assert "ablate expert 3 in layer 1 (passes 2–4, 7)" in bar.overrides.toolTip()
+    assert "token rows" in bar._numbers.text()
+    bar.show_session(None)
+    assert bar.overrides.isHidden()
+    capture.close()

@@ -9,7 +9,7 @@ from moedesk.analysis.checks.evidence import Evidence
 from moedesk.analysis.checks.shares import DEAD_SHARE, is_sampled, slots_needed
 from moedesk.analysis.finding import Finding, Reveal
 from moedesk.analysis.measures.measure import Sums
-from moedesk.core.acted import passes_of
+from moedesk.core.acted import first_few, passes_of
 from moedesk.core.override import noted_titles
 
 
@@ -76,7 +76,7 @@ class Overridden(Check):
             {
                 **({"overridden_passes": counted} if evidence.overrides else {}),
                 "passes": evidence.passes,
-                "overrides": titles,
+                "overrides": first_few(titles),
             },
             "What is found of these layers may be the overrides' doing and not the model's: to judge the model, record again "
             "without them. Filter Network by is:overridden to see the rows that they changed.",

@@ -9,7 +9,7 @@ from moedesk.analysis.chunks import Ticket
 from moedesk.analysis.diff.gather import StreamDiff, gather
 from moedesk.analysis.diff.layer_diff import LayerDiff
 from moedesk.analysis.diff.verdict import PRECISION, Judgement, coarser, judge
-from moedesk.core.acted import Acted
+from moedesk.core.acted import Acted, first_few
 from moedesk.core.errors import MoedeskError
 from moedesk.core.store import Store
 
@@ -97,9 +97,9 @@ class RoutingDiff:
             ("A", [one.said for key, one in a.items() if key not in b]),
             ("B", [b[key].said for key in b if key not in a]),
         )
-        parts = [f"only {side} ran under overrides: {'; '.join(said)}" for side, said in alone if said]
+        parts = [f"only {side} ran under overrides: {'; '.join(first_few(said))}" for side, said in alone if said]
         both = [f"{one.override.title} (A {one.where}, B {b[key].where})" for key, one in a.items() if key in b]
-        return " · ".join([*parts, *([f"both ran under overrides: {'; '.join(both)}"] if both else [])])
+        return " · ".join([*parts, *([f"both ran under overrides: {'; '.join(first_few(both))}"] if both else [])])
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; fields stay as they are, unknown numbers are null."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from moedesk.core.acted import first_few
 from moedesk.panels.elements.model_tree import NO_NODE, Badge, Outline
 from moedesk.session.breakpoints import BreakpointList, named_by
 from moedesk.session.overriding import Entry
@@ -35,5 +36,7 @@ def override_marks(outline: Outline, acting: Sequence[Entry]) -> Marks:
         nodes = {outline.layer_node(layer) for layer in layers}
         nodes |= {outline.expert_node(layer, expert) for layer in layers for expert in entry.override.experts}
         for node in nodes - {NO_NODE}:
-            titles.setdefault(node, []).append(entry.override.title)
-    return {node: (Badge("overridden", "overridden", "; ".join(said), "*"),) for node, said in titles.items()}
+            titles.setdefault(node, []).append(entry.said)
+    return {
+        node: (Badge("overridden", "overridden", "; ".join(first_few(said)), "*"),) for node, said in titles.items()
+    }
