@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import moedesk
 from moedesk.core.columns import RouteFlag
+from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.overriding.layers import Layers
 from moedesk.probe.overriding.overrides import Overrides
@@ -250,6 +251,36 @@ def test_swapping_is_other_modules_in_these_places(name: str) -> None:
 
 
 @blocks
+def test_another_k_is_the_blocks_own_with_another_number(name: str) -> None:
+    """Where the block has a number; else the best of what it ranks, by its own normalisation."""
+    one = tried(name)
+    number, own = 4, [part for part in one.block.modules() if vars(part).get("top_k") == 2]
+    override = Override(OverrideKind.TOP_K, (0,), value=float(number))
+    if name in ("BareRouter", "TopOne", "SwitchTopOne"):
+        with pytest.raises(MoedeskError, match=r"could be set|goes on with") as caught:
+            one.overrides.add(override)
+        assert "\n" not in str(caught.value)
+        return
+    with one.on(override):
+        gathered, _, output = one.run()
+    routes, plain = gathered.routes(0), one.plain.routes(0)
+    assert routes.experts.shape == (18, number)
+    assert flagged(gathered).all()
+    assert all(set(few) < set(many) for few, many in zip(plain.experts, routes.experts, strict=True))
+    for part in own:
+        part.top_k = number
+    if own:
+        expected = one.run()[2]
+        for part in own:
+            part.top_k = 2
+        assert torch.equal(output, expected)
+    else:
+        assert name == "OneHotProducts"
+        np.testing.assert_allclose(routes.weights.sum(1), 1, rtol=1e-6)
+    assert torch.equal(one.run()[1], one.output)
+
+
+@blocks
 def test_capacity_keeps_the_first_slots_of_each_expert(name: str) -> None:
     one = tried(name)
     with one.on(Override(OverrideKind.CAPACITY, (0,), value=0.5)):
@@ -271,12 +302,12 @@ def test_capacity_keeps_the_first_slots_of_each_expert(name: str) -> None:
 
 
 @blocks
-@pytest.mark.parametrize("kind", [OverrideKind.EXCLUDE, OverrideKind.SCALE, OverrideKind.CAPACITY])
+@pytest.mark.parametrize("kind", [OverrideKind.EXCLUDE, OverrideKind.CAPACITY])
 def test_a_replayed_capture_gives_the_same_bits(name: str, kind: OverrideKind, tmp_path: Path) -> None:
     """Recorded while something acted, replayed without it."""
     one = tried(name)
     expert, _ = one.favourite
-    value = {OverrideKind.SCALE: 0.5, OverrideKind.CAPACITY: 0.5}.get(kind)
+    value = 0.5 if kind is OverrideKind.CAPACITY else None
     acting = Override(kind, (0,), (expert,) if kind.names_experts else (), value)
     with one.on(acting), torch.no_grad(), moedesk.record(one.model, tmp_path / "run.h5"):
         expected = one.model(some_ids())

@@ -122,8 +122,10 @@ class Layers:
         override.check(info)
         if override.kind is OverrideKind.TOP_K:
             assert override.value is not None
-            places = [binding.layer.place for binding in self.bindings if override.acts_on(binding.layer.place)]
-            self.study.try_slots(self.module, places, int(override.value))
+            acted = [binding for binding in self.bindings if override.acts_on(binding.layer.place)]
+            places = [binding.layer.place for binding in acted if not by_watching(binding)]
+            if places:
+                self.study.try_slots(self.module, places, int(override.value))
         for binding in self.bindings:
             if override.acts_on(binding.layer.place):
                 try:
@@ -138,12 +140,15 @@ class Layers:
         kind, layer = override.kind, binding.layer
         if override.columns and binding.candidate.pool is not None:
             raise MoedeskError("its experts see some rows of a pass only; leave columns= out")
-        if kind is OverrideKind.TOP_K:
-            self._check_groups(override, binding)
-            return
         watched = self.watched(binding)
         if watched is not None:
-            watched.check(override)
+            self._check_groups(override, binding)
+            if kind is OverrideKind.TOP_K:
+                watched.try_slots(self.module, int(override.value or 0))
+            else:
+                watched.check(override)
+            return
+        if kind is OverrideKind.TOP_K:
             self._check_groups(override, binding)
             return
         if not on_score(override):

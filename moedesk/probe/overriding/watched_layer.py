@@ -11,14 +11,12 @@ from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.exactness.untouched import Untouched
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.act import on_score
+from moedesk.probe.overriding.watched_slots import SetSlots, slot_setter
 from moedesk.probe.overriding.watched_study import find_watched_way
-from moedesk.probe.overriding.watched_trial import BlockTrial
+from moedesk.probe.overriding.watched_trial import FAILURES, BlockTrial, said
 from moedesk.probe.overriding.watched_way import WatchedWay
 from moedesk.probe.watched.known_plans import remember_plan
 from moedesk.probe.watched.watch import experts_of
-
-_FAILURES = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError, AssertionError)
-"""What a block may raise that is called on its own, or in training."""
 
 
 @dataclass(eq=False)
@@ -33,11 +31,16 @@ class WatchedLayer:
         Why its score can't be changed.
     unknown : str
         Why nothing can, in evaluation.
+    trial : BlockTrial or None
+    set_slots : function or None
+        What gives it another number of slots, once that was tried.
     """
 
     ways: dict[bool, WatchedWay] = field(default_factory=dict)
     unscored: dict[bool, str] = field(default_factory=dict)
     unknown: str = "a small batch of token ids doesn't reach it"
+    trial: BlockTrial | None = None
+    set_slots: SetSlots | None = None
 
     @property
     def way(self) -> WatchedWay:
@@ -52,14 +55,27 @@ class WatchedLayer:
             raise MoedeskError(self.unknown)
         return self.ways[False]
 
+    def try_slots(self, model: nn.Module, number: int) -> None:
+        """Run the block alone with another number of slots.
+
+        Raises
+        ------
+        MoedeskError
+            If they don't come out, in a few words.
+        """
+        score = self.way.score
+        assert self.trial is not None
+        with Untouched(model):
+            self.set_slots = slot_setter(self.trial.binding, self.trial, score, number)
+
     def check(self, override: Override) -> None:
         """Raise ``MoedeskError``, in a few words, if an override can't be done."""
         way, kind = self.way, override.kind
         if on_score(override):
             if way.score is None:
                 raise MoedeskError(self.unscored[False])
-            if kind in (OverrideKind.FORCE, OverrideKind.REPLAY) and not way.score.deciding:
-                raise MoedeskError("its experts are not the best of one ranking")
+            if kind in (OverrideKind.FORCE, OverrideKind.REPLAY) and not way.score.choosable:
+                raise MoedeskError("its experts are the best of no ranking, so that none can be put in their place")
         elif way.weights is None and kind not in (OverrideKind.ABLATE, OverrideKind.SCALE):
             raise MoedeskError("what its experts return can be changed, but not which tokens they get, nor the weights")
         elif way.weights is None and override.columns:
@@ -94,13 +110,14 @@ def study_watched(model: nn.Module, inputs: Mapping[str, Any], bindings: Sequenc
         trials = _first_calls(untouched, inputs, bindings)
         for trial in trials:
             block, layer = trial.binding.candidate.block, found[trial.binding.candidate.path]
+            layer.trial = trial
             for training in (False, True):
                 block.train(training)
                 try:
                     way, planned, why = find_watched_way(trial)
-                except (MoedeskError, *_FAILURES) as error:
+                except FAILURES as error:
                     if not training:
-                        layer.unknown = (str(error).strip() or type(error).__name__).splitlines()[0]
+                        layer.unknown = said(error)
                         break
                     continue
                 layer.ways[training], layer.unscored[training] = way, why

@@ -1,6 +1,7 @@
 """Everything that acts on one watched block: put on its modules, and taken off again."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -33,15 +34,14 @@ class WatchedOverride(LayerOverride):
 
     def __init__(self, binding: Binding, layer: WatchedLayer, acts: Sequence[Act]) -> None:
         super().__init__(binding, layer.way.score, acts)
-        self._ways = layer.ways
+        self._ways = {mode: way.with_slots(self._slots) for mode, way in layer.ways.items()}
+        self._set_slots = layer.set_slots
         self._factors: dict[int, float] = {}
         self._scored: list[tuple[Act, ScoreEdit]] = []
 
     def put_on(self) -> None:
         """Hook the block and its experts."""
         block, experts = self._binding.candidate.block, experts_of(self._binding.candidate.experts)
-        if self._slots:
-            self._arounds.append(ForwardAround(block, self._with_slots))
         self._arounds.append(ForwardAround(block, self._run))
         if any(way.weights is None for way in self._ways.values()):
             for number in sorted({expert for act in self._routing for expert in act.override.experts}):
@@ -60,24 +60,35 @@ class WatchedOverride(LayerOverride):
         acts = [*(act for act, _ in edits), *routing]
         way = self._ways.get(self._binding.candidate.block.training)
         if way is None or (edits and way.score is None):
-            self._miss(acts)
-            return inner(*args, **kwargs)
+            return self._missed(acts, inner, args, kwargs)
         self._scored = edits
         selection = Reselection(way.score, [edit for _, edit in edits]) if edits and way.score is not None else None
         self._factors = _factors(routing) if way.weights is None else {}
         detour = Detour(way, rows, self, selection)
         try:
-            with detour:
+            with detour, self._other_slots():
                 output = inner(*args, **kwargs)
         except DeviatedError:
-            self._miss(acts)
-            return inner(*args, **kwargs)
+            return self._missed(acts, inner, args, kwargs)
         finally:
             self._factors = {}
         if detour.came and (selection is None or selection.reached):
             return output
+        if detour.touched:
+            return self._missed(acts, inner, args, kwargs)
         self._miss(acts)
-        return inner(*args, **kwargs) if detour.touched else output
+        return output
+
+    def _missed(
+        self, acts: Sequence[Act], inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The call as it is, but for its number of slots."""
+        self._miss([act for act in acts if act.override.kind is not OverrideKind.TOP_K])
+        with self._other_slots():
+            return inner(*args, **kwargs)
+
+    def _other_slots(self) -> AbstractContextManager[Any]:
+        return self._set_slots(self._slots) if self._slots and self._set_slots is not None else nullcontext()
 
     def new_ids(self, ids: Tensor) -> Tensor:
         """Return (N, k) ids with all that sends tokens elsewhere; a slot is dropped by its weight alone."""

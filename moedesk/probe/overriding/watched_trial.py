@@ -19,6 +19,14 @@ from moedesk.probe.overriding.watched_way import WatchedWay
 from moedesk.probe.watched.watch import Watch
 from moedesk.probe.watched.watched_scout import begin_watch, rows_of
 
+FAILURES = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError, AssertionError, MoedeskError)
+"""What a block may raise that is called on its own, in training, or with another routing."""
+
+
+def said(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
 
 class BlockTrial:
     """Calls of one watched block with the same arguments, in evaluation or in training.
@@ -67,7 +75,7 @@ class BlockTrial:
         detour = Detour(way, self.rows, rewriter, selection)
         try:
             found = self.watched(detour)
-        except (DeviatedError, RuntimeError, IndexError, ValueError, TypeError, KeyError):
+        except (DeviatedError, *FAILURES):
             return None
         reached = selection is None or selection.reached
         return found if detour.came and reached else None

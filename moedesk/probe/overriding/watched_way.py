@@ -55,6 +55,10 @@ class WatchedWay:
         last = max(weights.step, -1 if ids is None else ids.step)
         return replace(self, names=names[: last + 1], ids=ids, weights=weights, dense=dense)
 
+    def with_slots(self, number: int) -> "WatchedWay":
+        """Return the way with another number of slots a token; 0 for its own."""
+        return replace(self, plan=replace(self.plan, slots=number)) if number else self
+
     def read(self, taken: dict[Place, Tensor], rows: int) -> Routing:
         """Return the (N, k) routing in what came by at the places; gradients of the weights are kept where they are written."""
         if self.weights is None:
