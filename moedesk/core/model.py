@@ -7,6 +7,9 @@ from math import nan
 from moedesk.core.errors import MoedeskError
 from moedesk.core.verification import Verification
 
+WATCHED = "watched block"
+"""``LayerInfo.adapter`` of blocks that nobody declared: what their experts do and they calculate is watched."""
+
 
 @dataclass(frozen=True)
 class LayerInfo:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from moedesk.core.model import LayerInfo, ModelInfo
+from moedesk.core.model import WATCHED, LayerInfo, ModelInfo
 from moedesk.core.override import Override, OverrideKind
 
 _ROUTING = {OverrideKind.ABLATE, OverrideKind.SCALE, OverrideKind.SWAP, OverrideKind.CAPACITY}
+_WEIGHTS = {OverrideKind.ABLATE, OverrideKind.SCALE}
 _SCORE = {OverrideKind.EXCLUDE, OverrideKind.BIAS, OverrideKind.TEMPERATURE, OverrideKind.FORCE}
 _OWN_WAY = frozenset({"DbrxFFN", "MuseSparkMoE", "LagunaSparseMoeBlock", "InklingMoE", "Dots3NoteVisionMoE"})
 """Blocks whose logits are not the first E numbers that their router calculates for a token, or whose router only scores."""
@@ -125,6 +126,18 @@ def limited(ids, weights, factor, experts):
     return ids.masked_fill(late, 0), weights.masked_fill(late, 0)
 '''
 
+_WEIGH = '''\
+
+
+def weigh(path, numbers, factor):
+    """Multiply what experts return that are modules of their own; with 0, they add nothing."""
+    experts = list(model.get_submodule(path).children())
+    experts = list(experts[0].children()) if len(experts) == 1 else experts
+    for number in numbers:
+        hook = lambda module, args, output: output * factor if factor else torch.zeros_like(output)
+        undo.append(experts[number].register_forward_hook(hook).remove)
+'''
+
 _SLOTS = '''\
 
 
@@ -161,6 +174,7 @@ def as_python(overrides: Iterable[Override], model: ModelInfo) -> str:
             ("limited(", _CAPACITY),
             ("rescore(", _RESCORE),
             ("set_k(", _SLOTS),
+            ("weigh(", _WEIGH),
         )
         if any(call in line for part in parts for line in part if not line.startswith("#"))
     )
@@ -194,6 +208,8 @@ def _lines(override: Override, model: ModelInfo) -> list[str]:
 def _refused(override: Override, layer: LayerInfo) -> str:
     """Why no plain code does it to a layer; empty if some does."""
     kind = override.kind
+    if layer.adapter == WATCHED and kind in _WEIGHTS:
+        return ""
     if layer.adapter or layer.selection not in ("token choice", "hash"):
         return f"{layer.block} takes its routing in a way of its own: moedesk does it"
     if kind is OverrideKind.CAPACITY and layer.block.startswith("SwitchTransformers"):
@@ -215,6 +231,9 @@ def _refused(override: Override, layer: LayerInfo) -> str:
 def _call(override: Override, layer: LayerInfo) -> str:
     experts, value = list(override.experts), override.value
     number = "" if value is None else f"{value!r}"
+    if layer.adapter == WATCHED:
+        factor = 0 if override.kind is OverrideKind.ABLATE else value
+        return f"weigh({layer.experts_path!r}, {experts}, {factor!r})"
     path, router = repr(layer.experts_path), f"{layer.router_path!r}, {layer.experts}"
     match override.kind:
         case OverrideKind.ABLATE:

@@ -1,6 +1,7 @@
 """A small batch that a model can be tried with."""
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -14,6 +15,14 @@ LENGTHS = (32, 21)
 """Tokens of each sequence; the shorter one is padded on the right, where a causal model doesn't look."""
 TEXTS = ("english", "python")
 """Shipped texts that the tokens come from, where there is a tokenizer."""
+
+TOKEN_ARGUMENTS = ("input_ids", "idx", "tokens", "x")
+"""What the argument is called that takes token ids; the last three in models of one's own."""
+
+
+def token_argument(names: Collection[str]) -> str:
+    """Return which of the arguments of a model's forward takes token ids; empty if none does."""
+    return next((name for name in TOKEN_ARGUMENTS if name in names), "")
 
 
 def sample_input(model: nn.Module, tokenizer: Any = None) -> tuple[dict[str, Any], str]:
@@ -31,18 +40,19 @@ def sample_input(model: nn.Module, tokenizer: Any = None) -> tuple[dict[str, Any
         If the model doesn't take token ids.
     """
     names, more = _arguments(model)
-    if "input_ids" not in names:
+    argument = token_argument(names)
+    if not argument or (argument != "input_ids" and _embedding(model) is None):
         raise MoedeskError(
             f"{type(model).__name__} takes no input_ids; give it what it takes: inputs={{{next(iter(names), 'x')!r}: …}}"
         )
     rows, words = _text_rows(model, tokenizer) if tokenizer is not None else _random_rows(model)
     ids, mask = padded(rows, pad_id(model, tokenizer), left=False)
     device = input_device(model)
-    inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(device)}
+    inputs: dict[str, Any] = {argument: torch.from_numpy(ids).to(device)}
     if "attention_mask" in names:
         inputs["attention_mask"] = torch.from_numpy(mask).to(device)
     else:
-        inputs["input_ids"] = inputs["input_ids"][:, : min(LENGTHS)]
+        inputs[argument] = inputs[argument][:, : min(LENGTHS)]
     if "decoder_input_ids" in names:
         inputs["decoder_input_ids"] = inputs["input_ids"][:, : min(len(row) for row in rows)].flip(0)
     config: Any = getattr(model, "config", None)
@@ -79,11 +89,19 @@ def _random_rows(model: nn.Module) -> tuple[list[Any], str]:
 
 
 def _vocabulary_size(model: nn.Module) -> int:
-    get: Any = getattr(model, "get_input_embeddings", None)
-    embedding = get() if get is not None else None
+    embedding = _embedding(model)
     size = getattr(embedding, "num_embeddings", None) or getattr(getattr(model, "config", None), "vocab_size", None)
     if not isinstance(size, int) or size < 2:
         raise MoedeskError(
             f"the size of {type(model).__name__}'s vocabulary is not known; give inputs={{'input_ids': …}}"
         )
     return size
+
+
+def _embedding(model: nn.Module) -> nn.Module | None:
+    """What embeds token ids: what the model says, or the first embedding in it."""
+    get: Any = getattr(model, "get_input_embeddings", None)
+    if get is not None:
+        found: nn.Module | None = get()
+        return found
+    return next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)

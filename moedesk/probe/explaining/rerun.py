@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from moedesk.core.batch import LayerRoutes
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.exactness.kept import Kept
+from moedesk.probe.exactness.sample_input import token_argument
 from moedesk.probe.exactness.text_batch import input_device
 from moedesk.probe.exactness.untouched import Untouched
 from moedesk.probe.explaining.passage import Passage
@@ -70,7 +71,7 @@ class Rerun:
             raise MoedeskError(
                 f"parts of {name} are offloaded, and come only when it runs; explain it loaded as a whole"
             )
-        self._argument = next((n for n in ("input_ids", "idx", "tokens", "x") if n in self._names), "")
+        self._argument = token_argument(self._names)
         if not self._argument:
             raise MoedeskError(f"{name} takes no input_ids, so it can't be run on token ids alone")
         size = _embedded(model)

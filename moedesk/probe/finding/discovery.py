@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from moedesk.core.errors import MoedeskError, NoMoELayersError
+from moedesk.core.model import WATCHED
 from moedesk.probe.adapters.adapter import Adapter
 from moedesk.probe.adapters.registry import claim, declared
 from moedesk.probe.finding.arguments import argument_names
@@ -150,7 +151,7 @@ def _hand_written(modules: Mapping[str, nn.Module]) -> dict[str, Adapter]:
             held_by = parent_path(held_by)
         below = path.removeprefix(f"{held_by}.") if held_by else path
         if held_by not in found and _has_gate(modules[held_by], module):
-            found[held_by] = Adapter("watched block", (type(modules[held_by]),), experts=below)
+            found[held_by] = Adapter(WATCHED, (type(modules[held_by]),), experts=below)
     return found
 
 

@@ -12,7 +12,10 @@ from moedesk.core.before_after import WITH, WITHOUT, BeforeAfter
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import OverrideKind
 from moedesk.probe.exactness.kept import Kept
+from moedesk.probe.exactness.sample_input import token_argument
 from moedesk.probe.exactness.text_batch import encode, input_device
+from moedesk.probe.explaining.rerun import logits_of
+from moedesk.probe.finding.arguments import argument_names
 from moedesk.probe.hooks import hooks_on
 from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.record import Recording
@@ -127,10 +130,11 @@ def _taken(overrides: Overrides, record: bool) -> Iterator[Callable[[str], None]
 
 def _score(model: Any, ids: Tensor, layers: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """(T,) log-probability of each token given those before it, and each layer's counts, in one pass."""
+    argument = token_argument(argument_names(model)) or "input_ids"
     kept = Kept()
     recording = Recording(model, "unused.h5", None, None, Wanted(counts_only=True), sink=kept)
     with torch.no_grad(), recording:
-        logits = model(input_ids=ids).logits[0, :-1].float()
+        logits = logits_of(model(**{argument: ids}), model)[0, :-1].float()
     scored = logits.log_softmax(-1).gather(-1, ids[0, 1:, None].to(logits.device))[:, 0]
     values = np.concatenate([[np.nan], scored.cpu().numpy()]).astype(np.float32)
     found = {layer.layer: layer.counts for batch in kept.batches for layer in batch.layers}
