@@ -11,7 +11,6 @@ from torch import nn
 
 from moedesk.probe.attach import attached
 from moedesk.probe.load import load
-from moedesk.probe.taking import courier
 from tests.support.families import build
 from tests.support.sinks import Blocked
 from tests.support.stopping import hooks_on
@@ -52,9 +51,10 @@ def blocked() -> Iterator[Blocked]:
 
 
 @pytest.fixture(autouse=True)
-def patient_courier(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a courier finish when it is closed: on a busy machine the 2 s of a live model may be over before it has its turn."""
-    monkeypatch.setattr(courier, "CLOSE_SECONDS", PATIENCE)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the courier as long as it takes: on a busy machine a second or two may be over before it has its turn."""
+    for name in ("taking.courier.CLOSE_SECONDS", "breaking.under_way.ARRIVAL_SECONDS", "console.moe.ARRIVAL_SECONDS"):
+        monkeypatch.setattr(f"moedesk.probe.{name}", PATIENCE)
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ import sys
 import threading
 import warnings
 
+from moedesk.link import server as link_server
 from moedesk.link.own_server import own_server
 from tests.support.routing import random_batch, random_model
+from tests.support.until import PATIENCE
 
 
 def flood(tokens: int) -> None:
@@ -53,7 +55,7 @@ def fork() -> None:
         warnings.simplefilter("ignore")  # from Python 3.12 on: that a process with threads forks
         child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(round(PATIENCE))
         stream.append(random_batch((99,), model, 2000))
         stream.note("from the child")
         stream.count(passes=100)
@@ -72,5 +74,6 @@ def fork() -> None:
 
 
 if __name__ == "__main__":
-    signal.alarm(60)
+    signal.alarm(round(PATIENCE))
+    link_server.CLOSE_SECONDS = PATIENCE  # for a client that is slow only because the machine is busy
     {"flood": lambda: flood(int(sys.argv[2])), "end": lambda: last_words(sys.argv[2]), "fork": fork}[sys.argv[1]]()
