@@ -1,5 +1,7 @@
 """Overrides on watched blocks: some tokens, phases, training, gradients, errors, recordings begun meanwhile, and their code."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -274,3 +276,33 @@ def test_the_list_undoes_and_compares_before_and_after() -> None:
     assert all(counts[:3].sum() == 0 and counts.sum() > 0 for counts in found.counts_after)
     overrides.close()
     assert pristine(model)
+
+
+def test_a_model_that_was_overridden_goes_when_it_is_let_go_of() -> None:
+    model: Any = Small(EVERY["SortedTokens"], layers=1).eval()  # its block has the bias
+    overrides_of(model).add(Override(EXCLUDE, (0,), (1,)))
+    overrides_of(model).close()
+    gone = weakref.ref(model.layers[0].moe)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_only_blocks_that_are_overridden_are_studied() -> None:
+    model: Any = Small(LoopOverExperts).eval()
+    overrides = overrides_of(model)
+    override = Override(ABLATE, (1,), (2,))
+    assert overrides.info.layers
+    calls: list[int] = []
+    handles = [
+        layer.moe.register_forward_pre_hook(lambda module, args, place=place: calls.append(place))
+        for place, layer in enumerate(model.layers)
+    ]
+    assert not overrides.layers.knows(override)
+    overrides.add(override)
+    assert overrides.layers.knows(override)
+    assert calls.count(0) == 1
+    assert calls.count(1) > 5
+    overrides.close()
+    for handle in handles:
+        handle.remove()

@@ -14,7 +14,7 @@ from moedesk.probe.finding.describe import describe_model
 from moedesk.probe.overriding.act import on_score
 from moedesk.probe.overriding.rerouting import can_reroute
 from moedesk.probe.overriding.study import Study
-from moedesk.probe.overriding.watched_layer import WatchedLayer, by_watching, study_watched
+from moedesk.probe.overriding.watched_layer import WatchedLayer, WatchedLayers, by_watching
 from moedesk.probe.overriding.way import Way
 
 
@@ -38,7 +38,7 @@ class Layers:
     ) -> None:
         self._model, self._known, self._inputs = weakref.ref(model), known, inputs
         self._study: Study | None = None
-        self._watched: dict[str, WatchedLayer] | None = None
+        self._watched: WatchedLayers | None = None
         self._info: ModelInfo | None = None
         self._bindings: tuple[Binding, ...] = ()
 
@@ -77,9 +77,12 @@ class Layers:
 
     def knows(self, override: Override | None) -> bool:
         """Return whether all is known that this override needs, so that the model need not run to find it out."""
-        if self._watched is None and any(by_watching(binding) for binding in self._bindings or self._known()):
-            return override is None
-        if self._study is not None or override is None:
+        if override is None:
+            return True
+        known = [one for one in self._bindings or self._known() if override.acts_on(one.layer.place)]
+        if any(by_watching(one) and not (self._watched and self._watched.knows(one)) for one in known):
+            return False
+        if self._study is not None:
             return True
         needs = on_score(override) or override.kind is OverrideKind.TOP_K
         return bool(self._bindings or self._known()) and not needs
@@ -90,8 +93,8 @@ class Layers:
             return None
         if self._watched is None:
             watched = [one for one in self.bindings if by_watching(one)]
-            self._watched = study_watched(self.module, self.study.inputs, watched)
-        return self._watched.get(binding.candidate.path, WatchedLayer())
+            self._watched = WatchedLayers(self.module, self.study.inputs, watched)
+        return self._watched.layer(self.module, binding)
 
     def way(self, place: int) -> Way:
         """Return how the layer at a place selects.

@@ -95,8 +95,8 @@ def by_watching(binding: Binding) -> bool:
         return False
 
 
-def study_watched(model: nn.Module, inputs: Mapping[str, Any], bindings: Sequence[Binding]) -> dict[str, WatchedLayer]:
-    """Return what is known of these layers, by path of the experts; the model is left as it was.
+class WatchedLayers:
+    """The watched blocks of a model, each studied when it is first asked for; the model is left as it was.
 
     Parameters
     ----------
@@ -104,30 +104,45 @@ def study_watched(model: nn.Module, inputs: Mapping[str, Any], bindings: Sequenc
     inputs : mapping
         Arguments of its forward.
     bindings : sequence of Binding
+        Those for which ``by_watching`` is true.
     """
-    found = {binding.candidate.path: WatchedLayer() for binding in bindings}
-    with Untouched(model) as untouched:
-        trials = _first_calls(untouched, inputs, bindings)
-        for trial in trials:
-            block, layer = trial.binding.candidate.block, found[trial.binding.candidate.path]
-            layer.trial = trial
-            for training in (False, True):
-                block.train(training)
-                try:
-                    way, planned, why = find_watched_way(trial)
-                except FAILURES as error:
-                    if not training:
-                        layer.unknown = said(error)
-                        break
-                    continue
-                layer.ways[training], layer.unscored[training] = way, why
-                remember_plan(trial.binding.candidate.experts, training, planned)
-            block.eval()
-    return found
+
+    def __init__(self, model: nn.Module, inputs: Mapping[str, Any], bindings: Sequence[Binding]) -> None:
+        self._trials = _first_calls(model, inputs, bindings)
+        self._known: dict[str, WatchedLayer] = {}
+
+    def knows(self, binding: Binding) -> bool:
+        """Return whether a layer was studied."""
+        return binding.candidate.path in self._known
+
+    def layer(self, model: nn.Module, binding: Binding) -> WatchedLayer:
+        """Return what is known of a layer; its block runs alone for that."""
+        path = binding.candidate.path
+        if path not in self._known:
+            trial = self._trials.get(path)
+            self._known[path] = WatchedLayer() if trial is None else _studied(model, trial)
+        return self._known[path]
 
 
-def _first_calls(untouched: Untouched, inputs: Mapping[str, Any], bindings: Sequence[Binding]) -> list[BlockTrial]:
-    """The first call of each block in a run of the model."""
+def _studied(model: nn.Module, trial: BlockTrial) -> WatchedLayer:
+    layer, candidate = WatchedLayer(trial=trial), trial.binding.candidate
+    with Untouched(model):
+        for training in (False, True):
+            candidate.block.train(training)
+            try:
+                way, planned, layer.unscored[training] = find_watched_way(trial)
+            except FAILURES as error:
+                if not training:
+                    layer.unknown = said(error)
+                    break
+                continue
+            layer.ways[training] = way
+            remember_plan(candidate.experts, training, planned)
+    return layer
+
+
+def _first_calls(model: nn.Module, inputs: Mapping[str, Any], bindings: Sequence[Binding]) -> dict[str, BlockTrial]:
+    """The first call of each block in a run of the model, by path of the experts."""
     trials: dict[str, BlockTrial] = {}
 
     def keep(binding: Binding) -> Any:
@@ -136,10 +151,11 @@ def _first_calls(untouched: Untouched, inputs: Mapping[str, Any], bindings: Sequ
 
         return before
 
-    handles = [b.candidate.block.register_forward_pre_hook(keep(b), with_kwargs=True) for b in bindings]
-    try:
-        untouched.run(dict(inputs))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return list(trials.values())
+    with Untouched(model) as untouched:
+        handles = [b.candidate.block.register_forward_pre_hook(keep(b), with_kwargs=True) for b in bindings]
+        try:
+            untouched.run(dict(inputs))
+        finally:
+            for handle in handles:
+                handle.remove()
+    return trials

@@ -70,12 +70,10 @@ def _writable(
 ) -> Iterator[WatchedWay]:
     """The ways that were shown to change what the experts do, those first that can send tokens elsewhere."""
     candidates = list(_places(way, planned, watch))[:MOST_TRIED]
-    routing = planned.routing
-    other = _shuffled(routing, planned.plan.experts)
-    heavier = replace(other, ids=routing.ids)
-    for moves, wanted in ((True, other), (False, heavier)):
+    other = _shuffled(planned.routing, planned.plan.experts)
+    for moves in (True, False):
         for candidate in candidates:
-            if _obeys(trial, candidate, planned, wanted, moves) and _same(trial, candidate, plain):
+            if _obeys(trial, candidate, planned, other, plain, moves):
                 yield replace(candidate, moves=moves)
 
 
@@ -119,24 +117,17 @@ def _shuffled(routing: Routing, experts: int) -> Routing:
     return Routing(order.to(routing.ids.device), weights.to(routing.weights.device, routing.weights.dtype))
 
 
-def _obeys(trial: BlockTrial, way: WatchedWay, planned: Planned, wanted: Routing, moves: bool) -> bool:
-    """Whether the experts run on what a routing says, and the block's output is their sum with its weights."""
+def _obeys(trial: BlockTrial, way: WatchedWay, planned: Planned, other: Routing, plain: Tensor, moves: bool) -> bool:
+    """Whether experts and output follow when another routing is put there, and its own one gives the same bits."""
     first = Fixed()
     if trial.detoured(way, first) is None or first.given is None:
         return False
-    if not moves:  # the same experts in the order that they have at this place
-        wanted = replace(wanted, ids=first.given.ids)
+    wanted = other if moves else replace(other, ids=first.given.ids)
     found = trial.detoured(way, Fixed(wanted))
-    return found is not None and follows(*found, wanted, planned.scale)
-
-
-def _same(trial: BlockTrial, way: WatchedWay, plain: Tensor) -> bool:
-    """Whether writing what is there gives the same bits."""
-    first = Fixed()
-    trial.detoured(way, first)
-    assert first.given is not None
-    found = trial.detoured(way, Fixed(first.given))
-    return found is not None and same_bits(found[1], plain)
+    if found is None or not follows(*found, wanted, planned.scale):
+        return False
+    same = trial.detoured(way, Fixed(first.given))
+    return same is not None and same_bits(same[1], plain)
 
 
 def _scored(trial: BlockTrial, way: WatchedWay, planned: Planned) -> WatchedWay:

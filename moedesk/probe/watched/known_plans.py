@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.discovery import Candidate
+from moedesk.probe.finding.known import known_rule, remember_rule
 from moedesk.probe.watched.operations import Place
 from moedesk.probe.watched.plan import Planned, make_plan
 from moedesk.probe.watched.watch import Watch
@@ -17,7 +18,16 @@ _found: "weakref.WeakKeyDictionary[nn.Module, dict[bool, Planned]]" = weakref.We
 
 def remember_plan(experts: nn.Module, training: bool, planned: Planned) -> None:
     """Keep where the block of these experts calculates its routing, in training or in evaluation."""
-    _found.setdefault(experts, {})[training] = planned
+    if planned.bias is not None:  # kept apart, since what has it may hold the experts
+        remember_rule(experts, planned.rule, planned.bias)
+    _found.setdefault(experts, {})[training] = replace(planned, bias=None)
+
+
+def _known(candidate: Candidate) -> Planned | None:
+    planned = _found.get(candidate.experts, {}).get(candidate.block.training)
+    if planned is None or planned.rule is None or not planned.rule.biased:
+        return planned
+    return replace(planned, bias=known_rule(candidate.experts)[1])
 
 
 def plan_of(watch: Watch, candidate: Candidate, output: Tensor | None) -> Planned:
@@ -28,7 +38,7 @@ def plan_of(watch: Watch, candidate: Candidate, output: Tensor | None) -> Planne
     MoedeskError
         If that can't be told.
     """
-    known = _found.get(candidate.experts, {}).get(candidate.block.training)
+    known = _known(candidate)
     if (
         known is not None
         and not watch.failure
