@@ -1,9 +1,11 @@
 """The overrides of a session: what is told of them, what is ordered, and what is refused before it is sent."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from moedesk.core.acted import Acted
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
 from moedesk.core.override_file import Kept
@@ -13,6 +15,7 @@ from moedesk.session.overriding import Told
 from moedesk.session.session import Session
 from tests.support.memory_store import memory_store
 from tests.support.overridden_live import OverriddenLive
+from tests.support.until import until
 
 ABLATE = Override(OverrideKind.ABLATE, (1,), (3,))
 
@@ -134,3 +137,22 @@ def test_every_offer_fits_its_place(session: Session) -> None:
                     if offer.question:
                         assert offer.lowest <= offer.start <= offer.highest
                         assert offer.answered(offer.start) == offer.override
+
+
+def test_what_acted_is_read_by_the_worker_and_anew_with_more_passes() -> None:
+    store = memory_store(passes=9, layers=3, experts=8)
+    with closing(Session(store, Jobs(lambda work: work()))) as session:
+        heard: list[str] = []
+        session.changed.connect(heard.append)
+        assert session.overriding.recorded == ()
+        until(lambda: session.idle)
+        assert heard == [], "nothing acted"
+        store.overrides = (Acted(ABLATE, ((2, 5),)),)
+        assert session.overriding.recorded == (), "the store says that nothing is new"
+        store.revision += 1
+        until(lambda: bool(session.overriding.recorded) and heard == ["overrides"])
+        (entry,) = session.overriding.recorded
+        assert (entry.override, entry.passes) == (ABLATE, ((2, 5),))
+        assert session.overriding.places == {(1, None), (1, 3)}
+        session.seek(1)
+        assert session.overriding.places == frozenset()
