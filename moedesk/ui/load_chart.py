@@ -106,7 +106,7 @@ class LoadChart(QWidget):
             painter,
             QRectF(8, 2, self.width() - 16, _TOP - 4),
             Qt.AlignmentFlag.AlignVCenter,
-            f"Share of slots: grey {self.pair.sides[0]}, coloured {self.pair.sides[1]}",
+            f"Grey {self.pair.sides[0]}, coloured {self.pair.sides[1]}: shares of slots",
         )
 
     def _draw_bars(self, painter: QPainter) -> None:
