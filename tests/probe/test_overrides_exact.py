@@ -189,11 +189,3 @@ def test_what_can_not_act_is_refused_and_leaves_the_model_alone() -> None:
         assert "\n" not in str(caught.value)
     assert not any(module._forward_pre_hooks or "forward" in vars(module) for module in model.modules())
     assert not overrides.entries
-
-
-def test_compiled_models_are_refused() -> None:
-    model: Any = build("olmoe")
-    model.model.compile(backend="eager")
-    logits(model)
-    with pytest.raises(MoedeskError, match=r"model runs compiled"):
-        overrides_of(model).add(Override(OverrideKind.ABLATE, (0,), (1,)))

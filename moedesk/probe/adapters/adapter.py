@@ -43,6 +43,10 @@ has none."""
 Write = Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any, Routing], Any]
 """Takes the same and the routing that is wanted; returns new ``(args, kwargs)`` before the call, or the new output after it."""
 
+Select = Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any, Callable[[Tensor], Tensor]], Routing]
+"""Takes the hooked module, its arguments, its output, and a function that makes other (N, E) logits of its logits; returns the
+routing that it would choose with those."""
+
 RunExpert = Callable[[Any, int, Tensor], Tensor]
 """Takes the block, an expert's number and (N, H) rows for it; returns its (N, H) output without a gate weight."""
 
@@ -76,6 +80,9 @@ class Adapter:
         Paths of these modules below the block, as far as it has them.
     write : function, optional
         Changes the routing of a call on its way in (``when="before"``) or out; see ``Write``.
+    select : function, optional
+        Chooses anew, for overrides of the score where no module below the block goes from logits to the choice; see ``Select``.
+        With ``when="after"``, a ``write``, and its ranking of all experts in one operation (``topk``, ``max``, …).
     run_expert : function, optional
         Runs one expert alone; see ``RunExpert``. Without it, one of the modules in ``experts`` is called, if there are as many.
     weighs : {"outputs", "inputs"}
@@ -107,6 +114,7 @@ class Adapter:
     router: str = ""
     experts: str = ""
     write: Write | None = None
+    select: Select | None = None
     run_expert: RunExpert | None = None
     weighs: Weighs = "outputs"
     n_experts: Number = None

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import nn
 
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.adapters.adapter import Adapter, Number, Read, RunExpert, Selection, Weighs, Write
+from moedesk.probe.adapters.adapter import Adapter, Number, Read, RunExpert, Select, Selection, Weighs, Write
 from moedesk.probe.adapters.registry import declare
 
 Target = str | type | Callable[[nn.Module], bool]
@@ -22,6 +22,7 @@ def adapter(
     logits: str = "",
     when: Literal["after", "before"] = "after",
     write: Write | None = None,
+    select: Select | None = None,
     run_expert: RunExpert | None = None,
     weighs: Weighs = "outputs",
     n_experts: Number = None,
@@ -52,7 +53,7 @@ def adapter(
         Path of a module below the block whose output are the logits, where ``read`` doesn't return them.
     when : {"after", "before"}
         Before the call, ``output`` is None.
-    write, run_expert, weighs, n_experts, shared, identity, top_k, selection, score, stream
+    write, select, run_expert, weighs, n_experts, shared, identity, top_k, selection, score, stream
         See ``moedesk.Adapter``.
 
     Returns
@@ -81,6 +82,7 @@ def adapter(
     options: dict[str, Any] = {
         "name": name or _name(targets[0]), "targets": targets, "router": router, "experts": experts,
         "hook": router if hook is None and read is None else hook or "", "logits": logits, "when": when, "write": write,
+        "select": select,
         "run_expert": run_expert, "weighs": weighs, "n_experts": n_experts, "shared": shared, "identity": identity,
         "top_k": top_k, "selection": selection, "score": score, "stream": stream,
     }  # fmt: skip

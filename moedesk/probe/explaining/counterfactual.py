@@ -150,7 +150,7 @@ def _menus(
         place = binding.layer.place
         way, routing, logits = ways.get(place), rerun.routing(binding), rerun.routes[place].logits
         why = ""
-        if way is None or not way.choosable:
+        if way is None or not way.choosable or way.by_adapter:
             why = unknown.get(place, "its choice can't be forced")
         elif routing is None or logits is None:
             why = "its routing or its logits are not known"

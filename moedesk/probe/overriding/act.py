@@ -19,8 +19,13 @@ ON_SCORE = frozenset({OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIA
 """Kinds that act on the score, whatever else they are; a replay of ids alone does too."""
 
 
-def on_score(override: Override) -> bool:
-    """Return whether an override acts on the score, and through the model's own selection; else on what that gives."""
+def on_score(override: Override, selection: str = "token choice") -> bool:
+    """Return whether an override acts on the score, and through the model's own selection; else on what that gives.
+
+    Where the caller gives the choice, force and replay change what is given.
+    """
+    if selection == "given" and override.kind in (OverrideKind.FORCE, OverrideKind.REPLAY):
+        return False
     return override.kind in ON_SCORE or (override.kind is OverrideKind.REPLAY and not override.weights)
 
 
@@ -85,6 +90,11 @@ class Act:
     notes: dict[str, None] = field(default_factory=dict)
     captured: Captured | None = None
 
+    @property
+    def scores(self) -> bool:
+        """Whether it acts on the score of its layer."""
+        return on_score(self.override, self.binding.layer.selection)
+
     def rows(self, count: int, device: torch.device) -> Rows | bool:
         """Return which of a call's rows it acts on: False for none, None for all."""
         columns, phases = self.override.columns, self.override.phases
@@ -98,7 +108,7 @@ class Act:
         found = self._call(count)
         if found is None:
             return False
-        slots = found.columns(device)
+        slots = found.columns(device, self.binding.candidate.pool)
         return (slots >= columns[0]) & (slots < columns[1])
 
     def replayed(self, count: int, device: torch.device, rows: Rows) -> CapturedRouting | None:
@@ -107,22 +117,25 @@ class Act:
         Where the tokens are on a device, waits for it once a pass.
         """
         assert self.captured is not None
-        found = self._call(count)
+        stream = self.binding.layer.stream
+        found = self._call(count, stream in self.captured.unnamed)
         if found is None:
             return None
-        number = found.replayed(self.captured, self.binding.layer.stream)
+        number = found.replayed(self.captured, stream, count)
         routing = None if number is None else self.captured.routing(self.binding.layer.place, number)
+        if routing is not None and self.binding.candidate.pool is not None:
+            routing = routing.of_present()
         if routing is None or len(routing.ids) != count:
             return None
         ids, weights, present = (part.to(device, non_blocking=True) for part in routing)
         return CapturedRouting(ids, weights, present if rows is None else present & rows)
 
-    def _call(self, count: int) -> StackCall | None:
-        """The call of the layer's stack, if its rows are the tokens of the pass; if not, that is noted."""
+    def _call(self, count: int, unnamed: bool = False) -> StackCall | None:
+        """The call of the layer's stack, if its rows are the tokens of the pass, or none at all; if not, that is noted."""
         assert self.context is not None
         if self.context.last is None:  # switched on in the middle of a pass
             return None
-        found = self.context.call(self.binding, count)
+        found = self.context.call(self.binding, count, unnamed)
         if found is None:
             where = self.binding.layer.path
             self.notes[

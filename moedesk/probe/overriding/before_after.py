@@ -19,12 +19,14 @@ from moedesk.probe.finding.arguments import argument_names
 from moedesk.probe.hooks import hooks_on
 from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.record import Recording
+from moedesk.probe.taking.compiled import as_written
 from moedesk.probe.wanted import Wanted
 
 Progress = Callable[[float, str], None]
 SEED = 0
 
 
+@as_written()  # both, or what is compiled would differ in its last bits
 def before_after(
     overrides: Overrides,
     tokenizer: Any,

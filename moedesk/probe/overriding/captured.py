@@ -37,6 +37,10 @@ class CapturedRouting(NamedTuple):
     weights: Tensor
     present: Tensor
 
+    def of_present(self) -> "CapturedRouting":
+        """Return that of the rows that the layer saw."""
+        return CapturedRouting(*(part[self.present] for part in self))
+
 
 class Captured:
     """The passes of one stream of a capture, found by their tokens.
@@ -53,6 +57,9 @@ class Captured:
     ----------
     missed : int
         Passes of the model so far that are none of the capture's.
+    unnamed : set of str
+        Streams whose rows have no token ids (patches of a picture, embeddings of the caller's): their passes are found by the
+        token ids of another stream, or, where there are none at all, by their number of rows.
 
     Raises
     ------
@@ -62,6 +69,9 @@ class Captured:
 
     def __init__(self, path: str, model: ModelInfo, places: Sequence[int]) -> None:
         self.path, self.missed = path, 0
+        self.unnamed: set[str] = set()
+        self._named: set[str] = set()  # with passes that are found by token ids, their own or another stream's
+        self._counted = False
         self._places: dict[tuple[str, bytes], list[int]] = {}
         self._used: dict[tuple[str, bytes], int] = {}
         self._routing: dict[int, list[CapturedRouting | None]] = {}
@@ -74,9 +84,7 @@ class Captured:
                     if layer.stream == stream:
                         self._routing[layer.place] = [_read(store, layer, span) for span in spans]
         if not self._places:
-            raise MoedeskError(
-                f"{path} holds no pass whose routing and tokens were kept whole, so there is nothing to replay"
-            )
+            raise MoedeskError(f"{path} holds no pass whose routing was kept whole, so there is nothing to replay")
 
     def _check(self, store: Store, model: ModelInfo, layers: Sequence[LayerInfo]) -> None:
         name, theirs = Path(self.path).name, store.model.layers
@@ -110,24 +118,35 @@ class Captured:
             whole = end > first and not partial
             spans.append((first, end) if whole else None)
             if whole:
-                tokens = store.read_tokens(first, end, stream)
-                if (tokens["token_id"] >= 0).all():
-                    key = stream, _key(tokens["token_id"], tokens["column"], tokens["sequence"])
-                    self._places.setdefault(key, []).append(number)
+                key = _key_of(store, number, stream)
+                if key is None:
+                    self.unnamed.add(stream)
+                    others = (_key_of(store, number, other) for other in store.model.streams if other != stream)
+                    key = next(filter(None, others), None)
+                if key is not None:
+                    self._named.add(stream)
+                key = key or _key_of_rows(end - first)
+                self._places.setdefault((stream, key), []).append(number)
         return spans
 
-    def find(self, call: Call, stream: str) -> int | None:
-        """Return which pass of the capture has the tokens of a call: of several, one after the other; None if none has."""
-        if call.ids is None:
-            self.missed += 1
-            return None
-        host = arrive(call)
-        rows = token_rows(host, packed_sequences(host)[0], {})
-        key = stream, _key(rows["token_id"], rows["column"], rows["sequence"])
+    def find(self, call: Call, stream: str, count: int) -> int | None:
+        """Return which pass of the capture is given again: of several, one after the other; None if none is.
+
+        Parameters
+        ----------
+        call : Call
+            That takes the tokens of the pass, if there are any.
+        stream : str
+        count : int
+            Rows that its layers get.
+        """
+        known = call.ids is not None and stream in self._named
+        key = stream, _key_of_call(call) if known else _key_of_rows(count)
         passes = self._places.get(key)
         if passes is None:
             self.missed += 1
             return None
+        self._counted |= not known
         turn = self._used.get(key, -1) + 1
         self._used[key] = turn
         return passes[turn % len(passes)]
@@ -138,15 +157,39 @@ class Captured:
 
     @property
     def note(self) -> str:
-        """How many passes were not found, in one line; empty for none."""
-        if not self.missed:
-            return ""
-        passes = "pass was" if self.missed == 1 else "passes were"
-        return f"replay of {Path(self.path).name}: {self.missed:,} {passes} none of the capture's, and ran untouched"
+        """How many passes were not found, and how those without tokens were, in one line; empty for neither."""
+        said = []
+        if self.missed:
+            passes = "pass was" if self.missed == 1 else "passes were"
+            said.append(f"{self.missed:,} {passes} none of the capture's, and ran untouched")
+        if self._counted:
+            said.append("passes without token ids are taken by their number of rows, one after the other")
+        return f"replay of {Path(self.path).name}: {'; '.join(said)}" if said else ""
 
 
 def _form(layer: LayerInfo) -> str:
     return f"{layer.path} ({layer.block}) with {layer.experts} experts, k = {layer.top_k}"
+
+
+def _key_of(store: Store, number: int, stream: str) -> bytes | None:
+    """The key of the tokens of a pass in a stream; None if it has no rows there, or rows without token ids."""
+    first, end = store.token_span(number, number + 1, stream)
+    tokens = store.read_tokens(first, end, stream)
+    if end == first or (tokens["token_id"] < 0).any():
+        return None
+    return _key(tokens["token_id"], tokens["column"], tokens["sequence"])
+
+
+def _key_of_call(call: Call) -> bytes:
+    """The key of the tokens of a call."""
+    host = arrive(call)
+    rows = token_rows(host, packed_sequences(host)[0], {})
+    return _key(rows["token_id"], rows["column"], rows["sequence"])
+
+
+def _key_of_rows(count: int) -> bytes:
+    """The key of a pass of which nothing but the number of rows is known."""
+    return b"rows" + count.to_bytes(8, "little")
 
 
 def _key(ids: np.ndarray, columns: np.ndarray, sequences: np.ndarray) -> bytes:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.overriding.forcing import with_forced
 
 Rows = Tensor | None
 """(N,) bool: the rows that an override acts on; None for all."""
@@ -19,7 +20,7 @@ def changed_routing(override: Override, routing: Routing, rows: Rows, experts: i
     Parameters
     ----------
     override : Override
-        That ablates, scales, swaps or limits experts.
+        That ablates, scales, swaps or limits experts, or forces them where the caller gives the choice.
     routing : Routing
         (N, k) ids and weights.
     rows : (N,) bool tensor or None
@@ -37,6 +38,9 @@ def changed_routing(override: Override, routing: Routing, rows: Rows, experts: i
             one, other = override.experts
             swapped = torch.where(routing.ids == one, other, torch.where(routing.ids == other, one, routing.ids))
             return replace(routing, ids=swapped if rows is None else torch.where(rows[:, None], swapped, routing.ids))
+        case OverrideKind.FORCE:
+            forced = with_forced(routing.ids, override.experts, routing.weights.detach())
+            return replace(routing, ids=forced if rows is None else torch.where(rows[:, None], forced, routing.ids))
         case OverrideKind.CAPACITY:
             assert override.value is not None
             return _limited(routing, override.value, experts)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.pools import Pool
 from moedesk.probe.overriding.captured import Captured
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader, uses_cache
@@ -100,14 +101,20 @@ class Context:
         if not recomputing() and module in self._open:
             del self._open[self._open.index(module) :]
 
-    def call(self, binding: Binding, rows: int) -> "StackCall | None":
-        """Return the call of its stack that a layer is in; None if the layer's rows are not its tokens."""
-        if binding.candidate.pool is not None:
-            return None
+    def call(self, binding: Binding, rows: int, unnamed: bool = False) -> "StackCall | None":
+        """Return the call of its stack that a layer is in; None if the layer's rows are not its tokens.
+
+        Parameters
+        ----------
+        rows : int
+            That the layer gets.
+        unnamed : bool
+            Whether its rows are no tokens: then it is the call of the stack around them.
+        """
         recent = self._recent.get(binding.candidate.stack_path, [])
         # What is computed again was called before, maybe not in the last pass.
         candidates = reversed(recent) if recomputing() else recent[-1:]
-        return next((found for found in candidates if found.call.batch * found.call.length == rows), None)
+        return next((found for found in candidates if unnamed or found.rows(binding.candidate.pool) == rows), None)
 
 
 class StackCall:
@@ -122,19 +129,33 @@ class StackCall:
     def __init__(self, call: Call, of: Pass) -> None:
         self.call, self.of = call, of
         self._columns: Tensor | None = None
+        self._rows: dict[Pool | None, int] = {}
         self._replayed: dict[tuple[int, str], int | None] = {}
 
-    def columns(self, device: torch.device) -> Tensor:
-        """Return (batch · length,) slots in the sequence of its rows."""
+    def seen(self, pool: Pool | None) -> Tensor | None:
+        """Return (batch · length,) bools, which of its rows a block sees; None for all."""
+        marks = self.call.marks
+        return None if pool is None or marks is None else (marks.reshape(-1) != 0) == pool.marked
+
+    def rows(self, pool: Pool | None) -> int:
+        """Return how many of its rows a block sees. Waits for the device where the block sees some only, once a pass."""
+        if pool not in self._rows:
+            seen = self.seen(pool)
+            self._rows[pool] = self.call.batch * self.call.length if seen is None else int(seen.sum())
+        return self._rows[pool]
+
+    def columns(self, device: torch.device, pool: Pool | None = None) -> Tensor:
+        """Return slots in the sequence of its rows, (batch · length,), or of those that a block sees."""
         if self._columns is None:
             self._columns = columns_of(self.call, device)
-        return self._columns.to(device)
+        columns, seen = self._columns.to(device), self.seen(pool)
+        return columns if seen is None else columns[seen.to(device)]
 
-    def replayed(self, captured: Captured, stream: str) -> int | None:
+    def replayed(self, captured: Captured, stream: str, count: int) -> int | None:
         """Return which pass of a capture this call is given again, the same for all layers; None for none."""
         key = id(captured), stream
         if key not in self._replayed:
-            self._replayed[key] = captured.find(self.call, stream)
+            self._replayed[key] = captured.find(self.call, stream, count)
         return self._replayed[key]
 
 

@@ -13,7 +13,7 @@ from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.finding.routing import CallForm, ExpertsCall, read_routing
-from moedesk.probe.overriding.act import Act, on_score
+from moedesk.probe.overriding.act import Act
 from moedesk.probe.overriding.changes import Rows, changed_routing
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
@@ -45,8 +45,8 @@ class LayerOverride:
 
     def __init__(self, binding: Binding, way: Way | None, acts: Sequence[Act]) -> None:
         self._binding, self._way = binding, way
-        self._scoring = [act for act in acts if on_score(act.override)]
-        self._routing = [act for act in acts if not on_score(act.override)]
+        self._scoring = [act for act in acts if act.scores]
+        self._routing = [act for act in acts if not act.scores]
         drops = any(act.override.kind in (OverrideKind.CAPACITY, OverrideKind.REPLAY) for act in self._routing)
         self._hidden = drops or binding.adapter is not None  # what is used is not all that hooks see
         slots = [act.override.value for act in acts if act.override.kind is OverrideKind.TOP_K]
@@ -213,6 +213,8 @@ class LayerOverride:
             return routing
         there = given.present[:, None]
         ids = torch.where(there, given.ids.to(routing.ids), routing.ids)
+        if not act.override.weights:
+            return replace(routing, ids=ids)
         return replace(routing, ids=ids, weights=torch.where(there, given.weights.to(routing.weights), routing.weights))
 
     # the number of slots

@@ -16,6 +16,7 @@ from moedesk.probe.overriding.rerouting import can_reroute
 from moedesk.probe.overriding.study import Study
 from moedesk.probe.overriding.watched_layer import WatchedLayer, WatchedLayers, by_watching
 from moedesk.probe.overriding.way import Way
+from moedesk.probe.taking.compiled import as_written
 
 
 class Layers:
@@ -38,6 +39,7 @@ class Layers:
     ) -> None:
         self._model, self._known, self._inputs = weakref.ref(model), known, inputs
         self._study: Study | None = None
+        self._alone: dict[str, Way] = {}
         self._watched: WatchedLayers | None = None
         self._info: ModelInfo | None = None
         self._bindings: tuple[Binding, ...] = ()
@@ -64,7 +66,8 @@ class Layers:
     def study(self) -> Study:
         """What a small run showed of the layers' selection."""
         if self._study is None:
-            self._study = Study(self.module, self._inputs)
+            with as_written():
+                self._study = Study(self.module, self._inputs)
         return self._study
 
     @property
@@ -104,15 +107,20 @@ class Layers:
         MoedeskError
             If that is not known, or can't be changed.
         """
-        path = self.bindings[place].candidate.path
+        asked = self.bindings[place]
+        path = asked.candidate.path
         for binding in self.study.bindings:
             if binding.candidate.path == path:
                 way = self.study.ways.get(binding.layer.place)
                 if way is not None:
                     return way
                 raise MoedeskError(self.study.unknown[binding.layer.place])
-        raise MoedeskError("a small batch of token ids doesn't reach it")
+        if path not in self._alone:
+            with as_written():
+                self._alone[path] = self.study.alone(self.module, asked)
+        return self._alone[path]
 
+    @as_written()
     def check(self, override: Override) -> None:
         """Check that an override makes sense for the model and can be done.
 
@@ -125,10 +133,10 @@ class Layers:
         override.check(info)
         if override.kind is OverrideKind.TOP_K:
             assert override.value is not None
-            acted = [binding for binding in self.bindings if override.acts_on(binding.layer.place)]
-            places = [binding.layer.place for binding in acted if not by_watching(binding)]
-            if places:
-                self.study.try_slots(self.module, places, int(override.value))
+            acting = [binding for binding in self.bindings if override.acts_on(binding.layer.place)]
+            acted = {binding.candidate.path for binding in acting if not by_watching(binding)}
+            if acted:
+                self.study.try_slots(self.module, acted, int(override.value))
         for binding in self.bindings:
             if override.acts_on(binding.layer.place):
                 try:
@@ -141,8 +149,6 @@ class Layers:
 
     def _check_layer(self, override: Override, binding: Binding) -> None:
         kind, layer = override.kind, binding.layer
-        if override.columns and binding.candidate.pool is not None:
-            raise MoedeskError("its experts see some rows of a pass only; leave columns= out")
         watched = self.watched(binding)
         if watched is not None:
             self._check_groups(override, binding)
@@ -154,13 +160,16 @@ class Layers:
         if kind is OverrideKind.TOP_K:
             self._check_groups(override, binding)
             return
-        if not on_score(override):
+        if not on_score(override, layer.selection):
             if layer.selection in ("soft", "expert choice") and kind is not OverrideKind.ABLATE:
                 raise MoedeskError(f"its selection is {layer.selection!r}")
             if not can_reroute(binding):
                 raise MoedeskError(f"{layer.adapter!r} says no way to change its routing")
             return
         way = self.way(layer.place)
+        if not way.follows and kind not in (OverrideKind.BIAS, OverrideKind.TEMPERATURE):
+            advice = "; replay its weights too (weights=True)" if kind is OverrideKind.REPLAY else ""
+            raise MoedeskError(f"its weights follow its router's score, but which experts run doesn't{advice}")
         if kind in (OverrideKind.FORCE, OverrideKind.REPLAY) and not way.choosable:
             raise MoedeskError(_NO_RANKING)
         if layer.selection == "hash" and kind is OverrideKind.EXCLUDE:

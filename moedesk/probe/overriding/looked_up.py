@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moedesk.probe.overriding.forcing import with_forced
 from moedesk.probe.overriding.operations import is_choice, name_of
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.way import Way
@@ -47,12 +48,7 @@ class Relookup(Reselection):
         ids = given.reshape(self._rows, -1).long()
         logits = logits.reshape(self._rows, -1)
         for edit in self._forcing:
-            forced = torch.tensor(edit.override.experts, device=ids.device)
-            new = ids
-            for expert in edit.override.experts:
-                others = logits.gather(-1, new).masked_fill(torch.isin(new, forced), torch.inf)
-                instead = new.scatter(-1, others.argmin(-1, keepdim=True), expert)
-                new = torch.where((new == expert).any(-1, keepdim=True), new, instead)
+            new = with_forced(ids, edit.override.experts, logits.gather(-1, ids))
             ids = new if edit.rows is None else torch.where(edit.rows[:, None], new, ids)
         for edit in self._replaying:
             assert edit.ids is not None

@@ -20,13 +20,13 @@ from moedesk.probe.attach import attached
 from moedesk.probe.exactness.untouched import when_untouched
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.hooks import hooks_on
-from moedesk.probe.overriding.act import Act, Tally, on_score
+from moedesk.probe.overriding.act import Act, Tally
 from moedesk.probe.overriding.captured import Captured
 from moedesk.probe.overriding.context import Context
+from moedesk.probe.overriding.kinds import layer_override
 from moedesk.probe.overriding.layer_override import LayerOverride
 from moedesk.probe.overriding.layers import Layers
-from moedesk.probe.overriding.watched_override import WatchedOverride
-from moedesk.probe.taking.compiled import compiled_parts
+from moedesk.probe.overriding.stepping_back import SteppingBack
 
 LONGEST_PAST = 200
 """Steps that can be undone."""
@@ -93,6 +93,7 @@ class Overrides:
         self._context: Context | None = None
         self._lock = threading.RLock()
         self._suspended = 0
+        self._compiled = SteppingBack(model)
 
     @property
     def model(self) -> nn.Module | None:
@@ -126,7 +127,7 @@ class Overrides:
     def notes(self) -> tuple[str, ...]:
         """What overrides could not do so far, a line each."""
         replays = (self._captured[e.override].note for e in self.acting if e.override in self._captured)
-        return (*self._notes, *filter(None, replays))
+        return (*self._notes, *filter(None, replays), *self._compiled.notes)
 
     @property
     def acting(self) -> tuple[Entry, ...]:
@@ -310,8 +311,6 @@ class Overrides:
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         """Let these act, or, if that fails, those before."""
         before = self.entries
-        if any(entry.on for entry in entries):
-            self._refuse_compiled()
         for entry in entries:
             self._prepare(entry)
         widths = self._widths(entries) != self._widths(before)
@@ -326,15 +325,6 @@ class Overrides:
             raise
         if widths and self.attach_anew is not None:
             self.attach_anew()
-
-    def _refuse_compiled(self) -> None:
-        """Compiled code doesn't run what overrides put around the model's own."""
-        parts = compiled_parts(self.module)
-        if parts:
-            where = parts[0].path or "the model"
-            raise MoedeskError(
-                f"{where} runs compiled, which overrides can't reach into; load the model again without torch.compile"
-            )
 
     def _prepare(self, entry: Entry) -> None:
         """Read the capture that an entry replays, before it acts."""
@@ -365,6 +355,7 @@ class Overrides:
 
     def _put_on(self, entries: Sequence[Entry]) -> None:
         """Take off what acts, and put these on."""
+        acted = bool(self._on)
         for one in self._on:
             one.take_off()
         self._on = []
@@ -372,6 +363,7 @@ class Overrides:
             self._context.remove()
             self._context = None
         acting = [entry for entry in entries if entry.on]
+        self._compiled.step(bool(acting), acted)
         if not acting:
             return
         bindings = self.layers.bindings
@@ -382,19 +374,12 @@ class Overrides:
                 place = binding.layer.place
                 acts = [self._act(entry, binding) for entry in acting if entry.override.acts_on(place)]
                 if acts:
-                    layer = self._layer(binding, acts)
+                    layer = layer_override(self.layers, binding, acts)
                     self._on.append(layer)
                     layer.put_on()
         except BaseException:
             self._put_on(())
             raise
-
-    def _layer(self, binding: Binding, acts: Sequence[Act]) -> LayerOverride:
-        watched = self.layers.watched(binding)
-        if watched is not None:
-            return WatchedOverride(binding, watched, acts)
-        needed = any(on_score(act.override) for act in acts)
-        return LayerOverride(binding, self.layers.way(binding.layer.place) if needed else None, acts)
 
     def _act(self, entry: Entry, binding: Binding) -> Act:
         tally = self._tallies.setdefault(entry.id, Tally())

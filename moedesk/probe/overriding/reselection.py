@@ -100,6 +100,12 @@ class Reselection(TorchFunctionMode):
             return self._in_turn(func(given, *args[1:], **kwargs), scores, given)
         return self._chosen(func, name, scores, given, args[1:], kwargs)
 
+    def begin(self, logits: Tensor) -> Tensor:
+        """Return logits with all that acts on them, where no operation that is seen gives them."""
+        edited = self._edited(logits)
+        self._rows = logits.numel() // self.way.width
+        return edited
+
     def _next(self, key: object) -> int:
         number = self._counted.get(key, 0)
         self._counted[key] = number + 1

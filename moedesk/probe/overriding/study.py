@@ -1,6 +1,6 @@
 """Runs a model once on a small batch to find its MoE layers and how each of them selects. The model is left as it was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
+from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.exactness.bits import first_difference
 from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.sample_input import sample_input
@@ -18,12 +19,14 @@ from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.finding.known import remember_rule
 from moedesk.probe.finding.ranking import Rule
 from moedesk.probe.finding.routing import read_routing
+from moedesk.probe.overriding.by_adapter import adapted_way
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.operations import OperationLog
 from moedesk.probe.overriding.reselection import ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import SelectionCall, Way, find_way
+from moedesk.probe.overriding.within import Ends, chooses_within, watch_blocks
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.wanted import Wanted
 
@@ -67,6 +70,7 @@ class Study:
                     self.ways[binding.layer.place] = self._try(binding, calls.get(binding.layer.place))
                 except MoedeskError as error:
                     self.unknown[binding.layer.place] = str(error)
+            self._try_within([b for b in self.bindings if b.layer.place in self.unknown], untouched)
 
     def _bind(self, model: nn.Module, untouched: Untouched) -> tuple[Binding, ...]:
         candidates = find_candidates(model)
@@ -92,15 +96,39 @@ class Study:
                 one.detach()
         return {one.binding.layer.place: one.seen for one in watched if one.seen is not None}
 
-    def try_slots(self, model: nn.Module, places: Sequence[int], number: int) -> None:
-        """Run the model with another number of slots in some layers; they have to come out.
+    def alone(self, model: nn.Module, binding: Binding) -> Way:
+        """Return how a layer selects that the small run doesn't reach: its block is run on random rows.
+
+        Raises
+        ------
+        MoedeskError
+            If that doesn't tell it.
+        """
+        module, rows = self._selects(binding), _random_rows(binding)
+        if module is None or rows is None:
+            raise MoedeskError("a small batch of token ids doesn't reach it")
+        watched = _Watched(binding, module)
+        with Untouched(model):
+            watched.attach()
+            try:
+                binding.candidate.block(rows)
+            except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError):
+                raise MoedeskError(
+                    "a small batch of token ids doesn't reach it, and its block can't be run on rows alone"
+                ) from None
+            finally:
+                watched.detach()
+            return self._try(binding, watched.seen)
+
+    def try_slots(self, model: nn.Module, paths: Collection[str], number: int) -> None:
+        """Run the model with another number of slots in layers whose experts have these paths; they have to come out.
 
         Raises
         ------
         MoedeskError
             If they don't, naming the layer.
         """
-        tried = [binding for binding in self.bindings if binding.layer.place in places]
+        tried = [binding for binding in self.bindings if binding.candidate.path in paths]
         for binding in tried:
             layer = binding.layer
             if binding.plan is not None or not slot_counts(binding):
@@ -132,6 +160,8 @@ class Study:
         if binding.plan is not None:
             return None
         if binding.adapter is not None:
+            if binding.adapter.select is not None:
+                return binding.hooked
             path, block = binding.adapter.router, binding.candidate.block
             return binding.adapter.module(block, path) if path else None
         return binding.router
@@ -143,20 +173,44 @@ class Study:
         module = self._selects(binding)
         if seen is None or module is None:
             raise MoedeskError("its selection is no module's own, so it is not known where its score can be changed")
-        ids, _, logits = routing_of(binding, module, seen)
+        if binding.adapter is not None and binding.adapter.select is not None:
+            return adapted_way(binding, seen)
+        ids, weights, logits = routing_of(binding, module, seen)
         way = find_way(binding, module, seen, ids, logits)
-        return self._checked(binding, way, seen, ids, logits)
+        return self._checked(binding, way, seen, Routing(ids, weights, logits))
 
-    def _checked(self, binding: Binding, way: Way, seen: SelectionCall, ids: Tensor, logits: Tensor) -> Way:
+    def _try_within(self, bindings: Sequence[Binding], untouched: Untouched) -> None:
+        """Try blocks between whose router and experts the choice may be made."""
+        bindings = [binding for binding in bindings if chooses_within(binding)]
+        calls = watch_blocks(bindings, lambda: untouched.run(self.inputs))
+        for binding in bindings:
+            place, block = binding.layer.place, binding.candidate.block
+            try:
+                if place in calls:
+                    routing = Routing(*routing_of(binding, block, calls[place]))
+                    assert routing.logits is not None
+                    way = find_way(binding, block, calls[place], routing.ids, routing.logits, within=True)
+                    self.ways[place] = self._checked(binding, way, calls[place], routing)
+                    del self.unknown[place]
+            except MoedeskError as error:
+                self.unknown[place] = str(error)
+
+    def _checked(self, binding: Binding, way: Way, seen: SelectionCall, routing: Routing) -> Way:
         """Try the way: what moedesk reads as logits follows it, and so does the choice; return it as far as that is so."""
 
         def again(*edits: ScoreEdit) -> tuple[Tensor, Tensor, Tensor, OperationLog]:
             log = OperationLog(way.experts)
+            if way.within:
+                with Ends(binding) as ends, log, reselection(way, edits):
+                    way.module.forward(*seen.args, **seen.kwargs)
+                return *routing_of(binding, way.module, ends.call(log, seen.args, seen.kwargs)), log
             with log, reselection(way, edits):
                 output = way.module.forward(*seen.args, **seen.kwargs)
             call = SelectionCall(log, seen.args, seen.kwargs, output, seen.choice, seen.weights)
             return *read_again(binding, way, call), log
 
+        ids, logits = routing.ids, routing.logits
+        assert logits is not None
         same_ids, _, same_logits, _ = again()
         if first_difference((ids, logits), (same_ids, same_logits)):
             raise MoedeskError("its router gives another choice the second time on the same input")
@@ -169,10 +223,12 @@ class Study:
             return way
         best = int(ids[ids >= 0].mode().values)
         new_ids, _, _, _ = again(ScoreEdit(Override(OverrideKind.EXCLUDE, experts=(best,))))
-        if way.experts > ids.shape[-1] and bool((new_ids == best).any()):
-            raise MoedeskError("its choice doesn't follow its logits")
         pushed = ScoreEdit(Override(OverrideKind.BIAS, experts=(best,), value=0.75))
-        _, _, new_logits, log = again(pushed)
+        _, new_weights, new_logits, log = again(pushed)
+        if way.experts > ids.shape[-1] and bool((new_ids == best).any()):
+            if torch.equal(new_weights, routing.weights):
+                raise MoedeskError("neither its choice nor its weights follow its logits")
+            way = replace(way, deciding=frozenset(), in_turn=False, follows=False)
         self._check_rule(binding.rule, binding, logits, new_logits, best, log)
         return way
 
@@ -196,6 +252,17 @@ class Study:
             if torch.allclose(given.reshape(scores.shape), scores, rtol=tolerance, atol=tolerance):
                 return
         raise MoedeskError(f"what its router ranks doesn't follow its logits as {rule.label!r} does")
+
+
+def _random_rows(binding: Binding) -> Tensor | None:
+    """(1, 32, H) numbers as wide as what a layer's router has columns for; None if that can't be seen."""
+    router = binding.router if binding.router is not None else binding.candidate.block
+    shaped = (p for p in router.parameters() if p.ndim == 2 and p.shape[0] == binding.layer.experts)
+    found = next(shaped, None)
+    if found is None or not found.is_floating_point():
+        return None
+    rows = torch.randn(1, 32, found.shape[1], generator=torch.Generator().manual_seed(0))
+    return rows.to(found.device, found.dtype)
 
 
 class _Watched:

@@ -39,6 +39,12 @@ class Way:
         Which of the rankings of all experts give the ids; empty if none does.
     in_turn : bool
         Whether each of these gives one slot, the first the first, instead of all.
+    follows : bool
+        Whether what runs follows the choice that the score decides; if not, only the weights follow the score.
+    within : bool
+        Whether the module is the whole block, and the choice is made on the way to its experts.
+    by_adapter : bool
+        Whether the adapter's ``select`` chooses, and not the module.
     table : Lookup or None
         What gives the ids where they are looked up, whatever the score.
     shares : bool
@@ -56,6 +62,9 @@ class Way:
     shares: bool
     places: tuple[int, int] | None
     in_turn: bool = False
+    follows: bool = True
+    within: bool = False
+    by_adapter: bool = False
     table: Lookup | None = None
 
     @property
@@ -84,7 +93,9 @@ class SelectionCall:
     weights: Tensor
 
 
-def find_way(binding: Binding, module: nn.Module, seen: SelectionCall, ids: Tensor, logits: Tensor) -> Way:
+def find_way(
+    binding: Binding, module: nn.Module, seen: SelectionCall, ids: Tensor, logits: Tensor, within: bool = False
+) -> Way:
     """Work out a layer's way from one call.
 
     Parameters
@@ -92,6 +103,8 @@ def find_way(binding: Binding, module: nn.Module, seen: SelectionCall, ids: Tens
     ids : (N, k) int64 tensor
     logits : (N, E) tensor
         As moedesk reads them.
+    within : bool
+        Whether the module is a block that calls its experts itself.
 
     Raises
     ------
@@ -112,8 +125,9 @@ def find_way(binding: Binding, module: nn.Module, seen: SelectionCall, ids: Tens
         experts,
         deciding or frozenset(turns),
         shares,
-        None if binding.adapter is not None else _places(seen),
+        None if binding.adapter is not None or within else _places(seen),
         in_turn=bool(turns),
+        within=within,
         table=_lookup(seen.log, ids) if binding.layer.selection == "hash" else None,
     )
 

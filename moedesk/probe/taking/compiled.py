@@ -7,7 +7,9 @@ those that bound a pass go around the compiled code; any other hook is left out 
 
 import gc
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -44,7 +46,7 @@ class CompiledPart:
 
 def compiled_parts(model: nn.Module) -> list[CompiledPart]:
     """Return the parts of a model that run compiled, outermost first; those inside another one are left out."""
-    if not _used():
+    if not ever_compiled():
         return []
     wrappers = {id(module): module for module in (*model.modules(), *_wrappers_of(model)) if _is_wrapper(module)}
     wrapped = {id(getattr(wrapper, "_orig_mod", None)): wrapper for wrapper in wrappers.values()}
@@ -56,6 +58,12 @@ def compiled_parts(model: nn.Module) -> list[CompiledPart]:
         if not any(part.holds(path) for part in parts):
             parts.append(CompiledPart(path, module, wrapper))
     return parts
+
+
+def has_compiled(model: nn.Module) -> bool:
+    """Return whether something in a model, or the model, runs compiled; functions around it are not known."""
+    forwards = (vars(module).get("forward") for module in model.modules())
+    return bool(compiled_parts(model)) or any(hasattr(forward, "_torchdynamo_orig_callable") for forward in forwards)
 
 
 class CallsAround:
@@ -108,14 +116,41 @@ class CallsAround:
 def forget_compiled_code() -> None:
     """Have all compiled code of this process made anew when it next runs; nothing happens where there is none."""
     dynamo = sys.modules.get("torch._dynamo")
-    if dynamo is not None and _used():
+    if dynamo is not None and ever_compiled():
         dynamo.reset()
 
 
 def run_uncompiled() -> Callable[[], None]:
-    """Have what is compiled run as it was written, until the function that this returns is called."""
-    stance = torch.compiler.set_stance("force_eager")
-    return lambda: stance.__exit__(None, None, None)
+    """Have what is compiled in this process run as it was written, until every function that this returned was called."""
+    global _stance
+    key = object()
+    with _stances:
+        if not _uncompiled:
+            _stance = torch.compiler.set_stance("force_eager")
+        _uncompiled.add(key)
+
+    def compile_again() -> None:
+        with _stances:
+            if key in _uncompiled and len(_uncompiled) == 1:
+                _stance.__exit__(None, None, None)
+            _uncompiled.discard(key)
+
+    return compile_again
+
+
+_stances = threading.RLock()
+_uncompiled: set[object] = set()
+_stance: Any = None
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Have nothing run compiled in the block, so that every module is called and every operation can be seen."""
+    compile_again = run_uncompiled() if ever_compiled() else nothing
+    try:
+        yield
+    finally:
+        compile_again()
 
 
 def nothing(*given: Any, **named: Any) -> None:
@@ -151,8 +186,8 @@ def _leave_to_python(code: Any) -> None:
 _ever_used = False
 
 
-def _used() -> bool:
-    """Whether anything was given to ``torch.compile`` in this process."""
+def ever_compiled() -> bool:
+    """Return whether anything was given to ``torch.compile`` in this process."""
     global _ever_used
     frames = sys.modules.get("torch._dynamo.eval_frame")
     if frames is not None and not _ever_used:

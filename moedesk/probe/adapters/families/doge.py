@@ -1,6 +1,6 @@
 """Doge: E experts of one neuron each, rows of two embeddings; the choice is the best of √E + √E keys, added in pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,11 +20,26 @@ def read(block: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: A
     pairs = (scores_x.unsqueeze(-1) + scores_y.unsqueeze(-2)).view(rows, -1)
     numbers = (x.unsqueeze(-1) * keys + y.unsqueeze(-2)).view(rows, -1)
     best, places = pairs.topk(block.top_k, dim=-1)
+    whole = _added(logits) if keys * keys <= WIDE else None
+    return Routing(numbers.gather(-1, places), _weights(block, best), whole)
+
+
+def select(
+    block: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, edit: Callable[[Tensor], Tensor]
+) -> Routing:
+    """Choose the best pairs of other logits: all pairs are candidates, so no pair of keys is left out before."""
+    best, ids = edit(_added(output[1])).topk(block.top_k, dim=-1)
+    return Routing(ids, _weights(block, best))
+
+
+def _added(logits: Tensor) -> Tensor:
+    """(N, E) logits of all pairs of keys."""
+    return (logits[0].unsqueeze(-1) + logits[1].unsqueeze(-2)).view(logits.shape[1], -1)
+
+
+def _weights(block: Any, best: Tensor) -> Tensor:
     weights = best.softmax(-1)
-    if block.norm_topk_prob:
-        weights = weights / weights.sum(-1, keepdim=True)
-    whole = (logits[0].unsqueeze(-1) + logits[1].unsqueeze(-2)).view(rows, -1) if keys * keys <= WIDE else None
-    return Routing(numbers.gather(-1, places), weights, whole)
+    return weights / weights.sum(-1, keepdim=True) if block.norm_topk_prob else weights
 
 
 def write(block: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, routing: Routing) -> Any:
@@ -46,7 +61,7 @@ def run_expert(block: Any, expert: int, rows: Tensor) -> Tensor:
 
 ADAPTERS = (
     Adapter(
-        "doge", ("DogeCDMoE",), read, router="router_gate", write=write, run_expert=run_expert,
+        "doge", ("DogeCDMoE",), read, router="router_gate", write=write, select=select, run_expert=run_expert,
         n_experts=lambda block: block.num_keys**2, shared=1, score="logits", post_scale=1.0,
     ),
 )  # fmt: skip
