@@ -54,8 +54,8 @@ def main() -> None:
     torch.set_num_threads(1)
     model, _ = load("sample")
     attachment = attach(model, sink=Null())
-    breakpoints = Breakpoints({}, lambda: 0, lambda topic, value: None)
-    breakpoints.attach(attachment, None)
+    breakpoints = Breakpoints({}, lambda: 0, lambda topic, value, stream: None)
+    breakpoints.attach(attachment)
     prompt, step = torch.randint(0, 2047, (1, 128)), torch.randint(0, 2047, (1, 1))
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     with torch.no_grad():

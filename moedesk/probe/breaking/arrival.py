@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from moedesk.core.batch import LayerRoutes
-from moedesk.core.filter import Filter, LayerRows, Match, Numbers, match_routes, match_tokens
+from moedesk.core.filter import Filter, LayerRows, Match, match_routes, match_tokens
 from moedesk.core.filter.load import load_of, slot_loads
 from moedesk.core.filter.match import Texts
 from moedesk.core.model import LayerInfo
 from moedesk.probe.adapters.adapter import ABSENT, Routing
 from moedesk.probe.breaking.layer_watch import Reached
+from moedesk.probe.breaking.sieve import Sieve
 from moedesk.probe.breaking.under_way import UnderWay
 from moedesk.probe.overriding.layer_override import differing
-from moedesk.probe.taking.batch import in_their_rows
-from moedesk.probe.taking.block import Block, numpy_of
+from moedesk.probe.taking.batch import arrive, in_their_rows
+from moedesk.probe.taking.block import Block
 from moedesk.probe.taking.overridden import Changed, Marks, say
-from moedesk.probe.taking.reduction import reduce
-from moedesk.probe.taking.small_reduction import floats
 from moedesk.probe.taking.tap import own, small_ids
 from moedesk.probe.taking.tokens import unknown_rows
 
@@ -47,16 +46,16 @@ class Arrival:
     overridden: Changed | None = None
 
     def __post_init__(self) -> None:
-        event = self.reached.event
-        pooled = event.binding.candidate.pool is not None
-        self._count = self._block.rows if pooled else len(event.ids)
+        pooled = self.reached.binding.candidate.pool is not None
+        self._count = self._block.rows if pooled else len(self.reached.ids)
         """T, how many token rows it has."""
-        self.first = self.under_way.enter(event.binding, self._count)
+        self._stack = self.under_way.stack_of(self.reached.binding)
+        self.first = self.under_way.enter(self.reached.binding, self._stack, self._count)
         """Place of the first among the token rows of its stack; None if its rows are not these."""
 
     def changed(self, routing: Routing) -> "Arrival":
         """Return the same with another routing, which recordings are told of."""
-        event, given = self.reached.event, self.reached.routing
+        event, given, binding = self.reached.event, self.reached.routing, self.reached.binding
         assert given is not None
         rows, ids, weights, before = differing(given, routing), routing.ids, routing.weights.detach(), self.overridden
         if before is not None:
@@ -67,19 +66,19 @@ class Arrival:
                 ids = torch.where(ids == given.ids, before.ids.to(ids), ids)
                 weights = torch.where(weights == given.weights, before.weights.to(weights), weights)
         changed = Changed(rows, ids, weights, () if before is None else before.by)
-        say(event.binding.candidate.experts, changed, in_place_of_last=before is not None)
-        self.under_way.overridden(event.binding)
+        say(binding.candidate.experts, changed, in_place_of_last=before is not None)
+        self.under_way.overridden(binding)
         event = event._replace(ids=small_ids(routing.ids, self.layer.experts), weights=own(routing.weights))
         other = copy(self)
-        for name in ("_block", "_marks", "is_sound", "routes"):
+        for name in ("_block", "_marks", "_sieve", "is_sound", "routes"):
             vars(other).pop(name, None)
-        other.reached, other.overridden = self.reached._replace(event=event, routing=routing), changed
+        other.reached, other.overridden = Reached.of(event, routing, self.reached.hidden), changed
         return other
 
     @property
     def layer(self) -> LayerInfo:
         """The layer."""
-        return self.reached.event.binding.layer
+        return self.reached.binding.layer
 
     @property
     def routing(self) -> Routing | None:
@@ -88,15 +87,14 @@ class Arrival:
 
     @cached_property
     def _block(self) -> Block:
-        (group,) = reduce([self.reached.event], keep_logits=True)
-        block = Block.of(group)
+        block = Block.of(self._sieve.certainty)
         block.correct(self._marks)
-        call = self.under_way.call_of(self.reached.event.binding)
-        return block if call is None else in_their_rows(block, [call])
+        opened = self.under_way.stack_of(self.reached.binding)
+        return block if opened is None else in_their_rows(block, [arrive(opened.call)])
 
     @cached_property
     def _marks(self) -> dict[nn.Module, Marks]:
-        experts = self.reached.event.binding.candidate.experts
+        experts = self.reached.binding.candidate.experts
         return {} if self.overridden is None else {experts: Marks([self.overridden])}
 
     @cached_property
@@ -123,7 +121,7 @@ class Arrival:
     @cached_property
     def tokens(self) -> np.ndarray:
         """(T,) its token rows, dtype ``columns.TOKEN``; nothing is known of rows that are not the tokens of the call."""
-        rows = self.under_way.rows(self.reached.event.binding)
+        rows = None if self._stack is None else self.under_way.rows(self._stack)
         if rows is None or self.first is None:
             rows = unknown_rows(self._count)
             rows["pass"] = self.under_way.number
@@ -132,20 +130,17 @@ class Arrival:
 
     def number_sequences(self) -> None:
         """Give the token rows the numbers of their sequences."""
-        self.under_way.rows(self.reached.event.binding, numbered=True)
+        if self._stack is not None:
+            self.under_way.rows(self._stack, numbered=True)
 
     def could_match(self, filter: Filter) -> bool:
         """Return whether a filter may keep any of its rows, by what costs little to see."""
-        event = self.reached.event
-        for term in filter.terms:
-            column = {"expert": event.ids, "weight": event.weights}.get(term.key)
-            if column is None or term.negated:
-                continue
-            assert isinstance(term.value, Numbers)
-            values = floats(column.cpu()) if column.is_floating_point() else numpy_of(column)
-            if not term.value.holds(values).any():
-                return False
-        return bool(self._matching_tokens(filter).any())
+        kept = self._matching_tokens(filter)
+        return bool(kept.any()) and (self.overridden is not None or self._sieve.lets(filter, kept))
+
+    @cached_property
+    def _sieve(self) -> Sieve:
+        return Sieve(self.reached)
 
     def match(self, filter: Filter) -> Match:
         """Return which of its rows, and which of their slots, a filter keeps."""
@@ -158,7 +153,7 @@ class Arrival:
 
     def _matching_tokens(self, filter: Filter) -> npt.NDArray[np.bool_]:
         """(T,) which rows satisfy what needs no layer; worked out once for all layers that have the same tokens."""
-        known = self.under_way.matching(self.reached.event.binding)
+        known = {} if self._stack is None else self._stack.matching
         key = filter.text, self.first, self._count
         if key not in known:
             if any(term.key == "sequence" for term in filter.terms):
@@ -181,7 +176,7 @@ class Arrival:
 
     def place_of(self, row: int) -> int | None:
         """Return where a token row is among the rows that the layer was called with; None if it was not."""
-        called = len(self.reached.event.ids)
+        called = len(self.reached.ids)
         if called == self._block.rows:
             return row
         seen = self._block.ids[0, :, 0] != ABSENT
@@ -193,7 +188,7 @@ class Arrival:
         if hidden is None or hidden.ndim < 2:
             return None
         flat = hidden.detach().reshape(-1, hidden.shape[-1])
-        return flat if len(flat) == len(self.reached.event.ids) and torch.is_floating_point(flat) else None
+        return flat if len(flat) == len(self.reached.ids) and torch.is_floating_point(flat) else None
 
 
 def _given(column: npt.NDArray | None) -> npt.NDArray:

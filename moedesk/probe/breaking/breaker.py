@@ -183,7 +183,7 @@ class Breaker:
         bias = None if binding.bias is None else own(getattr(*binding.bias))
         with unseen():
             self._arrived(
-                Reached(Event(layer, small_ids(call.ids, layer.layer.experts), call.weights, call.logits, bias))
+                Reached.of(Event(layer, small_ids(call.ids, layer.layer.experts), call.weights, call.logits, bias))
             )
 
     def _arrived(self, reached: Reached) -> Routing | None:
@@ -193,11 +193,11 @@ class Breaker:
             with torch.no_grad():  # what checkpointing's first forward saves, its second one saves too
                 return self._reached(reached)
         except Exception as error:  # the model goes on
-            self._refuse(reached.event.binding, f"{type(error).__name__}: {error}")
+            self._refuse(reached.binding, f"{type(error).__name__}: {error}")
             return None
 
     def _reached(self, reached: Reached) -> Routing | None:
-        overridden = self._under_way.overridden(reached.event.binding)
+        overridden = self._under_way.overridden(reached.binding)
         arrival = Arrival(reached, self._under_way, self._texts, overridden)
         points = [
             point

@@ -1,7 +1,9 @@
 """The hooks of one layer that may stop the model: they read its routing as the recording does, and may change it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,22 +28,40 @@ from moedesk.probe.watched.operations import unseen
 from moedesk.probe.watched.watched_hooks import WatchedHooks
 
 
-class Reached(NamedTuple):
+@dataclass
+class Reached:
     """A call of a layer that the model is in.
 
     Attributes
     ----------
-    event : Event
-        Copies of its routing, on the device.
+    binding : Binding
+    ids, weights, logits : tensor; weights and logits may be None
+        Its routing, not copied.
+    made : function
+        Copies it.
     routing : Routing or None
         What the experts will get; None where that can't be changed.
     hidden : tensor or None
         What the layer, or its experts, were given, if it is known.
     """
 
-    event: Event
+    binding: Binding
+    ids: Tensor
+    weights: Tensor | None
+    logits: Tensor | None
+    made: Callable[[], Event]
     routing: Routing | None = None
     hidden: Tensor | None = None
+
+    @classmethod
+    def of(cls, event: Event, routing: Routing | None = None, hidden: Tensor | None = None) -> Self:
+        """Return the call that was copied already."""
+        return cls(event.binding, event.ids, event.weights, event.logits, lambda: event, routing, hidden)
+
+    @cached_property
+    def event(self) -> Event:
+        """Copies of its routing, on the device."""
+        return self.made()
 
 
 Arrived = Callable[[Reached], Routing | None]
@@ -77,7 +97,7 @@ class _Each(Tap):
 
     def add(self, event: Event, nbytes: int) -> None:
         with unseen():  # who records a watched block sees its operations
-            self._arrived(Reached(event))
+            self._arrived(Reached.of(event))
 
 
 class LayerWatch(Rerouting):
@@ -190,21 +210,22 @@ class LayerWatch(Rerouting):
         return changed
 
     def _changed(self, routing: Routing, logits: Tensor | None, hidden: Tensor | None) -> Rewrite | None:
-        binding = self._binding
-        if binding.adapter is not None:
-            event = event_of(binding, with_logits(routing, logits))
-        else:
-            bias = None if binding.bias is None else own(getattr(*binding.bias))
-            weights = own(routing.weights).masked_fill_(routing.ids < 0, 0)
-            event = Event(
-                binding,
-                small_ids(routing.ids, binding.layer.experts),
-                weights,
-                logits,
-                bias,
-            )
-        used = self._arrived(Reached(event, routing, hidden))
+        if self._binding.adapter is not None:
+            routing = with_logits(routing, logits)
+            logits = routing.logits
+        copied = partial(_copied, self._binding, routing, logits)
+        reached = Reached(self._binding, routing.ids, routing.weights, logits, copied, routing, hidden)
+        used = self._arrived(reached)
         return None if used is None else Rewrite.between(routing, used)
+
+
+def _copied(binding: Binding, routing: Routing, logits: Tensor | None) -> Event:
+    """The routing of a call, as a recording copies it."""
+    if binding.adapter is not None:
+        return event_of(binding, routing)
+    bias = None if binding.bias is None else own(getattr(*binding.bias))
+    weights = own(routing.weights).masked_fill_(routing.ids < 0, 0)
+    return Event(binding, small_ids(routing.ids, binding.layer.experts), weights, logits, bias)
 
 
 def _arrange(hooks: Any) -> None:

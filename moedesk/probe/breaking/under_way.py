@@ -23,7 +23,7 @@ from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.overridden import Changed, listen
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.tap import Current, Tap, recomputing
-from moedesk.probe.taking.tokens import HostCall, find_phase, token_kinds, token_rows
+from moedesk.probe.taking.tokens import find_phase, token_kinds, token_rows
 from moedesk.probe.tracer import Tracer
 
 ARRIVAL_SECONDS = 1.0
@@ -31,8 +31,22 @@ ARRIVAL_SECONDS = 1.0
 
 
 @dataclass
-class _Open:
-    """A call that has begun and not ended."""
+class OpenCall:
+    """A call that has begun and not ended.
+
+    Attributes
+    ----------
+    module : Module
+    call : Call
+    ids : tensor or None
+        Its token ids.
+    rows : array or None
+        Its token rows, dtype ``columns.TOKEN``, once asked for; ``numbered`` if with the numbers of their sequences.
+    matching : dict
+        Which rows satisfy a filter by their tokens, by its text and the rows of a layer's call: for all layers the same.
+    done : dict
+        Token rows that each layer has seen by now.
+    """
 
     module: nn.Module
     call: Call
@@ -41,7 +55,6 @@ class _Open:
     numbered: bool = False
     matching: dict[tuple[str, int | None, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
-    """Token rows that each layer has seen by now."""
 
 
 class UnderWay:
@@ -74,7 +87,7 @@ class UnderWay:
         self._bounds = Bounds(model, stacks, self._open, self._close, Cost())
         self._reader = CallReader(tracer.hooks.identities)
         self._kinds = token_kinds(getattr(model, "config", None))
-        self._calls: list[_Open] = []
+        self._calls: list[OpenCall] = []
         self._seen: list[Call] = []
         self._header: np.ndarray | None = None
         self._training = False
@@ -128,22 +141,15 @@ class UnderWay:
         calls = tap.overridden.pop(binding.candidate.experts, []) if tap is not None else []
         return calls[-1] if calls else None
 
-    def call_of(self, binding: Binding) -> HostCall | None:
-        """Return the call that the layer's tokens are of, or None if none is open."""
-        found = self._of(binding)
-        return None if found is None else arrive(found.call)
-
-    def rows(self, binding: Binding, numbered: bool = False) -> np.ndarray | None:
-        """Return the token rows of the stack that the layer is in, dtype ``columns.TOKEN``, or None if none is open.
+    def rows(self, found: OpenCall, numbered: bool = False) -> np.ndarray:
+        """Return the token rows of the call of a stack, dtype ``columns.TOKEN``.
 
         Parameters
         ----------
+        found : OpenCall
         numbered : bool
             With the numbers of their sequences, as the recording numbers them: waits for the passes before. Else these are -1.
         """
-        found = self._of(binding)
-        if found is None:
-            return None
         if found.rows is None:
             call = arrive(found.call)
             found.rows = token_rows(call, np.full((call.batch, call.length), -1), self._kinds)
@@ -157,25 +163,20 @@ class UnderWay:
                 found.rows["sequence"] = of_call.reshape(-1)
         return found.rows
 
-    def matching(self, binding: Binding) -> dict[tuple[str, int | None, int], npt.NDArray[np.bool_]]:
-        """Return which tokens of the call that a layer is in satisfy filters, as far as that was worked out."""
-        found = self._of(binding)
-        return {} if found is None else found.matching
-
-    def enter(self, binding: Binding, count: int) -> int | None:
+    def enter(self, binding: Binding, found: OpenCall | None, count: int) -> int | None:
         """Return the first of the token rows that a layer is called with now; a layer may be called with some after the other.
 
         Call it once a call. None if the layer's rows are not the tokens of the call it is in.
         """
-        found, rows = self._of(binding), self.rows(binding)
         path = binding.layer.path
-        if found is None or rows is None or path in self._misfits:
+        if found is None or path in self._misfits:
             return None
-        first = found.done.get(path, 0)
+        first, rows = found.done.get(path, 0), self.rows(found)
         found.done[path] = first + count
         return first if first + count <= len(rows) else None
 
-    def _of(self, binding: Binding) -> _Open | None:
+    def stack_of(self, binding: Binding) -> OpenCall | None:
+        """Return the call of the stack that a layer is in, or None if none is open."""
         stack = binding.candidate.stack_path
         for opened in reversed(self._calls):
             if stack in (opened.call.path, self._bounds.stack_for(opened.call, self._seen)):
@@ -196,7 +197,7 @@ class UnderWay:
             ids = next((given for given in outer if tuple(given.shape) == (call.batch, call.length)), None)
         if ids is not None and copy is not None:
             call.ids = copy(ids)
-        self._calls.append(_Open(module, call, ids))
+        self._calls.append(OpenCall(module, call, ids))
         self._seen.append(call)
         self._header = None
 
@@ -224,7 +225,7 @@ class UnderWay:
             self._told.tap = None
             self._ended()
 
-    def _check(self, opened: _Open) -> None:
+    def _check(self, opened: OpenCall) -> None:
         """Say of which layers the rows were not the tokens after all."""
         for path, count in opened.done.items():
             if opened.rows is not None and count != len(opened.rows):
