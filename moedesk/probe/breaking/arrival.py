@@ -138,6 +138,15 @@ class Arrival:
         kept = self._matching_tokens(filter)
         return bool(kept.any()) and (self.overridden is not None or self._sieve.lets(filter, kept))
 
+    def has_tokens_of(self, filter: Filter) -> bool:
+        """Return whether any of its tokens satisfies a filter, at whatever layer."""
+        return bool(self._matching_tokens(filter).any())
+
+    def idle(self, state: int) -> None:
+        """Take note that none of its tokens can match at any layer, if it has all those of its stack."""
+        if self._stack is not None and self._stack.rows is not None and self._count == len(self._stack.rows):
+            self._stack.idle = state
+
     @cached_property
     def _sieve(self) -> Sieve:
         return Sieve(self.reached)

@@ -93,6 +93,7 @@ class Breaker:
         self._watches: dict[str, Any] = {}
         self._refused: set[str] = set()
         self._known = 0
+        self._state = 0  # grows with every change of what may match
         self._closed = False
         self._step: _Step | None = None
         self._passes = 0
@@ -115,6 +116,7 @@ class Breaker:
 
     def _fit(self) -> None:
         with self._fitting:
+            self._state += 1
             points = () if self._closed else tuple(self._points())
             bindings = self._tracer.bindings
             self._known = len(bindings)
@@ -142,7 +144,7 @@ class Breaker:
                     self._under_way.forget()
             for path, binding in wanted.items():
                 if path not in self._watches:
-                    self._watches[path] = watch_layer(binding, self._arrived, self._refuse)
+                    self._watches[path] = watch_layer(binding, self._arrived, self._refuse, self._is_idle)
             if before != (set(self._watches), bool(self._bounds)):
                 forget_compiled_code()
 
@@ -153,6 +155,11 @@ class Breaker:
         if self._closed and any(getattr(module, "gradient_checkpointing", False) for module in self._model.modules()):
             notice("detached before the backward pass: what was changed at a stop is not in the gradients")
         return not self._closed
+
+    def _is_idle(self, binding: Binding) -> bool:
+        """Whether no token of the pass can match, as another layer found."""
+        stack = self._under_way.stack_of(binding)
+        return stack is not None and stack.idle == self._state
 
     def _refuse(self, binding: Binding, line: str) -> None:
         self._refused.add(binding.candidate.path)
@@ -199,12 +206,13 @@ class Breaker:
     def _reached(self, reached: Reached) -> Routing | None:
         overridden = self._under_way.overridden(reached.binding)
         arrival = Arrival(reached, self._under_way, self._texts, overridden)
+        state, every = self._state, self._points()
         points = [
-            point
-            for point in self._points()
-            if point.filter.wants_layer(arrival.layer) and arrival.could_match(point.filter)
+            point for point in every if point.filter.wants_layer(arrival.layer) and arrival.could_match(point.filter)
         ]
         stepped = self._stepped_row(arrival)
+        if not points and self._step is None and not any(arrival.has_tokens_of(point.filter) for point in every):
+            arrival.idle(state)
         if (not points and stepped is None) or not arrival.is_sound:
             return None
         found: dict[int, list[tuple[PlacedBreakpoint, npt.NDArray[np.bool_]]]] = {}

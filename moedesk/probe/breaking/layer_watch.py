@@ -67,14 +67,19 @@ class Reached:
 Arrived = Callable[[Reached], Routing | None]
 """Takes a call; returns the routing that is used, or None to leave it as it is."""
 
+Idle = Callable[[Binding], bool]
+"""Whether the calls of a layer need not be read, until the pass ends."""
+
 Refuse = Callable[[Binding, str], None]
 """Told that a layer can't be read any more, and why."""
 
 
-def watch_layer(binding: Binding, arrived: Arrived, refuse: Refuse) -> "LayerWatch | AdaptedHooks | WatchedHooks":
+def watch_layer(
+    binding: Binding, arrived: Arrived, refuse: Refuse, idle: Idle
+) -> "LayerWatch | AdaptedHooks | WatchedHooks":
     """Hook a layer; the result's ``remove`` takes the hooks off."""
     if binding.plan is None and can_reroute(binding):
-        return LayerWatch(binding, arrived, refuse)
+        return LayerWatch(binding, arrived, refuse, idle)
     current = Current(settled=False)
     current.tap = _Each(arrived)
 
@@ -111,6 +116,7 @@ class LayerWatch(Rerouting):
     binding : Binding
     arrived : function
     refuse : function
+    idle : function
 
     Attributes
     ----------
@@ -119,9 +125,9 @@ class LayerWatch(Rerouting):
     removed : bool
     """
 
-    def __init__(self, binding: Binding, arrived: Arrived, refuse: Refuse) -> None:
+    def __init__(self, binding: Binding, arrived: Arrived, refuse: Refuse, idle: Idle) -> None:
         super().__init__(binding, self._used)
-        self._arrived, self._refuse = arrived, refuse
+        self._arrived, self._refuse, self._idle = arrived, refuse, idle
         self._second = SecondForward(binding.layer.path)
         self.asleep = self.removed = self._busy = False
         self._logits: Tensor | None = None
@@ -154,18 +160,27 @@ class LayerWatch(Rerouting):
 
     @apart
     def _after_router(self, module: Any, args: Any, output: Any) -> None:
-        if self.asleep or recomputing():
+        if self.asleep or recomputing() or self._rests:
             return
         logits = self._binding.logits(output)
         self._logits = None if logits is None else own(logits)
 
+    @property
+    def _rests(self) -> bool:
+        """Whether nothing is to be done in a call, not even noted for a second one."""
+        return not torch.is_grad_enabled() and not self._binding.hooked.training and self._idle(self._binding)
+
     @apart
     def _before(self, module: Any, args: Any, kwargs: Mapping[str, Any] = NO_NAMES) -> Any:
+        if self._rests:
+            return None
         self._hidden = first_tensor((*args, *kwargs.values()))
         return super()._before(module, args, kwargs)
 
     @apart
     def _after(self, module: Any, args: Any, *rest: Any) -> Any:
+        if self._rests:
+            return None
         self._hidden = first_tensor(args)
         return super()._after(module, args, *rest)
 

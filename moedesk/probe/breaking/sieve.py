@@ -12,7 +12,7 @@ from moedesk.core.filter.term import Term, Words
 from moedesk.probe.breaking.layer_watch import Reached
 from moedesk.probe.taking.block import numpy_of
 from moedesk.probe.taking.reduction import LayerGroup, reduce
-from moedesk.probe.taking.small_reduction import floats
+from moedesk.probe.taking.small_reduction import entropies, floats, is_small, margins, scores, to_logits
 
 
 class Sieve:
@@ -46,10 +46,10 @@ class Sieve:
         if not isinstance(term.value, Numbers):
             return True
         if term.key in ("margin", "entropy"):
-            column = getattr(self.certainty, term.key)
+            column = self._margin if term.key == "margin" else self._entropy
             if column is None:
                 return term.negated  # unknown satisfies no number
-            return bool((term.value.holds(numpy_of(column)) != term.negated).any())
+            return bool((term.value.holds(column) != term.negated).any())
         if term.negated:
             return True
         if term.key == "expert":
@@ -85,11 +85,45 @@ class Sieve:
         return group
 
     @cached_property
-    def _ids(self) -> npt.NDArray[np.integer]:
+    def _values(self) -> npt.NDArray[np.float32] | None:
+        """(T, E) logits of a short call on the host, to be worked on here; the others are the device's."""
+        reached, rule = self._reached, self._reached.binding.rule
+        if self._logits is None or reached.ids.device.type != "cpu" or not is_small(self._logits.size, rule):
+            return None
+        if rule is None or (self._ids >= self._experts).any():
+            return None
+        values = self._logits.reshape(len(self._ids), -1)
+        return to_logits(values) if reached.binding.probabilities else values
+
+    @cached_property
+    def _sureness(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Entropies and shares of the logits."""
+        assert self._values is not None
+        return entropies(self._values)
+
+    @cached_property
+    def _entropy(self) -> npt.NDArray[np.float32] | None:
+        if self._values is not None:
+            return self._sureness[0]
+        column = self.certainty.entropy
+        return None if column is None else numpy_of(column)
+
+    @cached_property
+    def _margin(self) -> npt.NDArray[np.float32] | None:
+        values, binding = self._values, self._reached.binding
+        if values is None or binding.rule is None:
+            column = self.certainty.margin
+            return None if column is None else numpy_of(column)
+        bias = None if binding.bias is None else floats(_host(getattr(*binding.bias))).reshape(1, -1)
+        shares = self._sureness[1] if binding.rule.transform == "softmax" else values
+        return margins(scores(binding.rule, values, bias, shares), self._ids)
+
+    @cached_property
+    def _ids(self) -> npt.NDArray[np.signedinteger]:
         return np.asarray(_host(self._reached.ids).numpy())
 
     @property
-    def _filled(self) -> npt.NDArray[np.integer]:
+    def _filled(self) -> npt.NDArray[np.signedinteger]:
         ids = self._ids
         return ids[(ids >= 0) & (ids < self._experts)]
 

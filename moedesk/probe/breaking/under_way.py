@@ -44,6 +44,8 @@ class OpenCall:
         Its token rows, dtype ``columns.TOKEN``, once asked for; ``numbered`` if with the numbers of their sequences.
     matching : dict
         Which rows satisfy a filter by their tokens, by its text and the rows of a layer's call: for all layers the same.
+    idle : int
+        The state of the breakpoints, as ``Breaker`` counts them, in which none of its tokens can match; -1 for none.
     done : dict
         Token rows that each layer has seen by now.
     """
@@ -53,6 +55,7 @@ class OpenCall:
     ids: Tensor | None
     rows: np.ndarray | None = None
     numbered: bool = False
+    idle: int = -1
     matching: dict[tuple[str, int | None, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
 
