@@ -89,8 +89,8 @@ def test_without_a_model_or_with_no_token(moe: Moe, call: str) -> None:
         getattr(Moe(Names({}), lambda: pytest.fail("no link is needed")), call)(IDS)
     with pytest.raises(MoedeskError, match="there is no tokenizer for a text"):
         getattr(moe, call)("some text")
-    for place in (17, (0, 5)):
-        with pytest.raises(MoedeskError, match=r"known to the app alone; select it there, and give \$0"):
+    for place, words in ((17, r"known to the app alone; give \(sequence, column\)"), ((0, 5), "an attached model ran")):
+        with pytest.raises(MoedeskError, match=words):
             getattr(moe, call)(place)
     with pytest.raises(MoedeskError, match="no token 40: there are 9"):
         getattr(moe, call)(IDS, 40)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from moedesk.link.server import LinkServer
     from moedesk.probe.attach import Attachment
+    from moedesk.probe.explaining.passage import Passage
     from moedesk.probe.labelling import Labelling
     from moedesk.probe.overriding.overrides import Overrides
 
@@ -343,6 +344,17 @@ class Moe(MoeVerification, MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution
         if attachment is None:
             raise MoedeskError("this session's model is attached no more; moe.attach(model) comes first")
         return self._overrides_of(attachment.module)
+
+    def _ran(self, sequence: int, column: int) -> "Passage":
+        assert self.attachment is not None
+        assert self._tally is not None
+        self._tally.wait(self.attachment.handed_over, ARRIVAL_SECONDS)
+        streams = tuple(self.attachment.model.streams) or ("main",)
+        if len(streams) > 1:
+            raise MoedeskError(
+                f"(sequence, column) is of which stream, {' or '.join(streams)}? give a text and decoder="
+            )
+        return self._tally.passage(sequence, column, streams[0], self.tokenizer)
 
     @property
     def _counters(self) -> Counters:

@@ -54,8 +54,9 @@ class MoeAttribution:
 
         Parameters
         ----------
-        token : a token selected in the app, str, or sequence of token ids
-            ``$0``; or a text, or token ids, of which ``index`` is meant.
+        token : a token selected in the app, str, sequence of token ids, or tuple (sequence, column)
+            ``$0``; or a text, or token ids, of which ``index`` is meant; or a token that ran, by the number of its sequence
+            since the model was attached and its column, both from 0.
         index : int
             Which token of a text or of ids; negative counts from the end.
         layer : int, str or sequence of these, optional
@@ -113,8 +114,9 @@ class MoeAttribution:
 
         Parameters
         ----------
-        token : a token selected in the app, str, or sequence of token ids
-            ``$0``; or a text, or token ids, of which ``index`` is meant.
+        token : a token selected in the app, str, sequence of token ids, or tuple (sequence, column)
+            ``$0``; or a text, or token ids, of which ``index`` is meant; or a token that ran, by the number of its sequence
+            since the model was attached and its column, both from 0.
         index : int
             Which token of a text or of ids; the last but one if left out, since the next one has to be known.
         layers : int, str or sequence of these, optional

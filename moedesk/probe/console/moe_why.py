@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from moedesk.core.attribution import Why
     from moedesk.link.server import LinkServer
     from moedesk.probe.attach import Attachment
+    from moedesk.probe.explaining.passage import Passage
 
 
 class MoeWhy:
@@ -57,8 +58,9 @@ class MoeWhy:
 
         Parameters
         ----------
-        token : a token selected in the app, str, or sequence of token ids
-            ``$0``; or a text, or token ids, of which ``index`` is meant.
+        token : a token selected in the app, str, sequence of token ids, or tuple (sequence, column)
+            ``$0``; or a text, or token ids, of which ``index`` is meant; or a token that ran, by the number of its sequence
+            since the model was attached and its column, both from 0.
         layer : int or str
             Place or path of an MoE layer.
         index : int
@@ -77,6 +79,7 @@ class MoeWhy:
         --------
         >>> moe.why($0, 3)
         >>> moe.why("def add(a, b):", layer=3, index=-2)
+        >>> moe.why((0, 5), layer=3)
         """
         from moedesk.probe.explaining.why import why
 
@@ -105,7 +108,11 @@ class MoeWhy:
             raise MoedeskError('no model to explain; type moe.load("sample"), then moe.attach()')
         return model
 
+    def _ran(self, sequence: int, column: int) -> "Passage":
+        raise NotImplementedError
+
     def _passage(self, token: Any, index: int, decoder: Any = None) -> Any:
         from moedesk.probe.console.passages import passage_of
 
-        return passage_of(token, index, self.tokenizer, decoder, self.model)
+        ran = None if self.attachment is None else self._ran
+        return passage_of(token, index, self.tokenizer, decoder, self.model, ran)

@@ -1,5 +1,6 @@
 """What a user names a token by, as the passage that is run to explain it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +12,20 @@ from moedesk.probe.explaining.asked import selected_passage
 from moedesk.probe.explaining.passage import Passage, passage_of_ids, row_of_ids
 from moedesk.probe.explaining.sides import first_of_decoder
 
+Ran = Callable[[int, int], Passage]
+SHOWN = 60
+"""Characters of the text before a token that are shown."""
 
-def passage_of(token: Any, index: int, tokenizer: Any, decoder: Any = None, model: Any = None) -> Passage:
+
+def passage_of(
+    token: Any, index: int, tokenizer: Any, decoder: Any = None, model: Any = None, ran: Ran | None = None
+) -> Passage:
     """Return the passage up to a token.
 
     Parameters
     ----------
-    token : SelectedToken, Passage, str, or sequence of int
-        A token that was clicked in the app; a text or token ids.
+    token : SelectedToken, Passage, str, (int, int), or sequence of int
+        A token that was clicked in the app; a text or token ids; a tuple is the sequence and column of a token that ran.
     index : int
         Which token of a text or of ids.
     tokenizer : transformers tokenizer or None
@@ -27,6 +34,8 @@ def passage_of(token: Any, index: int, tokenizer: Any, decoder: Any = None, mode
         comes after the token with which the decoder begins; ids are taken as they are.
     model : Module, optional
         Knows that token.
+    ran : function or None
+        Gives the passage of a sequence and column of the attached model; None if none is attached.
 
     Raises
     ------
@@ -41,8 +50,16 @@ def passage_of(token: Any, index: int, tokenizer: Any, decoder: Any = None, mode
         return selected_passage(token)
     if isinstance(token, Selected):
         raise MoedeskError(f"{token.title} is no token; click one in Network, or give a text or token ids")
-    if isinstance(token, int) or (isinstance(token, tuple) and len(token) == 2):
-        raise MoedeskError("a row, or (sequence, column), is known to the app alone; select it there, and give $0")
+    if isinstance(token, int):
+        raise MoedeskError("a row is known to the app alone; give (sequence, column), or select it there and give $0")
+    if isinstance(token, tuple) and len(token) == 2 and all(type(part) is int for part in token):
+        if ran is None:
+            raise MoedeskError(
+                "(sequence, column) is a token that an attached model ran; moe.attach(), then run a text"
+            )
+        passage = ran(*token)
+        print(said_of(passage, tokenizer))
+        return passage
     return passage_of_ids(_ids(token, tokenizer), index, tokenizer)
 
 
@@ -62,3 +79,13 @@ def _of_decoder(token: Any, decoder: Any, index: int, tokenizer: Any, model: Any
         written = tokenizer(decoder, add_special_tokens=False).input_ids
         decoder = [first_of_decoder(model), *written]
     return replace(passage_of_ids(decoder, index, tokenizer), source=source)
+
+
+def said_of(passage: Passage, tokenizer: Any) -> str:
+    """Return which token of which text a passage is about, in one line."""
+    where = f"sequence {passage.sequence}, column {passage.column}"
+    if tokenizer is None:
+        return f"{where}: token id {int(passage.ids[-1])}, after {len(passage.ids) - 1:,} tokens"
+    before = str(tokenizer.decode(passage.ids[:-1].tolist()))
+    shown = before if len(before) <= SHOWN else "…" + before[-SHOWN:]
+    return f"{where}: token {passage.text!r}" + (f" after {shown!r}" if shown else "")

@@ -9,8 +9,10 @@ import numpy.typing as npt
 from moedesk.core.batch import RouteBatch
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.probe.console.recent_tokens import RecentTokens
 
 if TYPE_CHECKING:
+    from moedesk.probe.explaining.passage import Passage
     from moedesk.probe.taking.courier import Sink  # it imports torch
 
 Counts = dict[int, npt.NDArray[np.int64]]
@@ -24,12 +26,18 @@ class Tally:
     ----------
     sink : Sink
         Where batches go next; its other attributes are this one's too.
+
+    Attributes
+    ----------
+    recent : RecentTokens
+        The tokens that ran last.
     """
 
     def __init__(self, sink: "Sink") -> None:
         self._sink = sink
         self._counts: Counts = {}
         self._passes = 0
+        self.recent = RecentTokens()
         self._change = threading.Condition()
 
     def __getattr__(self, name: str) -> Any:
@@ -59,6 +67,7 @@ class Tally:
                     self._counts[routes.layer] = routes.counts.copy()
                 else:
                     sums += routes.counts
+            self.recent.take(batch.tokens)
             self._passes += 1
             self._change.notify_all()
 
@@ -74,6 +83,11 @@ class Tally:
         """Return the counts so far."""
         with self._change:
             return {layer: sums.copy() for layer, sums in self._counts.items()}
+
+    def passage(self, sequence: int, column: int, stream: str, tokenizer: Any) -> "Passage":
+        """Return the passage up to a token of what ran last; see ``RecentTokens.passage``."""
+        with self._change:
+            return self.recent.passage(sequence, column, stream, tokenizer)
 
     def wait(self, passes: int, seconds: float) -> bool:
         """Wait until so many passes were counted; return whether they were."""
