@@ -45,6 +45,8 @@ def prepare(tests: bool = False) -> Path:
     stale = _stale(wanted)  # all of it, if the environment was made anew
     python = environment_python()
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+    if tests:  # of 15,000 files most are never imported, and processes of tests compile several of the others at once
+        pip.append("--no-compile")
     if "run" in stale:
         title = "Installing pinned dependencies (a few minutes the first time)"
         run_with_progress(title, [*pip, "-r", str(RUN_REQUIREMENTS)])

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from second_try import run_tests
@@ -39,15 +40,17 @@ def main(arguments: list[str]) -> int:
     except SetupError as error:
         print(error, file=sys.stderr)
         return 2
-    fast = "--fast" in arguments
-    failed = [] if fast else [title for title, *command in checks(python) if not passes(title, command)]
-    if failed:
-        heading(f"Failed: {', '.join(failed)}; the tests run all the same")
-    # Last, so that the output ends with pytest's summary.
+    others = [] if "--fast" in arguments else checks(python)
     chosen = [argument for argument in arguments if argument != "--fast"]
-    heading(f"pytest {' '.join(chosen or at_once())}")
     pytest = [str(python), "-m", "pytest"]
-    code = run([*pytest, *chosen]) if chosen else run_tests(pytest, at_once(), run)
+    # Beside the tests, one after another: most of their time is mypy's, which keeps one core busy.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        started = {title: beside.submit(passes, title, command) for title, *command in others}
+        heading(f"pytest {' '.join(chosen or at_once())}")
+        code = run([*pytest, *chosen]) if chosen else run_tests(pytest, at_once(), run)
+        failed = [title for title, check in started.items() if not check.result()]
+    if failed:
+        heading(f"Failed: {', '.join(failed)}; above is why")
     return code or (1 if failed else 0)
 
 
@@ -79,25 +82,34 @@ def at_once() -> list[str]:
     """Return pytest's arguments for all tests: on several cores a file each at a time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # In the order of the folders: what takes long comes in the middle, and no worker waits for another at the end.
-    return ["-n", str(min(cores, 4)), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
+    parallel = ["-n", str(min(cores, 4)), "--dist", "loadfile", "--no-loadscope-reorder"] if cores > 1 else []
+    return ["--durations=15", *parallel]
 
 
 def passes(title: str, command: list[str]) -> bool:
-    """Run one check under a heading and say how long it took."""
-    heading(title)
+    """Run one check; print, in one go, what it says and how long it took."""
     started = time.monotonic()
-    code = run(command)
-    print(f"   {title}: {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
-    return code == 0
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said = done.stdout.decode(errors="replace")
+    how = "passed" if done.returncode == 0 else "FAILED"
+    print(f"\n== {title}\n{said}   {title}: {how} in {time.monotonic() - started:.1f} s", flush=True)
+    return done.returncode == 0
 
 
 def run(command: list[str]) -> int:
-    """Run a check in the checkout, without a display and without the network; return its exit code."""
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    """Run tests in the checkout; return the exit code."""
+    return subprocess.run(command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL).returncode
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of all checks: no display, no network, and Python keeps what it compiled."""
+    variables = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     # Without the last, each of the hundreds of processes that tests start would compile moedesk anew.
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "PYTHONDONTWRITEBYTECODE"):
-        environment.pop(name, None)
-    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL).returncode
+        variables.pop(name, None)
+    return variables
 
 
 if __name__ == "__main__":

@@ -92,6 +92,16 @@ class Stopping:
         assert self.stop is not None
         return self.stop
 
+    def selection_told(self) -> None:
+        """Wait until the kernel knows what is selected: what is asked over the link after that is answered after it."""
+        answers: list[int] = []
+        disconnect = self.kernel.answered.connect(lambda answer: answers.append(answer.request))
+        self.wait(lambda: self.window.live.session is self.session and self.session.idle)
+        assert self.kernel.client is not None
+        self.kernel.client.request("evaluate", {"request": 1_000_000, "text": "0"})
+        self.wait(lambda: 1_000_000 in answers)
+        disconnect()
+
     def ended(self) -> None:
         """Wait until the cell is over and the console can be typed into."""
         self.wait(lambda: not self.terminal._executing and not self.terminal.waiting and not self.terminal.busy)
@@ -140,7 +150,7 @@ def test_stop_look_step_and_resume(stopping: Stopping) -> None:
     stopping.wait(lambda: window.settled)
     stopping.type("print('layer', layer, 'of', ids.shape)")
     stopping.wait(lambda: f"layer 2 of torch.Size([{len(first.slots)}])" in stopping.text)
-    stopping.wait(lambda: window.live.session is session and session.idle)  # the app has said what is selected
+    stopping.selection_told()
     stopping.type("print('dollar', $0.layer, $0.expert, repr($0.text))")
     stopping.wait(lambda: f"dollar 2 {chosen} {first.text!r}" in stopping.text)
     stopping.press(Qt.Key.Key_F11)

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import GenerationConfig
+from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from moedesk.core.columns import Phase
 from tests.support.families import build
 from tests.support.gathered import dense, gather
 
 PROMPTS = [[3, 4, 5], [6, 7, 8, 9, 10]]
+SMALL = ContinuousBatchingConfig(num_blocks=8, max_batch_tokens=16)
+"""By itself it takes nine tenths of the memory that there is."""
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def test_rows_are_those_of_the_requests_tokens(model: nn.Module) -> None:
     recording, gathered = gather(model)
     config = GenerationConfig(max_new_tokens=3, do_sample=False, eos_token_id=-1, pad_token_id=0)
     with recording:
-        answers = model.generate_batch(inputs=PROMPTS, generation_config=config)
+        answers = model.generate_batch(PROMPTS, generation_config=config, continuous_batching_config=SMALL)
     assert gathered.phases == [Phase.PREFILL, Phase.DECODE, Phase.DECODE]
     assert gathered.notes == ["continuous batching: each request is a sequence of its own in every pass, numbered anew"]
     rows = gathered.tokens()

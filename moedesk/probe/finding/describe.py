@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -28,7 +29,7 @@ def describe_model(model: nn.Module, layers: Sequence[LayerInfo], tokenizer: Any
         tokenizer=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
         if tokenizer is not None
         else "",
-        versions=_versions(),
+        versions=dict(_versions()),
     )
 
 
@@ -103,6 +104,7 @@ def _config(model: nn.Module) -> dict[str, object]:
     return dict(json.loads(json.dumps(values, default=str)))
 
 
+@cache  # reading a package's metadata takes a millisecond
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("moedesk", "torch", "transformers", "numpy"):
