@@ -22,7 +22,7 @@ def open_door(context: zmq.Context, address: str, keys: KeyPair | None = None) -
         The address is taken, or none of this machine.
     """
     door = context.socket(zmq.ROUTER)
-    door.linger = 500
+    door.linger = 2000  # ms at the end; an app on a busy machine may not have had its turn to read
     door.sndhwm = door.rcvhwm = 0  # the windows of the clients bound what is on its way
     door.router_mandatory = True  # a client that is gone shows when it is written to
     door.maxmsgsize = MAX_REQUEST

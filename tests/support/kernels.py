@@ -29,9 +29,10 @@ take(lock)
 
 @pytest.fixture(scope="session", autouse=True)
 def own_ipython(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the history of IPython in tests out of the user's."""
+    """Keep the history of IPython in tests out of the user's, and let kernels end however busy the machine is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        patch.setattr("moedesk.session.kernels.CLOSE_SECONDS", PATIENCE)
         yield
 
 
