@@ -20,6 +20,9 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # Two busy threads on shared cores wait for each other up to 100 times as long as they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+LEAVING = 20.0
+"""Seconds that a thread may take to end which was told to: on a busy machine it has not had its turn yet."""
+
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -49,7 +52,10 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         qt.settle()
         before = qt.snapshot()
     yield
-    left = [thread.name for thread in threading.enumerate() if thread not in threads and not _is_ours(thread)]
+    started = [thread for thread in threading.enumerate() if thread not in threads and not _is_ours(thread)]
+    for thread in started:
+        thread.join(LEAVING)
+    left = [thread.name for thread in started if thread.is_alive()]
     if qt is not None:
         left += qt.since(before)
     assert not left, f"the test left behind: {', '.join(left)}"

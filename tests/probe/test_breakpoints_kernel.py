@@ -180,6 +180,9 @@ def test_two_models_of_one_kernel_stop_and_are_overridden_each_for_itself(
     def entries(topic: str, stream: int) -> list[dict[str, Any]]:
         return latest(topic, stream).get("entries", [])  # type: ignore[no-any-return]
 
+    def hits(stream: int) -> list[int]:
+        return [entry["hits"] for entry in entries("breakpoints", stream)]
+
     text, error = kernel.run(TWO)
     assert error == ""
     one, two = map(int, text.strip("()\n").split(", "))
@@ -202,19 +205,18 @@ def test_two_models_of_one_kernel_stop_and_are_overridden_each_for_itself(
         order("stopped", stands, do="resume")
         text, error = kernel.end(cell)
         assert (text.splitlines()[-1], error) == (str(function == "run"), ""), "only the other model is overridden"
-    assert entries("breakpoints", one)[0]["hits"] == entries("breakpoints", two)[0]["hits"] == 1
+    recorder.wait(lambda: hits(one) == hits(two) == [1])
     # At a stop of one model the other runs through.
     kernel.run("run()", "bool(torch.equal(run_other(), plain))", "c")
     text, _ = kernel.run("run_other()", "$0.module is other.model.layers[1].mlp", "c")
     assert "True" in text.splitlines(), "and not moe's"
-    assert entries("breakpoints", two)[0]["hits"] == 2
+    recorder.wait(lambda: hits(two) == [2])
     # What moe attaches brings its own breakpoints along, and those of moe's list break in it too.
     kernel.run("hooked = moe.attachment; moe.attach(other, tokenizer); run_other()", "c")
     text, _ = kernel.run("[point.breakpoint.text for point in moe.breakpoints], moe.attachment.stream")
     assert text.startswith("(['layer:1 position:2', 'layer:1 position:3'], ")
     three = int(text.rpartition(" ")[2].strip(")"))
-    assert [entry["hits"] for entry in entries("breakpoints", three)] == [3, 3]
-    assert len(entries("overrides", three)) == 1
+    recorder.wait(lambda: hits(three) == [3, 3] and len(entries("overrides", three)) == 1)
     assert (
         kernel.run("moe.overrides.clear(); moe.attach(model, tokenizer); bool(torch.equal(run(), plain))", "c")[1] == ""
     )
