@@ -28,6 +28,7 @@ class PassFlag(IntFlag):
     REWOUND = 8  # the KV cache went back: earlier rows of its sequences from column ``past`` on were drafts that were rejected
     SAMPLED = 16  # rows of a sample of its tokens were kept; counts are of all
     LATE = 32  # rows of an earlier pass, kept by a reservoir until the end; its counts are with that pass
+    SPARED = 64  # entropy, margin and logits were not worked out, though they could have been: the model ran too fast
 
 
 class TokenKind(IntEnum):

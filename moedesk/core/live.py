@@ -13,6 +13,8 @@ class Counters:
     ----------
     passes : int
         Forward passes that ran while recording was on.
+    spared : int
+        Passes that were sent without entropy and margin (and logits, if they were wanted), because these took too long.
     shed : int
         Passes of which only the counts were sent, because the queue was above its high-water mark.
     dropped : int
@@ -28,6 +30,7 @@ class Counters:
     """
 
     passes: int = 0
+    spared: int = 0
     shed: int = 0
     dropped: int = 0
     dropped_tokens: int = 0

@@ -39,6 +39,10 @@ from moedesk.probe.watched.watched_scout import WatchedScout
 
 _PAGED = "continuous batching: each request is a sequence of its own in every pass, numbered anew"
 
+_SPARED = (
+    "some passes lack entropy and margin, and logits if wanted: the model ran faster than they could be worked out"
+)
+
 _WATCHED = 4
 """Passes that run uncompiled at most, while there are layers whose first call has to be watched."""
 
@@ -268,7 +272,7 @@ class Hooks:
 
     def _begin(self) -> _Running | None:
         everything = not self._counts_only and self._passes % self._wanted.every == 0
-        room = min(self._courier.room, Room(1 + everything))
+        room = min(self._courier.room, Room.EVERYTHING if everything else Room.COUNTS)
         tap = Tap(room, self._wanted.logits, self._pass_on, self._current.lengths)
         training = self._model.training and torch.is_grad_enabled()
         recorded = RecordedPass(
@@ -294,7 +298,7 @@ class Hooks:
     def _pass_on(self, tap: Tap, piece: Piece) -> None:
         """Have a part of a long pass reduced while the pass goes on, if there is room for it."""
         self._courier.reduce(piece)
-        tap.room = min(tap.room, self._courier.room)
+        tap.shrink(self._courier.room)
 
     def _end(self, failed: bool) -> None:
         with self._changing:  # a thread that detaches may be here at the same time
@@ -327,7 +331,7 @@ class Hooks:
             )
         recorded.failed = failed
         recorded.shed, recorded.dropped = recorded.full and tap.room is Room.COUNTS, tap.room is Room.NOTHING
-        recorded.full = tap.room is Room.EVERYTHING
+        recorded.full, recorded.spared = tap.room >= Room.ROUTES, tap.spared
         self._passes += 1
         self._count(recorded)
         self._finished(recorded, found)
@@ -336,6 +340,10 @@ class Hooks:
     def _count(self, recorded: RecordedPass) -> None:
         cost = self._cost
         cost.passes += 1
+        if recorded.full and recorded.spared:
+            if not cost.spared:
+                self._courier.note(_SPARED)
+            cost.spared += 1
         if recorded.shed or recorded.dropped:
             cost.shed += recorded.shed
             cost.dropped += recorded.dropped
@@ -387,6 +395,7 @@ class Hooks:
             ids = small_ids(call.ids, binding.layer.experts)
             if tap.room is Room.COUNTS:
                 tap.add(Event(binding, ids), ids.nbytes)
-            elif tap.room is Room.EVERYTHING:
-                bias = own(getattr(*binding.bias)) if binding.bias is not None else None
-                tap.add(Event(binding, ids, call.weights, call.logits, bias), ids.nbytes + call.weights.nbytes)
+            elif tap.room >= Room.ROUTES:
+                logits = call.logits if call.logits is not None and tap.takes_logits() else None
+                bias = own(getattr(*binding.bias)) if logits is not None and binding.bias is not None else None
+                tap.add(Event(binding, ids, call.weights, logits, bias), ids.nbytes + call.weights.nbytes)

@@ -218,6 +218,8 @@ class LiveStream:
         """What was left out on the way, in one line; empty if nothing."""
         counters = self.counters
         parts = []
+        if counters.spared:
+            parts.append(f"{counters.spared:,} passes came without entropy and margin")
         if counters.shed:
             parts.append(f"{counters.shed:,} passes came as counts only")
         if counters.dropped:

@@ -12,6 +12,9 @@ from moedesk.ui.icons import icon
 from moedesk.ui.theme import LIGHT, Theme
 
 KEPT = "everything received is kept"
+SPARED = (
+    "without entropy and margin: the model ran faster than these could be worked out; ids, weights and load are whole"
+)
 SHED = (
     "counts only: the queue to the app was above its mark, so their ids and weights stayed behind; their load is exact"
 )
@@ -23,16 +26,15 @@ def left_out(live: Live) -> str:
     if live.link_dropped:
         return live.link_dropped
     counters = live.counters
-    parts = [(counters.shed, "counts only"), (counters.dropped, "lost")]
+    parts = [(counters.spared, "without entropy"), (counters.shed, "counts only"), (counters.dropped, "lost")]
     return " · ".join(f"{_passes(number)} {what}" for number, what in parts if number)
 
 
 def why_left_out(live: Live) -> str:
     """Return what ``left_out`` means, a line each."""
     counters = live.counters
-    lines = [
-        f"{_passes(number)} {what}" for number, what in ((counters.shed, SHED), (counters.dropped, LOST)) if number
-    ]
+    parts = ((counters.spared, SPARED), (counters.shed, SHED), (counters.dropped, LOST))
+    lines = [f"{_passes(number)} {what}" for number, what in parts if number]
     if counters.dropped_tokens:
         lines.append(f"{counters.dropped_tokens:,} token rows are missing in them")
     return "\n".join([live.link_dropped] * bool(live.link_dropped) + [f"{line}." for line in lines]).strip()

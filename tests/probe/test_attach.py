@@ -276,7 +276,8 @@ class TestAsinkThatBlocks:
             assert [routes.counts.sum() for routes in batch.layers] == [36, 36], "counts are exact"
         told = {name: value for name, value in blocked.sums.items() if not name.endswith("_ns")}
         assert told == {
-            "passes": 40, "shed": counters.shed, "dropped": counters.dropped, "dropped_tokens": counters.dropped_tokens,
+            "passes": 40, "spared": 0, "shed": counters.shed, "dropped": counters.dropped,
+            "dropped_tokens": counters.dropped_tokens,
         }  # fmt: skip
 
     def test_detaching_gives_up_on_it_and_counts_what_is_lost(

@@ -226,6 +226,7 @@ def test_paused_shows_nothing_new_but_takes_everything(desk: Desk) -> None:
     ("counters", "words"),
     [
         (Counters(passes=9), ""),
+        (Counters(passes=9, spared=2), "2 passes came without entropy and margin"),
         (Counters(passes=9, shed=2, dropped_tokens=70), "2 passes came as counts only (70 token rows): the model ran"),
         (Counters(passes=9, shed=2, dropped=1, dropped_tokens=90), "2 passes came as counts only and 1 passes did not"),
     ],

@@ -91,6 +91,9 @@ def test_what_is_left_out_is_said_and_explained(bar: LiveBar) -> None:
     assert bar.warning.text() == "⚠ 3 passes counts only · 1 pass lost"
     assert "load is exact" in bar.warning.toolTip()
     assert "77 token rows" in bar.warning.toolTip()
+    live.count(passes=100, spared=2)
+    assert bar.warning.text() == "⚠ 2 passes without entropy · 3 passes counts only · 1 pass lost"
+    assert "ids, weights and load are whole" in bar.warning.toolTip()
     live.link_dropped = "4 passes without their ids"
     live.count()
     assert "4 passes without their ids" in bar.warning.text()

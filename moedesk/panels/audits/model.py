@@ -42,7 +42,7 @@ class Audited:
         The store's.
     passes, tokens : int
         What there was; tokens of all streams, padding rows counted.
-    counts_only, sampled, failed : int
+    counts_only, sampled, failed, spared : int
         Passes of which only counts were kept, those among them left out by sampling, and those whose forward raised.
     notes : tuple of str
         What the capture itself says it lacks.
@@ -58,6 +58,7 @@ class Audited:
     counts_only: int
     sampled: int
     failed: int
+    spared: int
     notes: tuple[str, ...]
     seconds: float
 
@@ -68,7 +69,7 @@ def run_audit(store: Store, ticket: Ticket) -> Audited:
     still = snapshot() if snapshot is not None else store
     start = perf_counter()
     report = audit(still, ticket)
-    flags = {PassFlag.COUNTS_ONLY: 0, PassFlag.SAMPLED: 0, PassFlag.FAILED: 0}
+    flags = {PassFlag.COUNTS_ONLY: 0, PassFlag.SAMPLED: 0, PassFlag.FAILED: 0, PassFlag.SPARED: 0}
     for i, j in Chunks(0, still.n_passes, rows=ROWS).walk():
         column = still.read_passes(i, j)["flags"]
         for flag in flags:
@@ -82,6 +83,7 @@ def run_audit(store: Store, ticket: Ticket) -> Audited:
         flags[PassFlag.COUNTS_ONLY],
         flags[PassFlag.SAMPLED],
         flags[PassFlag.FAILED],
+        flags[PassFlag.SPARED],
         still.notes,
         perf_counter() - start,
     )
@@ -121,6 +123,11 @@ def left_out(audited: Audited) -> tuple[str, ...]:
         lines.append(
             f"Of {audited.counts_only:,} of {_number(audited.passes, 'pass', 'passes')} only counts were kept{why}: "
             "loads are exact, what needs weights, margins or tokens is judged from the others."
+        )
+    if audited.spared:
+        lines.append(
+            f"Of {audited.spared:,} of {_number(audited.passes, 'pass', 'passes')} entropy and margin were not recorded: "
+            "what needs them is judged from the others."
         )
     if audited.failed:
         lines.append(f"{_number(audited.failed, 'pass', 'passes')} raised an error; their later layers are missing.")

@@ -110,6 +110,7 @@ def _fields(header: np.void, origin: int) -> list[tuple[str, str]]:
         PassFlag.TOKENS_UNKNOWN: "token ids are unknown",
         PassFlag.REWOUND: "the KV cache went back: earlier rows of its sequences from there on were rejected drafts",
         PassFlag.SAMPLED: "sampled: only some of its tokens were kept; counts are of all",
+        PassFlag.SPARED: "entropy and margin were not recorded: the model ran faster than they could be worked out",
         PassFlag.LATE: "rows of an earlier pass that a reservoir kept until the end; its counts are with that pass",
     }
     fields += [("Note", note) for flag, note in notes.items() if int(header["flags"]) & flag]

@@ -102,6 +102,7 @@ _NOTES = (
     (PassFlag.COUNTS_ONLY, "counts only"),
     (PassFlag.LATE, "reservoir"),
     (PassFlag.SAMPLED, "sampled"),
+    (PassFlag.SPARED, "no entropy"),
 )
 
 

@@ -16,7 +16,7 @@ from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.room import Room
-from moedesk.probe.taking.tap import Current, Event, own, recomputing, small_integers
+from moedesk.probe.taking.tap import Current, Event, Tap, own, recomputing, small_integers
 
 
 class AdaptedHooks:
@@ -65,7 +65,7 @@ class AdaptedHooks:
 
     def _after_logits(self, module: nn.Module, args: Any, output: Any) -> None:
         tap = self._current.tap
-        if tap is not None and tap.room is Room.EVERYTHING and isinstance(output, Tensor) and not recomputing():
+        if tap is not None and isinstance(output, Tensor) and not recomputing() and tap.takes_logits():
             self._logits = own(output)
 
     @apart
@@ -93,7 +93,7 @@ class AdaptedHooks:
             if routing is not None and routing.ids.numel():
                 routing = with_logits(routing, logits)
                 self._check(routing)
-                tap.add(self._event(routing, tap.room), routing.ids.shape[0] * self._row_bytes)
+                tap.add(self._event(routing, tap), routing.ids.shape[0] * self._row_bytes)
         except MoedeskError as error:
             self.remove()
             self._refuse(f"adapter {self._adapter.name!r}: {error}")
@@ -109,10 +109,11 @@ class AdaptedHooks:
                 f"its logits have {routing.logits.shape[-1]} columns, but there are {layer.experts} experts"
             )
 
-    def _event(self, routing: Routing, room: Room) -> Event:
-        if room is not Room.EVERYTHING:
+    def _event(self, routing: Routing, tap: Tap) -> Event:
+        if tap.room < Room.ROUTES:
             return Event(self._binding, narrow(routing.ids, self._binding.layer.experts))
-        return event_of(self._binding, routing, self._with_logits)
+        known = self._with_logits and routing.logits is not None
+        return event_of(self._binding, routing, known and tap.takes_logits())
 
 
 def event_of(binding: Binding, routing: Routing, with_logits: bool = True) -> Event:

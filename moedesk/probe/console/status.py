@@ -44,6 +44,10 @@ class Status:
         counters = self.counters
         rows = [("layers", layers_text(self.model))] if self.model and self.model.layers else []
         rows.append(("passes", f"{counters.passes:,}"))
+        if counters.spared:
+            rows.append(
+                ("spared", f"{counters.spared:,} passes sent without entropy and margin: the model ran too fast")
+            )
         if counters.shed or counters.dropped:
             rows.append(("shed", f"{counters.shed:,} passes sent as counts only"))
             rows.append(("dropped", f"{counters.dropped:,} passes not sent: no app, or no room"))

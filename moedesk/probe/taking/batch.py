@@ -45,8 +45,8 @@ class RecordedPass:
         Training mode with gradients on; the forward raised; the model fills a KV cache unless told otherwise.
     step : int
         Training step, -1 outside training.
-    shed, dropped : bool
-        There was room for its counts only; for nothing.
+    spared, shed, dropped : bool
+        There was room for its ids and weights, but not for its logits; for its counts only; for nothing.
     evaluating : bool
         A Trainer says that it is evaluating.
     rank : int
@@ -69,6 +69,7 @@ class RecordedPass:
     failed: bool = False
     caches: bool = False
     step: int = -1
+    spared: bool = False
     shed: bool = False
     dropped: bool = False
     evaluating: bool = False
@@ -79,7 +80,7 @@ class RecordedPass:
 
     @property
     def nbytes(self) -> int:
-        """About what it holds."""
+        """About what it holds, besides pieces that are being reduced already."""
         norms = sum(norms.nbytes for norms in self.outputs)
         return _PASS_BYTES + norms + sum(piece.nbytes for piece in self.pieces)
 
@@ -225,7 +226,8 @@ class BatchMaker:
             "flags": (not recorded.full and _COUNTS_ONLY)
             | (recorded.failed and _FAILED)
             | (unknown and _TOKENS_UNKNOWN)
-            | (rewound and _REWOUND),
+            | (rewound and _REWOUND)
+            | (recorded.full and recorded.spared and _SPARED),
             "rank": recorded.rank,
             "step": recorded.step,
             "t0_ns": recorded.t0_ns,
@@ -242,6 +244,7 @@ class BatchMaker:
 _COUNTS_ONLY, _FAILED = int(PassFlag.COUNTS_ONLY), int(PassFlag.FAILED)
 _EVAL = int(Phase.EVAL)
 _TOKENS_UNKNOWN, _REWOUND = int(PassFlag.TOKENS_UNKNOWN), int(PassFlag.REWOUND)
+_SPARED = int(PassFlag.SPARED)
 
 
 def in_their_rows(block: Block, calls: Sequence[HostCall]) -> Block:

@@ -19,11 +19,12 @@ class Cost:
     ----------
     passes : int
         Passes that saw an MoE layer: those delivered, those shed, those dropped.
-    shed, dropped, dropped_tokens : int
+    spared, shed, dropped, dropped_tokens : int
     hook_ns, pass_ns : int
     """
 
     passes: int = 0
+    spared: int = 0
     shed: int = 0
     dropped: int = 0
     dropped_tokens: int = 0

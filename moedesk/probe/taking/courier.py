@@ -22,8 +22,10 @@ from moedesk.probe.training.steps import RecordedStep
 
 WAIT_BYTES = 256 << 20
 """A recording's next pass waits while more than this is on its way: a capture is complete, however slow the disk."""
-SHED_BYTES = 64 << 20
-"""Of a live model, passes above this are only counted …"""
+SPARE_BYTES = 16 << 20
+"""Of a live model, passes above this go without logits, entropies and margins, which cost more than all the rest …"""
+SHED_BYTES = 4 * SPARE_BYTES
+"""… above this they are only counted …"""
 DROP_BYTES = 2 * SHED_BYTES
 """… and above this left out."""
 GATHER_SECONDS = 0.01
@@ -99,9 +101,10 @@ class Courier:
     @property
     def room(self) -> Room:
         """What may be handed over now; everything if this courier waits."""
-        if self._waits or self.queued_bytes < SHED_BYTES:
-            return Room.EVERYTHING
-        return Room.COUNTS if self.queued_bytes < DROP_BYTES else Room.NOTHING
+        queued = 0 if self._waits else self.queued_bytes
+        if queued >= SHED_BYTES:
+            return Room.COUNTS if queued < DROP_BYTES else Room.NOTHING
+        return Room.ROUTES if queued >= SPARE_BYTES else Room.EVERYTHING
 
     @property
     def queued_bytes(self) -> int:
@@ -137,7 +140,7 @@ class Courier:
         def work() -> None:
             piece.groups()
 
-        self._put(_Job(work, piece.nbytes))
+        self._put(_Job(work, piece.pass_on()))
 
     def deliver(self, recorded: RecordedPass) -> None:
         """Deliver a pass; a courier that waits does so while too much is on its way."""

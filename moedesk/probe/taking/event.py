@@ -33,6 +33,10 @@ class Event(NamedTuple):
     logits: Tensor | None = None
     bias: Tensor | None = None
 
+    def without_logits(self) -> "Event":
+        """Return the same with ids and weights only."""
+        return self._replace(logits=None, bias=None)
+
 
 class Stack(NamedTuple):
     """Copies of what L alike layers did in one call each, N rows.
@@ -74,6 +78,10 @@ class Stack(NamedTuple):
             all_logits = all_logits.reshape(*all_ids.shape[:2], -1)
         bias = torch.stack(biases).reshape(len(biases), 1, -1) if biases else None
         return cls(bindings, all_ids, torch.stack(weights) if weights else None, all_logits, bias)
+
+    def without_logits(self) -> "Stack":
+        """Return the same with ids and weights only."""
+        return self._replace(logits=None, bias=None)
 
     @property
     def nbytes(self) -> int:

@@ -106,8 +106,8 @@ def _taker(binding: Binding, current: Current, cost: Cost) -> Callable[[Tensor, 
         if routing.one_hot:
             weights = weights.masked_fill(ids < 0, 0)
         ids = small_ids(ids, experts)
-        if tap.room is Room.EVERYTHING:
-            logits = None if logits is None else logits.clone()
+        if tap.room >= Room.ROUTES:
+            logits = logits.clone() if logits is not None and tap.takes_logits() else None
             bias = None if logits is None or binding.bias is None else own(getattr(*binding.bias))
             row_bytes = ids.shape[1] * (ids.itemsize + 4) + (0 if logits is None else 4 * experts)
             tap.add(Event(binding, ids, weights.clone(), logits, bias), ids.shape[0] * row_bytes)

@@ -123,7 +123,7 @@ class _Copier:
             ids = choice.clone() if rows <= FEW else tap.copy("ids", choice, self._integers)
         else:
             ids = choice.clone() if choice.itemsize == self._small else _SMALL[self._small](choice)
-        if tap.room is Room.EVERYTHING:
+        if tap.room >= Room.ROUTES:
             logits, bias = tap.owned_logits(self._source)
             weights = tap.copy("weights", weights, torch.float32)
             tap.add(Event(binding, ids, weights, logits, bias), rows * self._row_bytes)
@@ -141,9 +141,9 @@ def _after_router(source: Source, current: Current, cost: Cost) -> Callable[...,
         if tap is None:
             return
         began = perf_counter_ns()
-        held = tap.held is not None and source.trusted
-        if not held and tap.room is not Room.EVERYTHING:
+        if not tap.takes_logits():
             return
+        held = tap.held is not None and source.trusted
         logits = output[place] if place >= 0 else output
         bias = None if binding.bias is None else getattr(*binding.bias)
         if held:

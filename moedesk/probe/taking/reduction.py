@@ -39,6 +39,10 @@ class LayerGroup:
     margin: Tensor | None = None
     logits: Tensor | None = None
 
+    def without_logits(self) -> "LayerGroup":
+        """Return the same with ids and weights only."""
+        return LayerGroup(self.bindings, self.ids, self.weights)
+
     def on_its_way(self, take: Callable[[Tensor], Tensor]) -> "LayerGroup":
         """Return the same with each tensor replaced by what ``take`` gives for it."""
         columns = (self.weights, self.entropy, self.margin, self.logits)

@@ -8,4 +8,5 @@ class Room(IntEnum):
 
     NOTHING = 0
     COUNTS = 1
-    EVERYTHING = 2
+    ROUTES = 2  # ids and weights, but no logits, and so neither entropy nor margin
+    EVERYTHING = 3

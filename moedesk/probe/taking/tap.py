@@ -71,13 +71,32 @@ class Piece:
         Whether the groups have logits too.
     nbytes : int
         What the events hold.
+
+    Attributes
+    ----------
+    has_logits : bool
+        Whether any of the events has.
     """
 
     def __init__(self, events: Sequence[Event | Stack], keep_logits: bool, nbytes: int) -> None:
         self.nbytes = nbytes
         self._events = events
         self._keep_logits = keep_logits
+        self.has_logits = any(event.logits is not None for event in events)
+        self._spared = False
         self._groups: list[LayerGroup] | None = None
+
+    def pass_on(self) -> int:
+        """Return what it holds; from now on ``nbytes`` is about what stays of that once it is reduced."""
+        held = self.nbytes
+        if not self._keep_logits:
+            some = [part.ids for part in self._groups or self._events]
+            self.nbytes = sum(ids.nbytes + 4 * ids.numel() + 8 * ids.numel() // ids.shape[-1] for ids in some)
+        return held
+
+    def spare(self) -> None:
+        """Do without logits, and what is worked out of them."""
+        self._spared = True
 
     def send(self, transfer: Transfer) -> None:
         """Reduce on the devices and start the copies, if any of the events is on one."""
@@ -86,11 +105,12 @@ class Piece:
             self._events = ()
 
     def groups(self) -> list[LayerGroup]:
-        """Return the events reduced, layers that are alike together; the second time, what it returned the first time."""
+        """Return the events reduced, layers that are alike together; again without doing it again."""
         if self._groups is None:
-            self._groups = reduce(self._events, self._keep_logits)
+            events = [event.without_logits() for event in self._events] if self._spared else self._events
+            self._groups = reduce(events, self._keep_logits)
             self._events = ()
-        return self._groups
+        return [group.without_logits() for group in self._groups] if self._spared else self._groups
 
 
 class Tap:
@@ -118,6 +138,8 @@ class Tap:
         a copy.
     held : list of Hold or None
         Takes what need not be copied at once; None in a long pass.
+    spared : bool
+        Whether logits were left behind that there was no room for.
     spoiled : list of Source
         Layers whose tensors changed while they were held: the pass can't be used.
     overridden : dict
@@ -126,7 +148,7 @@ class Tap:
 
     __slots__ = (
         "_events", "_keep_logits", "_lengths", "_nbytes", "_passed_on", "_shelves", "held", "logits", "overridden", "pieces",
-        "room", "seen", "spoiled", "transfer",
+        "room", "seen", "spared", "spoiled", "transfer",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +160,7 @@ class Tap:
     ) -> None:
         self.room = room
         self.seen = False
+        self.spared = False
         self.transfer = Transfer()
         self.pieces: list[Piece] = []
         self.logits: dict[str, HeldLogits] = {}
@@ -157,12 +180,25 @@ class Tap:
             return self._shelves.copy(column, tensor, dtype)
         return own(tensor)
 
+    def takes_logits(self) -> bool:
+        """Return whether there is room for logits that are at hand; if not but for the rest, the pass is marked."""
+        self.spared |= self.room is Room.ROUTES
+        return self.room is Room.EVERYTHING
+
+    def shrink(self, room: Room) -> None:
+        """Go on with no more room than that; what there is no room for any more is left out of the whole pass."""
+        self.room = min(self.room, room)
+        if self.room < Room.EVERYTHING:
+            self.spared |= any(piece.has_logits for piece in self.pieces)
+            for piece in self.pieces:
+                piece.spare()
+
     def expect(self, rows: int) -> None:
         """Hold what comes if it is of a short pass: one of few rows from its beginning, outside inference mode."""
         if not 0 < rows <= FEW:
             self._settle()
             self.held = None
-        elif not self.seen and self.room is Room.EVERYTHING and not torch.is_inference_mode_enabled():
+        elif not self.seen and self.room >= Room.ROUTES and not torch.is_inference_mode_enabled():
             self.held = []
 
     def owned_logits(self, source: Source) -> tuple[Tensor | None, Tensor | None]:
@@ -216,6 +252,8 @@ class Tap:
         self._settle()
         if self._events:
             self.flush()
+        for piece in self.pieces if self.spared else ():
+            piece.spare()
         for calls in self.overridden.values():
             calls[:] = [call.through(self.transfer.take) for call in calls]
         self.transfer.send()

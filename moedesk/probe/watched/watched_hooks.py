@@ -15,7 +15,7 @@ from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.room import Room
-from moedesk.probe.taking.tap import Current, Event, own, recomputing
+from moedesk.probe.taking.tap import Current, Event, Tap, own, recomputing
 from moedesk.probe.watched.known_plans import plan_of
 from moedesk.probe.watched.operations import Taker, unseen
 from moedesk.probe.watched.plan import Plan
@@ -125,7 +125,7 @@ class WatchedHooks:
             self._refuse(explained(self._binding.candidate, error))
             return
         if routing is not None and routing.ids.numel():
-            event = self._event(routing, tap.room)
+            event = self._event(routing, tap)
             held = (event.ids, event.weights, event.logits)
             tap.add(event, sum(value.nbytes for value in held if value is not None))
         self._cost.hook_ns += perf_counter_ns() - began
@@ -151,12 +151,13 @@ class WatchedHooks:
         alike = planned.rule == self._binding.rule
         return Routing(planned.routing.ids, planned.routing.weights, planned.routing.logits if alike else None)
 
-    def _event(self, routing: Routing, room: Room) -> Event:
+    def _event(self, routing: Routing, tap: Tap) -> Event:
         binding = self._binding
         ids = narrow(routing.ids, binding.layer.experts)
-        if room is not Room.EVERYTHING:
+        if tap.room < Room.ROUTES:
             return Event(binding, ids)
-        logits = routing.logits if self._with_logits else None
+        known = self._with_logits and routing.logits is not None
+        logits = routing.logits if known and tap.takes_logits() else None
         bias = None if logits is None or binding.bias is None else own(getattr(*binding.bias))
         return Event(binding, ids, routing.weights, logits, bias)
 
