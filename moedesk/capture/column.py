@@ -10,6 +10,7 @@ import numpy as np
 
 from moedesk.capture.schema import ColumnSpec
 from moedesk.capture.stored import read_rows
+from moedesk.core.columns import as_bytes
 
 LEVEL = 1
 STRATEGY = zlib.Z_RLE
@@ -120,13 +121,13 @@ class Column:
 
     def _put(self, pieces: Sequence[Piece], n: int) -> None:
         """Copy ``n`` rows into the unfinished chunk."""
-        place = self._buffer[:, self.used : self.used + n]
+        place = as_bytes(self._buffer)[:, self.used : self.used + n]
         missing = self._stale.copy()
         for lanes, values in pieces:
-            place[lanes] = values
+            place[lanes] = as_bytes(values.astype(self.spec.dtype, copy=False)) if self.spec.dtype.names else values
             self._touched[lanes], missing[lanes] = True, False
         if missing.any():
-            place[missing] = self._fill
+            place[missing] = as_bytes(self._fill)
 
     def seal(self) -> None:
         """Write the chunk to the dataset, full or not; after one that is not full nothing may be appended."""
@@ -136,7 +137,7 @@ class Column:
         self._buffer[:, self.used :] = self._fill
         lanes = np.flatnonzero(self._touched).tolist()
         chunks = self._encoded(lanes) if self._compress else (self._buffer[lane] for lane in lanes)
-        self._dataset.resize(self.rows, axis=0)
+        self._dataset.id.set_extent((self.rows, *self.spec.row))
         inner = (0,) * len(self.spec.row[1:])
         for lane, chunk in zip(lanes, chunks, strict=True):
             place = (self.stored, lane, *inner) if self.spec.row else (self.stored,)

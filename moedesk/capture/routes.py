@@ -9,7 +9,7 @@ from moedesk.capture.column import Column, Lanes, Piece
 from moedesk.capture.pyramid import CountSums
 from moedesk.capture.schema import count_columns, in_large_chunks, norm_columns, route_columns, stream_columns
 from moedesk.core.batch import COLUMNS, RouteStack
-from moedesk.core.columns import SPAN
+from moedesk.core.columns import SPAN, as_bytes
 from moedesk.core.model import LayerInfo
 from moedesk.core.training import LayerNorms
 
@@ -40,7 +40,7 @@ class Stream:
         """Append the rows of one pass."""
         span = np.array([(self.tokens.rows, len(tokens))], SPAN)
         if len(tokens):
-            rows = tokens.copy()
+            rows = as_bytes(tokens).copy().view(tokens.dtype)
             rows["pass"] = number
             for table in self.tables:
                 table.append(stacks, len(rows))

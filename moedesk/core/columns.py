@@ -124,6 +124,14 @@ STEP = np.dtype(
 """One training step: what an optimizer did after one or several passes."""
 
 
+def as_bytes(rows: np.ndarray) -> np.ndarray:
+    """Return rows as NumPy copies them fast: those of a structured dtype as so many bytes each, which copies them whole.
+
+    Field by field, as it does otherwise, takes it twenty times as long.
+    """
+    return rows.view(np.dtype((np.void, rows.itemsize))) if rows.dtype.names else rows
+
+
 def expert_dtype(experts: int) -> np.dtype:
     """Return the smallest signed dtype that holds expert numbers 0…experts-1 and -1."""
     return np.dtype("i1") if experts <= 127 else np.dtype("<i2") if experts <= 32767 else np.dtype("<i4")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moedesk.core.columns import PASS, STEP, TOKEN
+from moedesk.core.columns import PASS, STEP, TOKEN, as_bytes
 from moedesk.link.protocol import MAX_HEADER, Fields, LinkError, check_fields
 
 ALIGNMENT = 8
@@ -113,7 +113,8 @@ def encode(kind: str, fields: Mapping[str, Any], parts: Sequence[Part] = ()) -> 
         near.append((start, array))
     buffer = np.empty(end, np.uint8)
     for start, array in near:
-        buffer[start : start + array.nbytes].view(array.dtype)[...] = array.reshape(-1)
+        rows = as_bytes(array.reshape(-1))
+        buffer[start : start + array.nbytes].view(rows.dtype)[...] = rows
     try:
         header = json.dumps({"kind": kind, "fields": fields, "arrays": described}, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:  # a value that isn't JSON, or half a surrogate pair

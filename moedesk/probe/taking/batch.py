@@ -184,7 +184,7 @@ class BatchMaker:
                 if id(call) not in numbered:
                     numbered[id(call)] = self._sequences.number(call)
                 parts.append(token_rows(call, numbered[id(call)].sequences, self.kinds))
-            return np.concatenate(parts)
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
         return unknown_rows(max(set(seen), key=seen.count), STREAM_KINDS.get(stream, TokenKind.TEXT))
 
     def _stack(self, block: Block, tokens: np.ndarray, full: bool, marks: Mapping[nn.Module, Marks]) -> RouteStack:

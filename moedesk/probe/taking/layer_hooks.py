@@ -118,18 +118,21 @@ class _Copier:
                 weights = weights.detach().masked_fill(ids < 0, 0)
         else:
             choice, weights = found
-        rows = choice.shape[0]
-        if choice.is_cpu:  # to convert a few here costs the model more than it saves
-            ids = choice.clone() if rows <= FEW else tap.copy("ids", choice, self._integers)
+        rows, on_host = choice.shape[0], choice.is_cpu
+        long = on_host and rows > FEW
+        if long:
+            ids = tap.shelves.copy("ids", choice, self._integers)
+        elif on_host:  # to convert a few here costs the model more than it saves
+            ids = choice.clone()
         else:
             ids = choice.clone() if choice.itemsize == self._small else _SMALL[self._small](choice)
         if tap.room >= Room.ROUTES:
             logits, bias = tap.owned_logits(self._source)
-            weights = tap.copy("weights", weights, torch.float32)
+            weights = tap.shelves.copy("weights", weights, torch.float32) if long else own(weights)
             tap.add(Event(binding, ids, weights, logits, bias), rows * self._row_bytes)
         else:
             tap.add(Event(binding, ids), rows * self._ids_bytes)
-        return self._form if choice.is_cpu else None
+        return self._form if on_host else None
 
 
 def _after_router(source: Source, current: Current, cost: Cost) -> Callable[..., None]:

@@ -138,6 +138,8 @@ class Tap:
         a copy.
     held : list of Hold or None
         Takes what need not be copied at once; None in a long pass.
+    shelves : Shelves
+        Where a long pass on the host is copied.
     spared : bool
         Whether logits were left behind that there was no room for.
     spoiled : list of Source
@@ -147,8 +149,8 @@ class Tap:
     """
 
     __slots__ = (
-        "_events", "_keep_logits", "_lengths", "_nbytes", "_passed_on", "_shelves", "held", "logits", "overridden", "pieces",
-        "room", "seen", "spared", "spoiled", "transfer",
+        "_events", "_keep_logits", "_lengths", "_nbytes", "_passed_on", "held", "logits", "overridden", "pieces",
+        "room", "seen", "shelves", "spared", "spoiled", "transfer",
     )  # fmt: skip
 
     def __init__(
@@ -170,14 +172,14 @@ class Tap:
         self._keep_logits = keep_logits
         self._passed_on = passed_on
         self._lengths = {} if lengths is None else lengths
-        self._shelves = Shelves(self._lengths)
+        self.shelves = Shelves(self._lengths)
         self._events: list[Event | Stack] = []
         self._nbytes = 0
 
     def copy(self, column: str, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return a copy that has no gradient: of a long pass on the host in ``dtype``, and beside those of the same column."""
         if tensor.is_cpu and tensor.numel() > FEW * tensor.shape[-1]:
-            return self._shelves.copy(column, tensor, dtype)
+            return self.shelves.copy(column, tensor, dtype)
         return own(tensor)
 
     def takes_logits(self) -> bool:
@@ -242,7 +244,7 @@ class Tap:
     def flush(self) -> Piece:
         """Make a piece of what is held."""
         piece = Piece(self._events, self._keep_logits, self._nbytes)
-        self._events, self._nbytes, self._shelves = [], 0, Shelves(self._lengths)
+        self._events, self._nbytes, self.shelves = [], 0, Shelves(self._lengths)
         piece.send(self.transfer)
         self.pieces.append(piece)
         return piece
