@@ -59,34 +59,46 @@ class Detour(TorchFunctionMode):
         super().__init__()
         self.came = self.touched = False
         self._way, self._rows, self._rewriter, self._selection = way, rows, rewriter, selection
+        self._operation = "" if way.score is None else way.score.operation
         self._steps = frozenset(place.step for place in way.places)
         self._taken: dict[Place, Tensor] = {}
         self._plains: dict[Place, Tensor] = {}
         self._step = 0
-        self._over = False
+        self._over = self._left = False
         self._plain = None if selection is None else Shadow()
         self._given = Shadow(graph=True)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
         if self._over:
-            return func(*args, **kwargs)
-        name, score = name_of(func), self._way.score
-        scored = self._selection is not None and score is not None and (name in RANKERS or name == score.operation)
+            return func(*args, **kwargs) if kwargs else func(*args)
+        name = name_of(func)
+        scored = self._selection is not None and (name in RANKERS or name == self._operation)
         placed = self._step in self._steps and self._way.names[self._step] == name
+        if not (scored or placed or self._given.known or (self._plain is not None and self._plain.known)):
+            output = func(*args, **kwargs) if kwargs else func(*args)  # nothing to do with what is changed
+        elif scored or placed:
 
-        def run(*args: Any, **kwargs: Any) -> Any:
-            return self._run(func, types, args, kwargs, scored, placed)
+            def run(*args: Any, **kwargs: Any) -> Any:
+                return self._run(func, types, args, kwargs, scored, placed)
 
-        if scored or placed:
-            output = beneath(name, run)(*args, **kwargs)
+            output = beneath(name, run)(*args, **(kwargs or {}))
         else:
-            output = run(*args, **kwargs)
+            output = self._run(func, types, args, kwargs or {}, False, False)
         if returns_tensors(func, output):
             self._advance(name)
         return output
+
+    def leave(self) -> None:
+        """Leave early what has nothing to do any more: each operation passes a mode at a price."""
+        if self._over and not self._left and _get_current_function_mode() is self:
+            self._left = True
+            super().__exit__(None, None, None)
+
+    def __exit__(self, *exception: Any) -> None:
+        if not self._left:
+            super().__exit__(*exception)
 
     def _run(
         self,

@@ -30,6 +30,11 @@ class Shadow:
         self._graph = graph
         self._plain: dict[int, tuple[Tensor, Tensor]] = {}  # a tensor is kept, else another one may get its id
 
+    @property
+    def known(self) -> bool:
+        """Whether anything is changed so far."""
+        return bool(self._plain)
+
     def add(self, tensor: Tensor, plain: Tensor) -> None:
         """Say what a tensor would be."""
         self._plain[id(tensor)] = tensor, plain

@@ -17,6 +17,7 @@ from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.layer_override import LayerOverride, edit_of, rows_differing
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.watched_layer import WatchedLayer
+from moedesk.probe.taking.compiled import apart
 from moedesk.probe.watched.operations import unseen
 from moedesk.probe.watched.watch import experts_of
 from moedesk.probe.watched.watched_scout import hidden_of
@@ -38,11 +39,13 @@ class WatchedOverride(LayerOverride):
         self._set_slots = layer.set_slots
         self._factors: dict[int, float] = {}
         self._scored: list[tuple[Act, ScoreEdit]] = []
+        self._detour: Detour | None = None
 
     def put_on(self) -> None:
         """Hook the block and its experts."""
         block, experts = self._binding.candidate.block, experts_of(self._binding.candidate.experts)
         self._arounds.append(ForwardAround(block, self._run))
+        self._handles += [expert.register_forward_pre_hook(self._before_expert, prepend=True) for expert in experts]
         if any(way.weights is None for way in self._ways.values()):
             for number in sorted({expert for act in self._routing for expert in act.override.experts}):
                 self._arounds.append(ForwardAround(experts[number], partial(self._expert, number)))
@@ -64,20 +67,25 @@ class WatchedOverride(LayerOverride):
         self._scored = edits
         selection = Reselection(way.score, [edit for _, edit in edits]) if edits and way.score is not None else None
         self._factors = _factors(routing) if way.weights is None else {}
-        detour = Detour(way, rows, self, selection)
+        detour = self._detour = Detour(way, rows, self, selection)
         try:
             with detour, self._other_slots():
                 output = inner(*args, **kwargs)
         except DeviatedError:
             return self._missed(acts, inner, args, kwargs)
         finally:
-            self._factors = {}
+            self._detour, self._factors = None, {}
         if detour.came and (selection is None or selection.reached):
             return output
         if detour.touched:
             return self._missed(acts, inner, args, kwargs)
         self._miss(acts)
         return output
+
+    @apart
+    def _before_expert(self, module: Any, args: Any) -> None:
+        if self._detour is not None:
+            self._detour.leave()
 
     def _missed(
         self, acts: Sequence[Act], inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
