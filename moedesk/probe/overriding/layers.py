@@ -86,7 +86,8 @@ class Layers:
         if any(by_watching(one) and not (self._watched and self._watched.knows(one)) for one in known):
             return False
         if self._study is not None:
-            return True
+            tried = {one.candidate.path for one in self._study.bindings} | self._alone.keys()
+            return not on_score(override) or all(one.candidate.path in tried for one in known)
         needs = on_score(override) or override.kind is OverrideKind.TOP_K
         return bool(self._bindings or self._known()) and not needs
 
