@@ -43,4 +43,4 @@ def routes_table(found: "Counterfactual") -> Table:
 
 
 def _route(experts: np.ndarray) -> str:
-    return ", ".join(str(expert) for expert in experts.tolist() if expert >= 0)
+    return ", ".join(str(expert) for expert in experts.tolist() if expert >= 0) or "dropped"
