@@ -205,11 +205,12 @@ def test_rows_that_a_layer_did_not_see_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize(("steps", "said"), [(2, False), (3, True)])
-def test_equal_norms_take_three_steps(steps: int, said: bool) -> None:
+def test_equal_norms_take_three_measured_steps(steps: int, said: bool) -> None:
     store = healthy()
-    store.steps = np.zeros(steps, STEP)
-    store.steps["step"], store.steps["loss"] = np.arange(steps), 2.0
-    norms = np.random.default_rng(9).uniform(1, 2, (steps, EXPERTS)).astype(np.float32)
+    store.steps = np.zeros(4, STEP)
+    store.steps["step"], store.steps["loss"] = np.arange(4), 2.0
+    norms = np.random.default_rng(9).uniform(1, 2, (4, EXPERTS)).astype(np.float32)
     norms[:, 5] = norms[:, 6]
+    norms[steps:] = np.nan  # not measured
     store.norms = {("outputs", 1): norms}
     assert (("equal-norms", "layers.1", 5) in found(store)) == said
