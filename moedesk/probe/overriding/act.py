@@ -106,13 +106,10 @@ class Act:
         if columns is None:
             return None
         found = self._call(count)
-        if found is None:
-            return False
-        slots = found.columns(device, self.binding.candidate.pool)
-        return (slots >= columns[0]) & (slots < columns[1])
+        return False if found is None else found.rows_in(columns, device, self.binding.candidate.pool)
 
-    def replayed(self, count: int, device: torch.device, rows: Rows) -> CapturedRouting | None:
-        """Return what the capture says of a call's rows, ``present`` where it acts; None if the capture doesn't have this pass.
+    def replayed(self, count: int, device: torch.device) -> CapturedRouting | None:
+        """Return what the capture says of a call's rows; None if the capture doesn't have this pass.
 
         Where the tokens are on a device, waits for it once a pass.
         """
@@ -127,8 +124,7 @@ class Act:
             routing = routing.of_present()
         if routing is None or len(routing.ids) != count:
             return None
-        ids, weights, present = (part.to(device, non_blocking=True) for part in routing)
-        return CapturedRouting(ids, weights, present if rows is None else present & rows)
+        return routing if device.type == "cpu" else routing.on(device)
 
     def _call(self, count: int, unnamed: bool = False) -> StackCall | None:
         """The call of the layer's stack, if its rows are the tokens of the pass, or none at all; if not, that is noted."""

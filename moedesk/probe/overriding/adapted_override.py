@@ -10,7 +10,7 @@ from moedesk.core.override import Override
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.overriding.by_adapter import AdaptedCall, unchanged
 from moedesk.probe.overriding.forward_around import ForwardAround
-from moedesk.probe.overriding.layer_override import LayerOverride, edit_of, rows_differing
+from moedesk.probe.overriding.layer_override import LayerOverride, differing, edit_of
 
 
 class AdaptedOverride(LayerOverride):
@@ -44,7 +44,7 @@ class AdaptedOverride(LayerOverride):
         with torch.no_grad():
             plain = call.select(unchanged)
         new = call.reselected(self._way, [edit for _, edit in acting])
-        self._pending = changed = rows_differing((plain.ids, plain.weights), (new.ids, new.weights.detach()))
+        self._pending = changed = differing(plain, new)
         for act, edit in acting:
             act.count(changed, edit.rows)
         there = changed[:, None]

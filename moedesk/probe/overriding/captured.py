@@ -1,8 +1,9 @@
 """The routing in a capture, read once, so that passes of a model with the same tokens can be given it again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ MOST_BYTES = 1 << 30
 """Of ids and weights that are held in memory."""
 
 
-class CapturedRouting(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class CapturedRouting:
     """What a layer did with the rows of one pass.
 
     Attributes
@@ -29,17 +31,35 @@ class CapturedRouting(NamedTuple):
     ids : (T, k) int64 tensor
         -1 for a slot that was dropped.
     weights : (T, k) float32 tensor
+        0 for a slot that was dropped.
     present : (T,) bool tensor
         Rows that the layer saw.
+    chosen : (T, k) int64 tensor
+        The same ids, and -1 in all slots of rows that it didn't see or from which it dropped a slot.
+    everywhere, drops : bool
+        Whether it saw all rows, and whether it dropped any slot.
     """
 
     ids: Tensor
     weights: Tensor
     present: Tensor
+    chosen: Tensor
+    everywhere: bool
+    drops: bool
 
-    def of_present(self) -> "CapturedRouting":
+    def of_present(self) -> Self:
         """Return that of the rows that the layer saw."""
-        return CapturedRouting(*(part[self.present] for part in self))
+        if self.everywhere:
+            return self
+        parts = (self.ids, self.weights, self.present, self.chosen)
+        ids, weights, present, chosen = (part[self.present] for part in parts)
+        return replace(self, ids=ids, weights=weights, present=present, chosen=chosen, everywhere=True)
+
+    def on(self, device: torch.device) -> Self:
+        """Return it on another device."""
+        parts = (self.ids, self.weights, self.present, self.chosen)
+        ids, weights, present, chosen = (part.to(device, non_blocking=True) for part in parts)
+        return replace(self, ids=ids, weights=weights, present=present, chosen=chosen)
 
 
 class Captured:
@@ -129,6 +149,10 @@ class Captured:
                 self._places.setdefault((stream, key), []).append(number)
         return spans
 
+    def drops(self, place: int) -> bool:
+        """Return whether a layer dropped any slot."""
+        return any(routing is not None and routing.drops for routing in self._routing[place])
+
     def find(self, call: Call, stream: str, count: int) -> int | None:
         """Return which pass of the capture is given again: of several, one after the other; None if none is.
 
@@ -201,7 +225,10 @@ def _key(ids: np.ndarray, columns: np.ndarray, sequences: np.ndarray) -> bytes:
 def _read(store: Store, layer: LayerInfo, span: tuple[int, int] | None) -> CapturedRouting | None:
     if span is None:
         return None
-    ids = store.experts(layer.place, *span).astype(np.int64)
-    weights = np.array(store.weights(layer.place, *span), np.float32)
-    present = (store.flags(layer.place, *span) & RouteFlag.ABSENT) == 0
-    return CapturedRouting(torch.from_numpy(ids), torch.from_numpy(weights), torch.from_numpy(present))
+    ids = torch.from_numpy(store.experts(layer.place, *span).astype(np.int64))
+    weights = torch.from_numpy(np.array(store.weights(layer.place, *span), np.float32)).masked_fill(ids < 0, 0)
+    present = torch.from_numpy((store.flags(layer.place, *span) & RouteFlag.ABSENT) == 0)
+    whole = present & (ids >= 0).all(-1)
+    everywhere, drops = bool(present.all()), bool((ids < 0).any())
+    chosen = ids if everywhere and not drops else ids.masked_fill(~whole[:, None], -1)
+    return CapturedRouting(ids, weights, present, chosen, everywhere, drops)

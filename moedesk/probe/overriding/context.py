@@ -1,16 +1,18 @@
 """Which tokens the rows of a pass are, and what the pass is for: for overrides that act on some tokens or phases only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from moedesk.probe.finding.binding import Binding
+from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.pools import Pool
 from moedesk.probe.overriding.captured import Captured
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader, uses_cache
+from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.tap import recomputing
 from moedesk.probe.taking.tokens import HostCall, find_phase
@@ -54,7 +56,9 @@ class Context:
     ----------
     model : Module
     bindings : sequence of Binding
-        The layers whose rows will be asked for.
+        All layers of the model.
+    asking : sequence of Binding
+        Those whose rows will be asked for.
 
     Attributes
     ----------
@@ -62,7 +66,7 @@ class Context:
         The pass under way, or the last one.
     """
 
-    def __init__(self, model: nn.Module, bindings: Sequence[Binding]) -> None:
+    def __init__(self, model: nn.Module, bindings: Sequence[Binding], asking: Sequence[Binding]) -> None:
         self._model = model
         self._reader = CallReader()
         self._caches = uses_cache(model)
@@ -70,7 +74,11 @@ class Context:
         self._open: list[nn.Module] = []
         self._recent: dict[str, list[StackCall]] = {}
         self.last: Pass | None = None
+        self._again: dict[nn.Module, StackCall] = {}
         self._handles = Bounds(model, self._stacks, self._opened, self._closed, Cost()).hook()
+        for block, path in {binding.candidate.block: binding.candidate.stack_path for binding in asking}.items():
+            hook = _entering(self._entered, path)
+            self._handles.append(block.register_forward_pre_hook(hook, with_kwargs=True))
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -97,6 +105,27 @@ class Context:
             recent.append(StackCall(call, self.last))
             del recent[:-_KEPT]
 
+    def _entered(self, path: str, block: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Know a call of a block again by its input, where gradient checkpointing repeats one of several.
+
+        Where there are several of as many rows, waits for the device.
+        """
+        if not torch.is_grad_enabled():
+            return
+        hidden, recent = first_tensor((*args, *kwargs.values())), self._recent.get(path, [])
+        if hidden is None or not recent:
+            return
+        with torch.no_grad():
+            sums = hidden.sum(-1).view(-1)
+        if not recomputing():
+            recent[-1].inputs[block] = sums
+            return
+        alike = [one for one in reversed(recent) if block in one.inputs and one.inputs[block].shape == sums.shape]
+        if len(alike) > 1:
+            alike = [one for one in alike if torch.equal(one.inputs[block], sums)] or alike
+        if alike:
+            self._again[block] = alike[0]
+
     def _closed(self, module: nn.Module, output: Any) -> None:
         if not recomputing() and module in self._open:
             del self._open[self._open.index(module) :]
@@ -112,9 +141,19 @@ class Context:
             Whether its rows are no tokens: then it is the call of the stack around them.
         """
         recent = self._recent.get(binding.candidate.stack_path, [])
-        # What is computed again was called before, maybe not in the last pass.
-        candidates = reversed(recent) if recomputing() else recent[-1:]
+        if recomputing():  # what is computed again was called before, maybe not in the last pass
+            known = self._again.get(binding.candidate.block)
+            candidates = [*([] if known is None else [known]), *reversed(recent)]
+        else:
+            candidates = recent[-1:]
         return next((found for found in candidates if unnamed or found.rows(binding.candidate.pool) == rows), None)
+
+
+def _entering(entered: Callable[..., None], path: str) -> Callable[..., None]:
+    def hook(module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        entered(path, module, args, kwargs)
+
+    return apart(hook)
 
 
 class StackCall:
@@ -124,12 +163,16 @@ class StackCall:
     ----------
     call : Call
     of : Pass
+    inputs : dict
+        By block, the sum of each row that it was given, where that may be computed again.
     """
 
     def __init__(self, call: Call, of: Pass) -> None:
         self.call, self.of = call, of
+        self.inputs: dict[nn.Module, Tensor] = {}
         self._columns: Tensor | None = None
         self._rows: dict[Pool | None, int] = {}
+        self._rows_in: dict[tuple[tuple[int, int], torch.device, Pool | None], Tensor | bool | None] = {}
         self._replayed: dict[tuple[int, str], int | None] = {}
 
     def seen(self, pool: Pool | None) -> Tensor | None:
@@ -150,6 +193,19 @@ class StackCall:
             self._columns = columns_of(self.call, device)
         columns, seen = self._columns.to(device), self.seen(pool)
         return columns if seen is None else columns[seen.to(device)]
+
+    def rows_in(self, columns: tuple[int, int], device: torch.device, pool: Pool | None) -> Tensor | bool | None:
+        """Return which of the rows that a block sees are in these slots; on the host None for all and False for none.
+
+        The same for all layers; nobody may write to it.
+        """
+        key = columns, device, pool
+        if key not in self._rows_in:
+            slots = self.columns(device, pool)
+            rows = (slots >= columns[0]) & (slots < columns[1])
+            whole = device.type == "cpu" and bool(rows.all())
+            self._rows_in[key] = None if whole else False if device.type == "cpu" and not bool(rows.any()) else rows
+        return self._rows_in[key]
 
     def replayed(self, captured: Captured, stream: str, count: int) -> int | None:
         """Return which pass of a capture this call is given again, the same for all layers; None for none."""

@@ -132,9 +132,9 @@ class Detour(TorchFunctionMode):
             before.append(func(*args, **kwargs))
             return before[-1]
 
-        noted.__name__ = name_of(func)
-        output = self._selection.__torch_function__(noted, types, args, kwargs)
-        if noted.__name__ in RANKERS:
+        name = name_of(func)
+        output = self._selection.take(name, noted, args, kwargs)
+        if name in RANKERS:
             self.touched |= self._selection.reached
         elif output is not before[-1]:
             self.touched = True

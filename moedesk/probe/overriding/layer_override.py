@@ -1,7 +1,6 @@
 """Everything that acts on one layer: put on its modules, and taken off again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,20 +11,19 @@ from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
+from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.routing import CallForm, ExpertsCall, read_routing
 from moedesk.probe.overriding.act import Act
-from moedesk.probe.overriding.changes import Rows, changed_routing
+from moedesk.probe.overriding.by_name import ByName, by_name, function_of
+from moedesk.probe.overriding.changes import ONE, Rows, changed_routing, rows_differing
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
-from moedesk.probe.overriding.rerouting import rewritten
-from moedesk.probe.overriding.reselection import ScoreEdit
+from moedesk.probe.overriding.rerouting import written
+from moedesk.probe.overriding.reselection import Edits, Reselection, ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
-from moedesk.probe.overriding.way import Way
+from moedesk.probe.overriding.way import Way, never_written
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.overridden import Changed, heard, say
-
-_ONE = torch.tensor([False]), torch.tensor([True])
-"""Whether the only row differs."""
 
 
 class LayerOverride:
@@ -47,13 +45,18 @@ class LayerOverride:
         self._binding, self._way = binding, way
         self._scoring = [act for act in acts if act.scores]
         self._routing = [act for act in acts if not act.scores]
-        drops = any(act.override.kind in (OverrideKind.CAPACITY, OverrideKind.REPLAY) for act in self._routing)
-        self._hidden = drops or binding.adapter is not None  # what is used is not all that hooks see
+        self._drops = any(_drops(act) for act in self._routing)
+        self._hidden = self._drops or binding.adapter is not None  # what is used is not all that hooks see
+        self._about = _about(self._routing)
         slots = [act.override.value for act in acts if act.override.kind is OverrideKind.TOP_K]
-        self._edits = _lasting_edits(self._scoring)
+        lasting = not any(act.override.columns or act.override.phases for act in self._scoring)
+        self._everywhere = _edits_everywhere(self._scoring)
+        self._edits = self._everywhere if lasting else None
+        self._chooses = all(act.override.kind in (OverrideKind.FORCE, OverrideKind.REPLAY) for act in self._scoring)
         self._slots = int(slots[-1] or 0) if slots else 0
         self._counts = slot_counts(binding) if slots else []
         self._form: CallForm | None = None
+        self._by_name: ByName | None = None
         self._pending: Tensor | None = None
         self._arounds: list[ForwardAround] = []
         self._handles: list[RemovableHandle] = []
@@ -64,6 +67,7 @@ class LayerOverride:
             self._arounds.append(ForwardAround(self._binding.candidate.block, self._with_slots))
         if self._scoring:
             assert self._way is not None
+            self._by_name = _by_name(self._way, self._scoring)
             self._arounds.append(ForwardAround(self._way.module, self._select))
         adapter, hooked = self._binding.adapter, self._binding.hooked
         if not self._routing:
@@ -88,53 +92,91 @@ class LayerOverride:
         way = self._way
         assert way is not None
         self._pending = None  # of a call that failed
-        if torch.is_grad_enabled():
+        if self._by_name is not None and way.told and self._chooses:
+            return self._choose(way, self._by_name, inner, args, kwargs)
+        learning = torch.is_grad_enabled()
+        if learning:
             with torch.no_grad():
-                plain = inner(*args, **kwargs)
+                output = inner(*args, **kwargs)
         else:
-            plain = inner(*args, **kwargs)
-        ids, weights = self._read(way, args, kwargs, plain)
+            output = inner(*args, **kwargs)
+        plain = self._read(way, args, kwargs, output)
         acts, edits = self._scoring, self._edits
         if edits is None:
-            acting = [(act, edit) for act in acts if (edit := edit_of(act, len(ids), ids.device)) is not None]
-            acts, edits = [act for act, _ in acting], [edit for _, edit in acting]
-        if not edits:
-            return inner(*args, **kwargs)
-        with reselection(way, edits) as selection:
-            output = inner(*args, **kwargs)
+            acts, edits = self._of_call(len(plain.ids), plain.ids.device)
+        if not acts:
+            return inner(*args, **kwargs) if learning else output
+        if self._by_name is not None:
+            known = None if learning else _logits_in(way, output)
+            selection = Reselection(way, edits, known)
+            output = self._by_name.run(way.module, selection.take, args, kwargs)
+        else:
+            selection = reselection(way, edits)
+            with selection:
+                output = inner(*args, **kwargs)
         if not selection.reached:
             self._miss(acts)
             return inner(*args, **kwargs)
-        changed = rows_differing((ids, weights), self._read(way, args, kwargs, output))
-        for act, edit in zip(acts, edits, strict=True):
+        self._tell(differing(plain, self._read(way, args, kwargs, output)), acts, edits)
+        return output
+
+    def _choose(
+        self, way: Way, run: ByName, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """One call of the selection, whose ranking tells which rows are others."""
+        acts, edits = self._scoring, self._edits
+        if edits is None:
+            hidden = first_tensor((*args, *kwargs.values()))
+            assert hidden is not None
+            acts, edits = self._of_call(hidden.shape[:-1].numel(), hidden.device)
+        if not acts:
+            return inner(*args, **kwargs)
+        selection = Reselection(way, edits)
+        output = run.run(way.module, selection.take, args, kwargs)
+        if not selection.reached or selection.changed is None:
+            self._miss(acts)
+            return inner(*args, **kwargs)
+        self._tell(selection.changed, acts, edits)
+        return output
+
+    def _of_call(self, count: int, device: torch.device) -> tuple[list[Act], Edits]:
+        """The acts on the score that act in a call of so many rows, and what they do to it."""
+        acting = [(act, edit) for act in self._scoring if (edit := edit_of(act, count, device)) is not None]
+        everywhere = len(acting) == len(self._scoring) and all(edit.rows is None for _, edit in acting)
+        if everywhere and self._everywhere is not None:
+            return self._scoring, self._everywhere
+        return [act for act, _ in acting], Edits([edit for _, edit in acting])
+
+    def _tell(self, changed: Tensor, acts: Sequence[Act], edits: Edits) -> None:
+        """Count and say which rows are others."""
+        for act, edit in zip(acts, edits.every, strict=True):
             act.count(changed, edit.rows)
         if self._routing:
             self._pending = changed
         elif heard():
-            by = tuple(act.override for act in acts)
+            by = tuple([act.override for act in acts])
             say(self._binding.candidate.experts, Changed(changed, by=by, ranked=self._ranked(by)))
-        return output
 
-    def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> tuple[Tensor, Tensor]:
+    def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> Routing:
         """Ids (or masks) and weights in an output of what selects, a row a token."""
         if way.places is None:
             adapter = self._binding.adapter
             assert adapter is not None
             routing = adapter.routing(way.module, args, kwargs, output)
             assert routing is not None
-            return routing.ids, routing.weights
+            return routing
         choice, weights = output[way.places[0]], output[way.places[1]]
         if weights.requires_grad:
             weights = weights.detach()
         if weights.ndim != 2:
             weights = weights.reshape(-1, weights.shape[-1])
         if choice.shape == weights.shape:
-            return choice, weights
+            return Routing(choice, weights)
         choice = choice.detach()
         if choice.numel() == weights.numel():
-            return choice.reshape(weights.shape), weights
+            return Routing(choice.reshape(weights.shape), weights)
         mask = choice.reshape(*weights.shape, -1)  # an empty row of it is a slot that was dropped
-        return mask.flatten(1), weights.masked_fill(~(mask != 0).any(-1), 0)
+        return Routing(mask.flatten(1), weights.masked_fill(~(mask != 0).any(-1), 0))
 
     def _miss(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -158,12 +200,32 @@ class LayerOverride:
             assert adapter.write is not None
             return None if changed is None or changed is routing else adapter.write(module, args, kwargs, None, changed)
         known = None if self._form is None else self._form.read(args, kwargs)
+        if known is not None and self._pending is None and self._spared(known[0]):
+            return None
         call = read_routing(args, kwargs) if known is None else ExpertsCall(known[1], *known)
         if call is None:
             return None
         if known is None:
             self._form = CallForm.of(args, kwargs, call)
-        return rewritten(args, kwargs, call, self._change)
+        whole = call.choice.dtype is torch.int64 and not call.one_hot  # nobody writes to it here
+        given = Routing(call.choice if whole else call.ids(), call.weights)
+        return written(args, kwargs, call, given, self._change(given), self._drops)
+
+    def _spared(self, choice: Tensor) -> bool:
+        """Whether it can be seen without waiting that nothing changes: the only row has none of the experts. Tells so."""
+        if (
+            self._about is None
+            or choice.shape[0] != 1
+            or not choice.is_cpu
+            or not self._about.isdisjoint(choice.tolist()[0])
+        ):
+            return False
+        if heard():
+            acts = [act for act in self._routing if act.rows(1, choice.device) is not False]
+            by = tuple([act.override for act in acts])
+            if by:
+                say(self._binding.candidate.experts, Changed(ONE[False], by=by, ranked=self._ranked(by)))
+        return True
 
     def _reroute(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = inner(*args, **kwargs)
@@ -179,27 +241,29 @@ class LayerOverride:
     def _change(self, routing: Routing) -> Routing:
         """The routing with all that acts on it; tells which rows differ."""
         given, count = routing, len(routing.ids)
-        acted: list[Act] = []
-        differ: Tensor | None = None
+        pending, self._pending = self._pending, None
+        acted, differ = [], None
         for act in self._routing:
-            rows: Rows | bool = act.rows(count, routing.ids.device)
+            rows = act.rows(count, routing.ids.device)
             if rows is False:
                 continue
             acted.append(act)
             mask = rows if isinstance(rows, Tensor) else None
             new = self._changed(act, routing, mask)
-            differ = differing(routing, new)
             if act.override.kind is OverrideKind.TOP_K:
-                self._pending = differ = torch.ones_like(differ)
+                pending = differ = torch.ones(count, dtype=torch.bool, device=routing.ids.device)
+            else:
+                differ = differing(routing, new)
             act.count(differ, mask)
             routing = new
-        pending, self._pending = self._pending, None
-        if acted or pending is not None:
-            rows = differing(given, routing) if differ is None or len(acted) > 1 else differ
-            by = tuple(act.override for act in [*(self._scoring if pending is not None else ()), *acted])
-            changed = Changed(rows if pending is None else rows | pending, by=by, ranked=self._ranked(by))
+        if (acted or pending is not None) and heard():
+            if differ is None or len(acted) > 1:
+                differ = differing(given, routing)
+            by = tuple([act.override for act in (*(self._scoring if pending is not None else ()), *acted)])
+            changed = Changed(differ if pending is None else differ | pending, by=by, ranked=self._ranked(by))
             if self._hidden:
-                changed = changed._replace(ids=routing.ids, weights=routing.weights.detach())
+                ids = routing.ids.clone() if routing.ids is given.ids else routing.ids
+                changed = changed._replace(ids=ids, weights=routing.weights.detach())
             say(self._binding.candidate.experts, changed)
         return routing
 
@@ -208,14 +272,17 @@ class LayerOverride:
             return routing
         if act.override.kind is not OverrideKind.REPLAY:
             return changed_routing(act.override, routing, rows, self._binding.layer.experts)
-        given = act.replayed(len(routing.ids), routing.ids.device, rows)
+        given = act.replayed(len(routing.ids), routing.ids.device)
         if given is None:
             return routing
-        there = given.present[:, None]
-        ids = torch.where(there, given.ids.to(routing.ids), routing.ids)
+        ids, weights = given.ids.to(routing.ids), given.weights.to(routing.weights)
+        if rows is None and given.everywhere and not routing.weights.requires_grad:
+            return Routing(ids, weights if act.override.weights else routing.weights, routing.logits)
+        there = (given.present if rows is None else given.present & rows)[:, None]
+        ids = torch.where(there, ids, routing.ids)
         if not act.override.weights:
-            return replace(routing, ids=ids)
-        return replace(routing, ids=ids, weights=torch.where(there, given.weights.to(routing.weights), routing.weights))
+            return Routing(ids, routing.weights, routing.logits)
+        return Routing(ids, torch.where(there, weights, routing.weights), routing.logits)
 
     # the number of slots
 
@@ -224,11 +291,44 @@ class LayerOverride:
             return inner(*args, **kwargs)
 
 
-def _lasting_edits(acts: Sequence[Act]) -> list[ScoreEdit] | None:
-    """What acts do to the score in every call; None if that depends on the call."""
-    if any(act.override.columns or act.override.phases or act.override.kind is OverrideKind.REPLAY for act in acts):
+def _by_name(way: Way, acts: Sequence[Act]) -> ByName | None:
+    """What runs a layer's selection by name, if that shows enough, and its forward is still the one that was studied."""
+    function = function_of(way.module.forward)
+    if way.by_name is None or function is not way.by_name.function:
         return None
-    return [ScoreEdit(act.override) for act in acts]
+    if all(act.override.kind in (OverrideKind.BIAS, OverrideKind.TEMPERATURE) for act in acts):
+        return by_name(function, frozenset({way.operation}))
+    return by_name(function, way.names) if way.ranks_by_name else None
+
+
+def _logits_in(way: Way, output: Any) -> Tensor | None:
+    """The logits in what a call of the selection returned, as its operation gave them."""
+    if way.logits_at is None:
+        return None
+    logits = output[way.logits_at]
+    return logits if isinstance(logits, Tensor) and never_written(logits) else None
+
+
+def _drops(act: Act) -> bool:
+    """Whether an act on the routing may take slots from tokens."""
+    if act.override.kind is OverrideKind.REPLAY:
+        return act.captured is None or act.captured.drops(act.binding.layer.place)
+    return act.override.kind is OverrideKind.CAPACITY
+
+
+def _about(acts: Sequence[Act]) -> frozenset[int] | None:
+    """The experts that acts on the routing are about; None if they may change others."""
+    kinds = (OverrideKind.ABLATE, OverrideKind.SCALE, OverrideKind.SWAP)
+    if any(act.override.kind not in kinds for act in acts):
+        return None
+    return frozenset(expert for act in acts for expert in act.override.experts)
+
+
+def _edits_everywhere(acts: Sequence[Act]) -> Edits | None:
+    """What acts do to the score where they act on all rows; None if a capture says it."""
+    if any(act.override.kind is OverrideKind.REPLAY for act in acts):
+        return None
+    return Edits([ScoreEdit(act.override) for act in acts])
 
 
 def edit_of(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
@@ -239,29 +339,13 @@ def edit_of(act: Act, count: int, device: torch.device) -> ScoreEdit | None:
     mask = rows if isinstance(rows, Tensor) else None
     if act.override.kind is not OverrideKind.REPLAY:
         return ScoreEdit(act.override, mask)
-    given = act.replayed(count, device, mask)
+    given = act.replayed(count, device)
     if given is None:
         return None
-    whole = given.present & (given.ids >= 0).all(-1)
-    return ScoreEdit(act.override, mask, given.ids.masked_fill(~whole[:, None], -1))
+    chosen = given.chosen if mask is None else given.chosen.masked_fill(~mask[:, None], -1)
+    return ScoreEdit(act.override, mask, chosen, given.everywhere and not given.drops and mask is None)
 
 
-def rows_differing(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
-    """Return (N,) which rows have other ids or weights; nobody may write to it."""
-    (ids, weights), (new_ids, new_weights) = one, other
-    if ids.shape[0] == 1 and ids.is_cpu:  # no device to wait for, and one token a pass is when Python's time shows
-        return _ONE[not (torch.equal(ids, new_ids) and torch.equal(weights, new_weights))]
-    return (new_ids != ids).any(-1) | (new_weights != weights).any(-1)
-
-
-@torch.no_grad()
 def differing(one: Routing, other: Routing) -> Tensor:
-    """Return (N,) which rows have other ids or weights."""
-    parts = [
-        (before != after).any(-1)
-        for before, after in ((one.ids, other.ids), (one.weights, other.weights))
-        if before is not after
-    ]
-    if not parts:
-        return torch.zeros(len(one.ids), dtype=torch.bool, device=one.ids.device)
-    return parts[0] if len(parts) == 1 else parts[0] | parts[1]
+    """Return (N,) which rows have other ids or weights; nobody may write to it."""
+    return rows_differing((one.weights, other.weights), (one.ids, other.ids))  # weights differ more often

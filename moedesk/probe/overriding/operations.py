@@ -29,8 +29,8 @@ class Ranking:
 
     grouped: bool
 
-    @classmethod
-    def of(cls, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], experts: int) -> "Ranking | None":
+    @staticmethod
+    def of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], experts: int) -> "Ranking | None":
         """Return what an operation ranks, None if it ranks no experts."""
         given = args[0] if args else kwargs.get("input")
         if name not in RANKERS or not isinstance(given, Tensor) or not given.is_floating_point() or given.ndim < 2:
@@ -38,10 +38,13 @@ class Ranking:
         if name in ("max", "argmax") and not _over_last(args, kwargs, given.ndim):
             return None
         if given.shape[-1] == experts:
-            return cls(False)
+            return ALL
         if given.ndim > 2 and given.shape[-1] * given.shape[-2] == experts:
-            return cls(True)
+            return GROUPS
         return None
+
+
+ALL, GROUPS = Ranking(False), Ranking(True)
 
 
 def _over_last(args: Sequence[Any], kwargs: Mapping[str, Any], axes: int) -> bool:
@@ -99,8 +102,10 @@ class OperationLog(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        name = name_of(func)
+        return self.take(name_of(func), func, args, kwargs or {})
+
+    def take(self, name: str, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return what an operation gives, and keep it."""
         ranking = Ranking.of(name, args, kwargs, self._experts)
         given = args[0].detach().clone() if ranking is not None else None
         output = func(*args, **kwargs)

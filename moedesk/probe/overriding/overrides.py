@@ -368,7 +368,12 @@ class Overrides:
             return
         bindings = self.layers.bindings
         if any(_needs_context(entry.override) for entry in acting):
-            self._context = Context(self.module, bindings)
+            asking = [
+                b
+                for b in bindings
+                if any(_needs_context(e.override) and e.override.acts_on(b.layer.place) for e in acting)
+            ]
+            self._context = Context(self.module, bindings, asking)
         try:
             for binding in bindings:
                 place = binding.layer.place

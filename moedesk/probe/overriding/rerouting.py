@@ -88,23 +88,43 @@ def rewritten(
     change : function
     """
     routing = Routing(call.ids(), call.weights)
-    changed = change(routing)
-    if changed is routing:
+    return written(args, kwargs, call, routing, change(routing))
+
+
+def written(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    call: ExpertsCall,
+    given: Routing,
+    changed: Routing,
+    drops: bool = True,
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return the arguments of an experts module with the routing that it is given changed; None if nothing changed.
+
+    Parameters
+    ----------
+    drops : bool
+        Whether a slot may have been dropped, and has the id -1.
+    """
+    if changed is given:
         return None
-    choice = call.choice if changed.ids is routing.ids else _choice(call, changed.ids)
-    weights = changed.weights.to(call.weights)
-    if not call.one_hot and changed.ids is not routing.ids:
-        weights = weights.masked_fill(changed.ids < 0, 0)
+    choice, weights = call.choice, changed.weights
+    if weights.dtype is not call.weights.dtype:
+        weights = weights.to(call.weights)
+    if changed.ids is not given.ids:
+        if drops and not call.one_hot:
+            weights = weights.masked_fill(changed.ids < 0, 0)
+        choice = _choice(call, changed.ids, drops)
     new = {id(call.choice): choice, id(call.weights): weights}
-    return tuple(new.get(id(value), value) for value in args), {
+    return tuple([new.get(id(value), value) for value in args]), {
         name: new.get(id(value), value) for name, value in kwargs.items()
     }
 
 
-def _choice(call: ExpertsCall, ids: Tensor) -> Tensor:
+def _choice(call: ExpertsCall, ids: Tensor, drops: bool) -> Tensor:
     """Ids in the form that the call has: a dropped slot is an empty row of a mask, and else any id, which gets no weight."""
     if not call.one_hot:
-        return ids.clamp(min=0).to(call.choice)
+        return (ids.clamp(min=0) if drops else ids).to(call.choice)
     return (ids.unsqueeze(-1) == torch.arange(call.choice.shape[-1], device=ids.device)).to(call.choice)
 
 

@@ -1,21 +1,23 @@
 """Rewrites the score of a layer inside its own selection: everything behind the score is the model's own code."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from math import isnan
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from moedesk.core.override import Override, OverrideKind
-from moedesk.probe.overriding.changes import Rows
-from moedesk.probe.overriding.operations import RANKERS, Ranking, is_wide, name_of
+from moedesk.probe.overriding.changes import Rows, rows_differing
+from moedesk.probe.overriding.operations import RANKERS, Ranking, name_of
 from moedesk.probe.overriding.turns import Turns
 from moedesk.probe.overriding.way import Way
 
 INFINITE = float("inf")
+_OF_LOGITS = frozenset({OverrideKind.EXCLUDE, OverrideKind.BIAS, OverrideKind.TEMPERATURE})
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,136 +30,187 @@ class ScoreEdit:
     rows : (N,) bool tensor or None
     ids : (N, k) int64 tensor or None
         Of a replay: what each row is to choose, -1 in rows that choose for themselves.
+    whole : bool
+        Whether it is known that no row does.
     """
 
     override: Override
     rows: Rows = None
     ids: Tensor | None = None
+    whole: bool = False
 
 
-@dataclass(eq=False)
-class Reselection(TorchFunctionMode):
-    """While entered around a call of ``way.module``, the edits act.
+class Edits:
+    """What acts on the score of a layer, sorted once for all calls in which it does.
+
+    Parameters
+    ----------
+    every : sequence of ScoreEdit
+        In the order in which they act.
+    """
+
+    __slots__ = ("choosing", "every", "excluding", "experts", "forcing", "of_logits", "of_rankings", "replaying")
+
+    def __init__(self, every: Sequence[ScoreEdit]) -> None:
+        self.every = every
+        self.of_logits = [edit for edit in every if edit.override.kind in _OF_LOGITS]
+        self.excluding = [edit for edit in every if edit.override.kind is OverrideKind.EXCLUDE]
+        self.forcing = [edit for edit in every if edit.override.kind is OverrideKind.FORCE]
+        self.replaying = [edit for edit in every if edit.ids is not None]
+        self.experts = {expert for edit in self.forcing for expert in edit.override.experts}
+        self.choosing = bool(self.forcing or self.replaying)
+        self.of_rankings = self.choosing or bool(self.excluding)
+
+
+class Reselection:
+    """One call of what selects, in which edits act: either while this is entered, or in a run of its forward by name.
+
+    Parameters
+    ----------
+    way : Way
+    edits : Edits, or sequence of ScoreEdit
+    known : tensor, optional
+        The logits of another call on the same input, taken instead of calculating them again; in a run by name.
 
     Attributes
     ----------
-    way : Way
-    edits : sequence of ScoreEdit
-        In the order in which they act.
-    reached : bool
-        Whether the logits came by, and all rankings that decide.
+    logits : tensor or None
+        As the model calculated them, once they came by.
+    changed : (N,) bool tensor or None
+        Which rows choose others than they would, as the last best-k of all experts tells; nobody may write to it.
     """
 
-    way: Way
-    edits: Sequence[ScoreEdit]
-    _counted: dict[object, int] = field(default_factory=dict)
-    _decided: int = 0
-    _rows: int = 0
+    __slots__ = (
+        "_calls",
+        "_decided",
+        "_known",
+        "_mode",
+        "_ranked",
+        "_turns",
+        "_wide",
+        "changed",
+        "edits",
+        "logits",
+        "way",
+    )
 
-    def __post_init__(self) -> None:
-        super().__init__()
-        self._excluding = [edit for edit in self.edits if edit.override.kind is OverrideKind.EXCLUDE]
-        self._forcing = [edit for edit in self.edits if edit.override.kind is OverrideKind.FORCE]
-        self._replaying = [edit for edit in self.edits if edit.ids is not None]
+    def __init__(self, way: Way, edits: Edits | Sequence[ScoreEdit], known: Tensor | None = None) -> None:
+        self.way, self._known = way, known
+        self.edits = edits if isinstance(edits, Edits) else Edits(edits)
+        self.logits: Tensor | None = None
+        self.changed: Tensor | None = None
+        self._calls = self._wide = self._ranked = self._decided = 0
+        self._mode: _Mode | None = None
         self._turns: Turns | None = None
-        self._experts = {expert for edit in self._forcing for expert in edit.override.experts}
+
+    def __enter__(self) -> Self:
+        self._mode = _Mode(self)
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        assert self._mode is not None
+        self._mode.__exit__(*exception)
+        self._mode = None
 
     @property
     def reached(self) -> bool:
         """Whether the edits could act."""
-        if not self._rows or not (self._forcing or self._replaying):
-            return self._rows > 0
-        turns = not self.way.in_turn or self._counted[Ranking(False)] == len(self.way.deciding)
+        if self.logits is None or not self.edits.choosing:
+            return self.logits is not None
+        turns = not self.way.in_turn or self._ranked == len(self.way.deciding)
         return self._decided == len(self.way.deciding) and turns
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        name, way = name_of(func), self.way
-        if name not in RANKERS if self._rows else name != way.operation:  # most operations: no more Python for them
+    def take(self, name: str, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return what an operation gives, with all that acts on it."""
+        if self.logits is not None:
+            if name not in RANKERS or not self.edits.of_rankings:
+                return func(*args, **kwargs)
+            return self._rank(name, func, args, kwargs)
+        if name != self.way.operation:
             return func(*args, **kwargs)
-        if not self._rows:
+        self._calls += 1
+        if self._known is not None and self._calls == self.way.call:
+            output = self._known
+        else:
             output = func(*args, **kwargs)
-            if not is_wide(name, output, way.experts) or output.shape[-1] != way.width:
+            if not self.way.wide(output):
                 return output
-            if self._next(name) != way.nth:
+            self._wide += 1
+            if self._wide <= self.way.nth:
                 return output
-            self._rows = output.numel() // way.width
-            return self._edited(output)
-        ranking = Ranking.of(name, args, kwargs, way.experts)
-        if ranking is None:
-            return func(*args, **kwargs)
-        if ranking.grouped:
-            return func(self._grouped(args[0]), *args[1:], **kwargs)
-        deciding = self._next(ranking) in way.deciding
-        self._decided += deciding
-        scores = args[0]
-        given = self._without_excluded(scores)
-        if not deciding or not (self._forcing or self._replaying):
-            return func(given, *args[1:], **kwargs)
-        if way.in_turn:
-            return self._in_turn(func(given, *args[1:], **kwargs), scores, given)
-        return self._chosen(func, name, scores, given, args[1:], kwargs)
+        self.logits = output
+        return self._edited(output)
 
     def begin(self, logits: Tensor) -> Tensor:
         """Return logits with all that acts on them, where no operation that is seen gives them."""
-        edited = self._edited(logits)
-        self._rows = logits.numel() // self.way.width
+        edited, self.logits = self._edited(logits), logits
         return edited
-
-    def _next(self, key: object) -> int:
-        number = self._counted.get(key, 0)
-        self._counted[key] = number + 1
-        return number
 
     def _edited(self, logits: Tensor) -> Tensor:
         """The logits with all that acts on them."""
-        for edit in self.edits:
+        for edit in self.edits.of_logits:
             kind, value = edit.override.kind, edit.override.value
-            if kind is OverrideKind.TEMPERATURE:
+            if kind is OverrideKind.EXCLUDE:
+                new = logits.masked_fill(_columns(edit, logits), -INFINITE)
+            elif kind is OverrideKind.BIAS:
+                assert value is not None
+                new = torch.where(_columns(edit, logits), logits + value, logits)
+            else:
                 assert value is not None
                 new = logits / value
                 if self.way.width > self.way.experts:
                     routed = torch.arange(self.way.width, device=logits.device) < self.way.experts
                     new = torch.where(routed, new, logits)
-            elif kind is OverrideKind.BIAS:
-                assert value is not None
-                new = torch.where(self._columns(edit, logits), logits + value, logits)
-            elif kind is OverrideKind.EXCLUDE:
-                new = logits.masked_fill(self._columns(edit, logits), -INFINITE)
-            else:
-                continue
-            logits = new if edit.rows is None else torch.where(self._like(edit.rows, logits), new, logits)
+            logits = new if edit.rows is None else torch.where(_like(edit.rows, logits), new, logits)
         return logits
 
-    def _columns(self, edit: ScoreEdit, like: Tensor) -> Tensor:
-        """(1, W) which columns of ``like`` an edit is about."""
-        return columns_of(edit.override.experts, like.shape[-1], like.device)
-
-    def _like(self, rows: Tensor, scores: Tensor) -> Tensor:
-        """Rows as a mask that broadcasts to (…, E) scores."""
-        return rows.view(*scores.shape[:-1], 1)
+    def _rank(self, name: str, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What a ranking gives, with all that acts on it."""
+        ranking = Ranking.of(name, args, kwargs, self.way.experts)
+        if ranking is None:
+            return func(*args, **kwargs)
+        if args:
+            scores, *more = args
+        else:
+            scores, more, kwargs = kwargs["input"], [], {key: kwargs[key] for key in kwargs if key != "input"}
+        if ranking.grouped:
+            return func(self._grouped(scores), *more, **kwargs)
+        deciding = self._ranked in self.way.deciding
+        self._ranked += 1
+        given = self._without_excluded(scores)
+        if not deciding or not self.edits.choosing:
+            return func(given, *more, **kwargs)
+        self._decided += 1
+        if self.way.in_turn:
+            return self._in_turn(func(given, *more, **kwargs), scores, given)
+        if name == "topk":
+            return self._best(func, scores, given, more, kwargs)
+        indices = func(self._raised(given), *more, **kwargs)
+        if name in ("argmax", "argsort"):
+            return indices
+        output, indices = indices, indices[1]
+        if indices.ndim < scores.ndim:  # max without keepdim
+            return type(output)((scores.gather(-1, indices.unsqueeze(-1)).squeeze(-1), indices))
+        return type(output)((scores.gather(-1, indices), indices))
 
     def _without_excluded(self, scores: Tensor) -> Tensor:
         """(…, E) scores with which no excluded expert can win."""
-        for edit in self._excluding:
-            columns = self._columns(edit, scores)
-            mask = columns if edit.rows is None else columns & self._like(edit.rows, scores)
-            scores = scores.masked_fill(mask, -INFINITE)
+        for edit in self.edits.excluding:
+            scores = scores.masked_fill(_places(edit, scores), -INFINITE)
         return scores
 
-    def _forced(self, scores: Tensor) -> Tensor:
-        """(…, E) scores with which forced experts win."""
-        for edit in self._forcing:
-            columns = self._columns(edit, scores)
-            mask = columns if edit.rows is None else columns & self._like(edit.rows, scores)
-            scores = scores.masked_fill(mask, INFINITE)
-        for edit in self._replaying:
+    def _raised(self, scores: Tensor) -> Tensor:
+        """(…, E) scores with which forced and replayed experts win, also against what is infinite or no number."""
+        most = torch.finfo(scores.dtype).max
+        scores = scores.nan_to_num(nan=most, posinf=most, neginf=-INFINITE)
+        for edit in self.edits.forcing:
+            scores = scores.masked_fill(_places(edit, scores), INFINITE)
+        for edit in self.edits.replaying:
             assert edit.ids is not None
-            mask = torch.zeros(self._rows, self.way.experts + 1, dtype=torch.bool, device=scores.device)
-            last = torch.where(edit.ids < 0, self.way.experts, edit.ids)
-            mask = mask.scatter_(1, last, True)[:, :-1]
+            experts = self.way.experts
+            mask = torch.zeros(len(edit.ids), experts + 1, dtype=torch.bool, device=scores.device)
+            mask = mask.scatter_(1, torch.where(edit.ids < 0, experts, edit.ids), True)[:, :-1]
             scores = scores.masked_fill(mask.view(scores.shape), INFINITE)
         return scores
 
@@ -166,51 +219,83 @@ class Reselection(TorchFunctionMode):
         flat = scores.flatten(-2)
         if not self.way.shares:
             flat = self._without_excluded(flat)
-        return self._forced(flat).view(scores.shape)
+        return (self._raised(flat) if self.edits.choosing else flat).view(scores.shape)
 
-    def _chosen(
+    def _best(
+        self, func: Callable[..., Any], scores: Tensor, given: Tensor, more: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """The best k with forced experts among them: their values are the scores that the model gave them."""
+        output = func(given, *more, **kwargs)
+        values, indices = output
+        if self.edits.forcing:
+            values, indices = self._forced(func, scores, given, (values, indices), more, kwargs)
+        for edit in self.edits.replaying:  # in the slots that they had
+            assert edit.ids is not None
+            ids = edit.ids.view(indices.shape).to(indices)
+            if edit.whole:
+                indices, values = ids, scores.gather(-1, ids)
+                continue
+            whole = (ids >= 0).all(-1, keepdim=True)
+            indices = torch.where(whole, ids, indices)
+            values = torch.where(whole, scores.gather(-1, ids.clamp(min=0)), values)
+        self.changed = rows_differing((indices, output[1]))
+        return output if indices is output[1] else type(output)((values, indices))
+
+    def _forced(
         self,
         func: Callable[..., Any],
-        name: str,
         scores: Tensor,
         given: Tensor,
+        best: tuple[Tensor, Tensor],
         more: Sequence[Any],
         kwargs: Mapping[str, Any],
-    ) -> Any:
-        """What a ranking gives with forced experts in it: their values are the scores that the model gave them."""
-        lone = name == "topk" and given is scores and self._lone(scores)
-        if lone:  # one look at the host's memory instead of ten operations
-            plain = func(scores, *more, **kwargs)
-            if self._experts.issubset(plain[1].view(-1).tolist()):
-                return plain
-        forced = self._forced(given)
-        output = func(forced, *more, **kwargs)
-        if name in ("argmax", "argsort"):
-            return output
-        indices = output[1]
-        if indices.ndim < scores.ndim:  # max without keepdim
-            return type(output)((scores.gather(-1, indices.unsqueeze(-1)).squeeze(-1), indices))
-        if name == "topk" and kwargs.get("sorted", True):
-            values = scores.gather(-1, indices)
-            indices = indices.gather(-1, values.argsort(dim=-1, descending=True, stable=True))
-        if not lone:  # rows that choose so anyway keep the order of their slots
-            plain = func(given, *more, **kwargs)[1]
-            wanted = forced == INFINITE
-            chosen = wanted.gather(-1, plain).sum(-1, keepdim=True) == wanted.sum(-1, keepdim=True)
-            indices = torch.where(chosen, plain, indices)
+    ) -> tuple[Tensor, Tensor]:
+        """Values and indices in which forced experts are; rows that choose them anyway keep the order of their slots."""
+        ordered = bool(more[3] if len(more) > 3 else kwargs.get("sorted", True))
+        alone = best[1].numel() == best[1].shape[-1] and scores.is_cpu
+        if alone and all(edit.rows is None for edit in self.edits.forcing):
+            return self._forced_alone(scores, best, ordered)
+        indices = func(self._raised(given), *more, **kwargs)[1]
         values = scores.gather(-1, indices)
-        if self._replaying and name == "topk":
-            values, indices = self._in_slots(scores, values, indices)
-        return type(output)((values, indices))
+        if ordered:
+            values, order = values.sort(dim=-1, descending=True, stable=True)
+            indices = indices.gather(-1, order)
+        chosen = self._chosen(best[1])
+        return torch.where(chosen, best[0], values), torch.where(chosen, best[1], indices)
+
+    def _forced_alone(self, scores: Tensor, best: tuple[Tensor, Tensor], ordered: bool) -> tuple[Tensor, Tensor]:
+        """The same of one row on the host: to look at a few numbers takes less time than six operations."""
+        chosen = best[1].view(-1).tolist()
+        if self.edits.experts.issubset(chosen):
+            return best
+        others = [expert for expert in chosen if expert not in self.edits.experts]
+        forced = sorted(self.edits.experts)
+        new = [*forced, *others[: len(chosen) - len(forced)]]
+        if ordered:
+            score = scores.view(-1).tolist()
+            new.sort(key=lambda expert: INFINITE if isnan(score[expert]) else score[expert], reverse=True)
+        indices = torch.tensor(new, device=scores.device).view(best[1].shape)
+        return scores.gather(-1, indices), indices
+
+    def _chosen(self, indices: Tensor) -> Tensor:
+        """(…, 1) which rows choose what is forced in them anyway."""
+        chosen: Tensor | None = None
+        for edit in self.edits.forcing:
+            for expert in edit.override.experts:
+                hit = (indices == expert).any(-1, keepdim=True)
+                if edit.rows is not None:
+                    hit = hit | ~_like(edit.rows, indices)
+                chosen = hit if chosen is None else chosen & hit
+        assert chosen is not None
+        return chosen
 
     def _in_turn(self, plain: Any, scores: Tensor, given: Tensor) -> Any:
         """What a ranking gives that chooses one slot: its value is the score that the model gave the expert."""
         if self._turns is None:
-            forced = (
-                self._forced(torch.zeros_like(scores)) == INFINITE if self._forcing else torch.zeros_like(scores) > 0
-            )
+            nothing = torch.zeros_like(scores)
+            forced = (self._raised(nothing) == INFINITE) if self.edits.forcing else nothing > 0
             replayed: Tensor | None = None
-            for edit in self._replaying:
+            for edit in self.edits.replaying:
                 replayed = (
                     edit.ids if replayed is None or edit.ids is None else torch.where(edit.ids < 0, replayed, edit.ids)
                 )
@@ -223,25 +308,34 @@ class Reselection(TorchFunctionMode):
         values = scores.reshape(rows.shape).gather(-1, taken)
         return type(plain)((values.view(best.shape), taken.view(best.shape)))
 
-    def _lone(self, scores: Tensor) -> bool:
-        """Whether these are the scores of one row, which can be looked at without waiting, and experts are forced in it."""
-        return (
-            scores.numel() == self.way.experts
-            and scores.is_cpu
-            and not self._replaying
-            and all(edit.rows is None for edit in self._forcing)
-        )
 
-    def _in_slots(self, scores: Tensor, values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and indices with the replayed ids in the slots that they had."""
-        for edit in self._replaying:
-            ids = edit.ids
-            assert ids is not None
-            ids = ids.view(indices.shape).to(indices)
-            whole = (ids >= 0).all(-1, keepdim=True)
-            indices = torch.where(whole, ids, indices)
-            values = torch.where(whole, scores.gather(-1, ids.clamp(min=0)), values)
-        return values, indices
+class _Mode(TorchFunctionMode):
+    """Shows a reselection every operation."""
+
+    def __init__(self, reselection: Reselection) -> None:
+        super().__init__()
+        self._reselection = reselection
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return self._reselection.take(name_of(func), func, args, kwargs or {})
+
+
+def _columns(edit: ScoreEdit, like: Tensor) -> Tensor:
+    """(1, W) which columns of ``like`` an edit is about."""
+    return columns_of(edit.override.experts, like.shape[-1], like.device)
+
+
+def _like(rows: Tensor, scores: Tensor) -> Tensor:
+    """Rows as a mask that broadcasts to (…, E) scores."""
+    return rows.view(*scores.shape[:-1], 1)
+
+
+def _places(edit: ScoreEdit, scores: Tensor) -> Tensor:
+    """Where in (…, E) scores an edit acts."""
+    columns = _columns(edit, scores)
+    return columns if edit.rows is None else columns & _like(edit.rows, scores)
 
 
 @lru_cache(maxsize=256)

@@ -17,15 +17,16 @@ from moedesk.probe.exactness.untouched import Untouched
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.finding.known import remember_rule
+from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.ranking import Rule
 from moedesk.probe.finding.routing import read_routing
 from moedesk.probe.overriding.by_adapter import adapted_way
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.operations import OperationLog
-from moedesk.probe.overriding.reselection import ScoreEdit
+from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
-from moedesk.probe.overriding.way import SelectionCall, Way, find_way
+from moedesk.probe.overriding.way import SelectionCall, Way, find_way, named
 from moedesk.probe.overriding.within import Ends, chooses_within, watch_blocks
 from moedesk.probe.tracer import Tracer
 from moedesk.probe.wanted import Wanted
@@ -177,7 +178,7 @@ class Study:
             return adapted_way(binding, seen)
         ids, weights, logits = routing_of(binding, module, seen)
         way = find_way(binding, module, seen, ids, logits)
-        return self._checked(binding, way, seen, Routing(ids, weights, logits))
+        return told(named(self._checked(binding, way, seen, Routing(ids, weights, logits)), seen), seen)
 
     def _try_within(self, bindings: Sequence[Binding], untouched: Untouched) -> None:
         """Try blocks between whose router and experts the choice may be made."""
@@ -330,6 +331,26 @@ class _Slots:
     def detach(self) -> None:
         self._handle.remove()
         self._around.remove()
+
+
+@torch.no_grad()
+def told(way: Way, seen: SelectionCall) -> Way:
+    """Return the way with ``told``, if a run by name in which an expert is forced shows that."""
+    choice, hidden = seen.choice, first_tensor((*seen.args, *seen.kwargs.values()))
+    if way.by_name is None or not way.ranks_by_name or way.places is None or hidden is None:
+        return way
+    if len(seen.log.ranked) != 1 or choice.shape != seen.weights.shape or len(choice) != hidden.shape[:-1].numel():
+        return way
+    chosen = choice.flatten().bincount(minlength=way.experts)
+    rare = int(chosen.masked_fill(chosen == 0, len(choice) + 1).argmin())  # of some rows, if any is
+    selection = Reselection(way, [ScoreEdit(Override(OverrideKind.FORCE, experts=(rare,)))])
+    output = way.by_name.run(way.module, selection.take, seen.args, seen.kwargs)
+    ids, weights = (output[place] for place in way.places)
+    if not selection.reached or selection.changed is None or ids.shape != choice.shape:
+        return way
+    others = (ids != choice).any(-1)
+    same = torch.equal(selection.changed, others) and torch.equal(weights[~others], seen.weights[~others])
+    return replace(way, told=same)
 
 
 def routing_of(binding: Binding, module: nn.Module, call: SelectionCall) -> tuple[Tensor, Tensor, Tensor]:

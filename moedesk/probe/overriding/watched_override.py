@@ -14,7 +14,7 @@ from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.act import Act
 from moedesk.probe.overriding.detour import Detour, DeviatedError
 from moedesk.probe.overriding.forward_around import ForwardAround
-from moedesk.probe.overriding.layer_override import LayerOverride, edit_of, rows_differing
+from moedesk.probe.overriding.layer_override import LayerOverride, differing, edit_of
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.watched_layer import WatchedLayer
 from moedesk.probe.taking.compiled import apart
@@ -112,7 +112,7 @@ class WatchedOverride(LayerOverride):
     def new_routing(self, routing: Routing, plain: Routing | None) -> Routing:
         """Return the routing with all that acts on it; counts and tells which rows differ."""
         if plain is not None:
-            self._pending = rows_differing((plain.ids, plain.weights), (routing.ids, routing.weights.detach()))
+            self._pending = differing(plain, routing)
             for act, edit in self._scored:
                 act.count(self._pending, edit.rows)
         return self._change(routing)

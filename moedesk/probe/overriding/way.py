@@ -1,7 +1,7 @@
 """How a layer's own selection comes from logits to experts, found out and tried: where overrides of the score act."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.finding.binding import Binding
-from moedesk.probe.overriding.operations import OperationLog, Wide, same_values
+from moedesk.probe.overriding.by_name import ByName, by_name, function_of
+from moedesk.probe.overriding.operations import RANKERS, OperationLog, Wide, is_wide, same_values
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class Way:
         Whether scores are shares of a whole, or logits: an expert with the logit -inf then has none, in groups as well.
     places : (int, int) or None
         Of ids and weights in the module's output; None where an adapter reads them.
+    by_name : ByName or None
+        Runs the module's forward, if its own code names the function that gives the logits.
+    ranks_by_name : bool
+        Whether it also names those that rank.
+    call : int
+        Of such a run: the logits come from the nth call of their operation, counted from 1.
+    logits_at : int or None
+        Of such a run: the place of the very logits in what is returned, if nothing wrote to them.
+    told : bool
+        Whether the only ranking tells all: rows in which it chooses the same experts have the same weights.
     """
 
     module: nn.Module
@@ -66,11 +77,25 @@ class Way:
     within: bool = False
     by_adapter: bool = False
     table: Lookup | None = None
+    by_name: ByName | None = None
+    ranks_by_name: bool = False
+    call: int = 0
+    logits_at: int | None = None
+    told: bool = False
 
     @property
     def choosable(self) -> bool:
         """Whether experts of one's own can be chosen where the ids are made."""
         return bool(self.deciding) or self.table is not None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the functions that matter."""
+        return RANKERS | {self.operation}
+
+    def wide(self, output: Any) -> bool:
+        """Return whether a result of the operation has the form of the logits."""
+        return is_wide(self.operation, output, self.experts) and output.shape[-1] == self.width
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +155,37 @@ def find_way(
         within=within,
         table=_lookup(seen.log, ids) if binding.layer.selection == "hash" else None,
     )
+
+
+@torch.no_grad()
+def named(way: Way, seen: SelectionCall) -> Way:
+    """Return the way with what a run of its forward by name shows, if that is the same as all operations showed."""
+    function = function_of(way.module.forward)
+    if function is None or way.in_turn or way.table is not None:
+        return way
+    log, made = OperationLog(way.experts), []
+
+    def take(name: str, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        output = log.take(name, func, args, kwargs)
+        if name == way.operation:
+            made.append(output)
+        return output
+
+    run = by_name(function, way.names)
+    output = run.run(way.module, take, seen.args, seen.kwargs)
+    wide = [[one.nth for one in kept.wide if one.name == way.operation] for kept in (log, seen.log)]
+    ranked = [[(one.ranking, one.nth) for one in kept.ranked] for kept in (log, seen.log)]
+    if wide[0] != wide[1]:
+        return way
+    call = [n for n, tensor in enumerate(made) if way.wide(tensor)][way.nth]
+    values = output if isinstance(output, tuple | list) else ()
+    at = next((n for n, value in enumerate(values) if value is made[call] and never_written(value)), None)
+    return replace(way, by_name=run, ranks_by_name=ranked[0] == ranked[1], call=call + 1, logits_at=at)
+
+
+def never_written(tensor: Tensor) -> bool:
+    """Whether nothing wrote to a tensor since an operation returned it, as far as PyTorch counts that."""
+    return tensor.is_inference() or tensor._version == 0
 
 
 def _logits_operation(binding: Binding, log: OperationLog, logits: Tensor) -> Wide:

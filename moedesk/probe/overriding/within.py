@@ -58,9 +58,9 @@ class Within(TorchFunctionMode):
             given.append(func(*args, **kwargs))
             return given[-1]
 
-        noted.__name__ = name_of(func)
-        output = self.selection.__torch_function__(noted, types, args, kwargs)
-        if isinstance(output, Tensor) and noted.__name__ not in RANKERS and output is not given[-1]:
+        name = name_of(func)
+        output = self.selection.take(name, noted, args, kwargs)
+        if isinstance(output, Tensor) and name not in RANKERS and output is not given[-1]:
             self._plain.add(output, given[-1].detach())
         return output
 

@@ -10,7 +10,8 @@ from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.routing import ExpertsCall, read_routing
 from moedesk.probe.overriding.act import Act
-from moedesk.probe.overriding.layer_override import LayerOverride, edit_of, rows_differing
+from moedesk.probe.overriding.changes import rows_differing
+from moedesk.probe.overriding.layer_override import LayerOverride, edit_of
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
 from moedesk.probe.overriding.within import Within
 from moedesk.probe.taking.compiled import apart
@@ -56,7 +57,7 @@ class WithinOverride(LayerOverride):
         plain = within.arrive(call)
         if not within.selection.reached:
             self._miss([act for act, _ in acting])
-        changed = rows_differing(_rows(call, plain), _rows(call, (call.choice, call.weights)))
+        changed = rows_differing(*zip(_rows(call, plain), _rows(call, (call.choice, call.weights)), strict=True))
         for act, edit in acting:
             act.count(changed, edit.rows)
         if self._routing:
