@@ -268,12 +268,14 @@ class Reselection:
         chosen = best[1].view(-1).tolist()
         if self.edits.experts.issubset(chosen):
             return best
-        others = [expert for expert in chosen if expert not in self.edits.experts]
-        forced = sorted(self.edits.experts)
-        new = [*forced, *others[: len(chosen) - len(forced)]]
+        score = [INFINITE if isnan(value) else value for value in scores.view(-1).tolist()]
+        ranked = sorted(
+            zip(best[0].view(-1).tolist(), chosen, strict=True), key=lambda pair: -pair[0]
+        )  # it may not be sorted
+        others = [expert for _, expert in ranked if expert not in self.edits.experts]
+        new = [*sorted(self.edits.experts), *others[: len(chosen) - len(self.edits.experts)]]
         if ordered:
-            score = scores.view(-1).tolist()
-            new.sort(key=lambda expert: INFINITE if isnan(score[expert]) else score[expert], reverse=True)
+            new.sort(key=lambda expert: -score[expert])
         indices = torch.tensor(new, device=scores.device).view(best[1].shape)
         return scores.gather(-1, indices), indices
 
