@@ -29,6 +29,8 @@ class Live(Protocol):
     ended : str
         Why nothing more comes, in one line; empty while a model is attached.
     counters : Counters
+    first_sequence : int
+        Sequences of the store before those of the attached model, which counts its own from 0.
     link_dropped : str
         What was left out on the way, in one line; empty if nothing.
     """
@@ -39,6 +41,7 @@ class Live(Protocol):
     preserve: bool
     ended: str
     counters: Counters
+    first_sequence: int
 
     @property
     def attached(self) -> bool:

@@ -86,7 +86,7 @@ class LiveStream:
         self._listening = False  # no pass came since the model was attached
         self.detached = False
         """Whether the user detached the model, so that the next one may take its place."""
-        self._sequences = self._first_sequence = 0
+        self._sequences = self.first_sequence = 0
 
     # On the link's thread
 
@@ -99,7 +99,7 @@ class LiveStream:
         """Take the passes of a model from now on, after those of an earlier one."""
         self.number, self.name = number, name
         self.store.name = name.rstrip("/").rpartition("/")[2] or name  # of a path or org/model, what a tab has room for
-        self._first_sequence = self._sequences
+        self.first_sequence = self._sequences
         self.detached = False
         self._raw = self._before = Counters()
         self._listening = True
@@ -128,9 +128,9 @@ class LiveStream:
         """Take the routing of one pass."""
         tokens = {}
         for stream, rows in batch.tokens.items():
-            if self._first_sequence and len(rows):
+            if self.first_sequence and len(rows):
                 rows = rows.copy()
-                rows["sequence"][rows["sequence"] >= 0] += self._first_sequence
+                rows["sequence"][rows["sequence"] >= 0] += self.first_sequence
             if len(rows):
                 self._sequences = max(self._sequences, int(rows["sequence"].max()) + 1)
             tokens[stream] = rows

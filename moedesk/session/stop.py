@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from moedesk.core.filter import Term, token_pattern
 from moedesk.core.selection import Kind, Selection
+from moedesk.core.store import Store
 from moedesk.session.live import Live
 
 TOPIC = "stopped"
@@ -44,7 +47,9 @@ class Stop:
         The expert the breakpoint names; None if it names none.
     text : str
         Of the token; empty if it isn't known.
-    sequence, position : int or None
+    sequence, position, column : int or None
+    stream : str
+        Token stream of the layer; empty for the main one.
     phase : str
     pass_id : int or None
     margin : float
@@ -62,6 +67,8 @@ class Stop:
     text: str = ""
     sequence: int | None = None
     position: int | None = None
+    column: int | None = None
+    stream: str = ""
     phase: str = ""
     pass_id: int | None = None
     margin: float = math.nan
@@ -90,7 +97,7 @@ class Stop:
         if token := self._token():
             parts.append(token)
         if self.pass_id is not None:
-            parts.append(f"pass {self.pass_id:,}" + (f" ({self.phase})" if self.phase else ""))
+            parts.append(f"pass {self.pass_id:,}" + (f" ({self.phase})" if self.phase else "") + ", not stored yet")
         elif self.phase:
             parts.append(self.phase)
         if not math.isnan(self.margin):
@@ -140,6 +147,8 @@ def read_stop(value: Mapping[str, Any]) -> Stop | None:
         text=str(token.get("text") or ""),
         sequence=_whole(token.get("sequence")),
         position=_whole(token.get("position")),
+        column=_whole(token.get("column")),
+        stream=str(value.get("stream") or ""),
         phase=str(value.get("phase") or ""),
         pass_id=_whole(value.get("pass")),
         margin=_real(value.get("margin")),
@@ -147,6 +156,26 @@ def read_stop(value: Mapping[str, Any]) -> Stop | None:
         match=_whole(value.get("match")) or 1,
         matching=_whole(value.get("matching")) or 1,
     )
+
+
+def row_of(store: Store, stop: Stop, since: int, first_sequence: int = 0) -> int | None:
+    """Return the token row at which a model stood, once its pass is stored; None before. Reads the store: for a worker.
+
+    Parameters
+    ----------
+    store : Store
+    stop : Stop
+    since : int
+        Token rows that were stored when the model stopped.
+    first_sequence : int
+        What the store's sequences are counted on from, see ``Live.first_sequence``.
+    """
+    if stop.sequence is None or stop.column is None or stop.sequence < 0:
+        return None
+    tokens = store.read_tokens(since, store.n_tokens(stop.stream or None), stop.stream or None)
+    here = (tokens["sequence"] == stop.sequence + first_sequence) & (tokens["column"] == stop.column)
+    rows = np.flatnonzero(here)
+    return since + int(rows[-1]) if len(rows) else None
 
 
 def _slots(ids: Any, weights: Any) -> tuple[Slot, ...]:

@@ -43,7 +43,10 @@ def test_a_stop_is_read_and_said() -> None:
     stop = read_stop(TOLD)
     assert stop is not None
     assert stop.place == "2.5"
-    assert stop.where == 'layer 2 · expert 5 · token " def" at 17 of sequence 1 · pass 12 (decode) · margin 0.003'
+    assert (
+        stop.where
+        == 'layer 2 · expert 5 · token " def" at 17 of sequence 1 · pass 12 (decode), not stored yet · margin 0.003'
+    )
     assert stop.chosen == "5 × 0.5 · dropped · 3 × 0.25"
     assert stop.slots[0] == Slot(5, 0.5)
     assert math.isnan(stop.slots[1].weight)

@@ -33,6 +33,7 @@ class PlayedLive:
         self.preserve = False
         self.ended = ""
         self.counters = Counters()
+        self.first_sequence = 0
         self.link_dropped = ""
         self.cleared = 0
         self.attached = True

@@ -97,7 +97,7 @@ def test_the_banner_says_why_and_where_and_goes(window: Window, feed: Played) ->
     feed.tell("stopped", STOP)
     assert banner.isVisible()
     assert banner.why.text() == "Stopped: layer:2 expert:5"
-    assert banner.where.text().startswith('layer 2 · expert 5 · token " def" at 4 · pass 3 (decode) · margin 0.25')
+    assert banner.where.text().startswith('layer 2 · expert 5 · token " def" at 4 · pass 3 (decode), not stored yet · ')
     assert "5 × 0.5 · 3 × 0.25" in banner.where.text()
     assert session.selection == Selection(Kind.EXPERT, layer=2, expert=5), "the stop is $0"
     feed.wait(lambda: window.status._state.text().startswith("stopped at a breakpoint"))
@@ -115,6 +115,29 @@ def test_only_a_new_stop_is_selected(window: Window, feed: Played) -> None:
     assert session.selection.layer == 1, "what the user picked meanwhile stays"
     feed.tell("stopped", dict(STOP))
     assert session.selection.layer == 2, "stopped again, at the same place"
+
+
+def test_when_its_pass_is_stored_the_token_where_it_stood_is_selected(window: Window, feed: Played) -> None:
+    session = feed.attach()
+    feed.run(session, 1)
+    before = session.store.n_tokens()
+    stop = {**STOP, "token": {**STOP["token"], "sequence": feed._passes, "column": 0}}  # type: ignore[dict-item]
+    feed.tell("stopped", stop)
+    stood = session.selection
+    assert stood.kind is Kind.EXPERT
+    feed.run(session, 1)
+    assert session.selection is stood, "it still stands"
+    feed.tell("stopped", {})
+    feed.wait(lambda: session.selection.kind is Kind.TOKEN)
+    assert session.selection.token == session.store.n_tokens() - 1 >= before  # its rows all have column 0
+    assert session.selection.layer == 2
+    # What the user picked meanwhile stays.
+    feed.tell("stopped", {**stop, "token": {**stop["token"], "sequence": feed._passes}})
+    session.select(Selection(Kind.LAYER, layer=1))
+    feed.tell("stopped", {})
+    feed.run(session, 1)
+    feed.run(session, 1)
+    assert session.selection.kind is Kind.LAYER
 
 
 def test_buttons_and_keys_go_on(window: Window, feed: Played) -> None:
