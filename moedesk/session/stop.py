@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from moedesk.core.errors import CaptureError
 from moedesk.core.filter import Term, token_pattern
 from moedesk.core.selection import Kind, Selection
 from moedesk.core.store import Store
@@ -156,6 +157,14 @@ def read_stop(value: Mapping[str, Any]) -> Stop | None:
         match=_whole(value.get("match")) or 1,
         matching=_whole(value.get("matching")) or 1,
     )
+
+
+def rows_stored(store: Store, stop: Stop) -> int:
+    """Return how many token rows of a stop's stream are stored by now; 0 as long as there is none."""
+    try:
+        return store.n_tokens(stop.stream or None)
+    except CaptureError:  # no pass came yet
+        return 0
 
 
 def row_of(store: Store, stop: Stop, since: int, first_sequence: int = 0) -> int | None:

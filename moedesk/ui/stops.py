@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Signal
 from moedesk.core.selection import Kind, Selection
 from moedesk.session import breakpoints
 from moedesk.session.session import Session
-from moedesk.session.stop import TOPIC, Stop, row_of, stop_of
+from moedesk.session.stop import TOPIC, Stop, row_of, rows_stored, stop_of
 from moedesk.ui.open_files import OpenFiles
 
 NEWS = frozenset({TOPIC, breakpoints.TOPIC, "live"})
@@ -109,7 +109,7 @@ class Stops(QObject):
         told = live.told(TOPIC) if stop is not None and live is not None else {}
         if stop is not None and told is not self._told.get(session):
             session.select(stop.selection)
-            self._stood[session] = _Stood(stop, session.store.n_tokens(stop.stream or None), session.selection)
+            self._stood[session] = _Stood(stop, rows_stored(session.store, stop), session.selection)
         self._told[session] = told
         self.changed.emit()
         self._seek(session)

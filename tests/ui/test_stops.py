@@ -140,6 +140,13 @@ def test_when_its_pass_is_stored_the_token_where_it_stood_is_selected(window: Wi
     assert session.selection.kind is Kind.LAYER
 
 
+def test_a_stop_in_the_first_pass_of_all_is_told(window: Window, feed: Played) -> None:
+    session = feed.attach()
+    assert not session.store.n_passes
+    feed.tell("stopped", {**STOP, "stream": "main"})
+    assert window.stop_banner.isVisible()
+
+
 def test_buttons_and_keys_go_on(window: Window, feed: Played) -> None:
     feed.attach()
     feed.tell("stopped", STOP)
