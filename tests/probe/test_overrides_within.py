@@ -105,8 +105,9 @@ def test_forced_experts_take_the_place_of_the_worst(dbrx: Any, tmp_path: Path) -
     given = torch.tensor(gathered.routes(0).logits)
     ranked = given.index_fill(-1, torch.tensor([6]), torch.inf)
     ids = ranked.topk(2).indices
-    with on(dbrx, Override(FORCE, (0,), (6,))), moedesk.record(dbrx, tmp_path / "run.h5"):
+    with on(dbrx, Override(FORCE, (0,), (6,))) as overrides, moedesk.record(dbrx, tmp_path / "run.h5"):
         found = logits(dbrx)
+        assert overrides.acted(overrides.entries[0]) == (gathered.routes(0).experts != 6).all(1).sum()
     with moedesk.open(tmp_path / "run.h5") as capture:
         experts, weights = (torch.tensor(part) for part in (capture.experts(0).astype(int), capture.weights(0)))
     assert torch.equal(experts.sort(-1).values, ids.sort(-1).values)
