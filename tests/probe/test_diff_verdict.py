@@ -148,8 +148,7 @@ def test_texts_generated_in_another_precision_are_judged_by_what_they_share(
     for dtype in (torch.float32, torch.bfloat16):
         model = load(dtype)
         with torch.no_grad(), moedesk.record(model, tmp_path / f"{dtype}.h5"):
-            for text in texts:
-                model.generate(text[None, :6], max_new_tokens=120, do_sample=False)
+            model.generate(torch.stack([text[:6] for text in texts]), max_new_tokens=120, do_sample=False)
         paths.append(tmp_path / f"{dtype}.h5")
     with moedesk.open(paths[0]) as a, moedesk.open(paths[1]) as b:
         found = diff(a, b)
