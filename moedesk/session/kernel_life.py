@@ -206,6 +206,8 @@ class KernelLife:
         """Find out whether a kernel that has no process to watch has ended."""
         if self._state is KernelState.ENDED or _since(self._heart_at) < _HEART or foreign.connection is None:
             return
+        if self._greeting is None and not self._about:
+            return  # its ports have only now come about, and it is greeted first
         self._heart_at = time.monotonic()
         if foreign.is_gone(self._about):
             self._drop_link()

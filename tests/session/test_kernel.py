@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import moedesk
+from moedesk.link.foreign_kernel import ForeignKernel
 from moedesk.session import kernel_life
 from moedesk.session.kernel import Answer, Kernel, KernelState
 from tests.support import fake_ssh
@@ -219,6 +220,20 @@ def test_a_busy_kernel_of_others_is_linked_when_its_cell_ends(quick: None, tmp_p
                 seen.kernel.interrupt()
                 assert line.reply()["ename"] == "KeyboardInterrupt"
         assert notebook.process.poll() is None  # the app let go of it, and it goes on
+
+
+def test_a_kernel_whose_ports_come_about_between_two_looks_is_greeted(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports, beats = ForeignKernel.connection, ForeignKernel.heart_beats
+    late = [None]  # as a tunnel's, at the first look
+    silent = [False]
+    monkeypatch.setattr(
+        ForeignKernel, "connection", property(lambda kernel: late.pop() if late else ports.__get__(kernel))
+    )
+    monkeypatch.setattr(ForeignKernel, "heart_beats", lambda kernel: silent.pop() if silent else beats(kernel))
+    with Notebook(tmp_path) as notebook, Seen(connection_file=notebook.connection_file) as seen:
+        seen.wait_linked()
 
 
 def test_the_end_of_a_kernel_of_others_is_noticed(quick: None, tmp_path: Path) -> None:
