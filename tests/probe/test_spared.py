@@ -86,6 +86,25 @@ def test_a_long_pass_is_spared_as_a_whole(olmoe: nn.Module, monkeypatch: pytest.
     assert all(np.isnan(routes.entropy).all() for routes in blocked.batches[2].layers), "its first layer too"
 
 
+def test_what_is_handed_on_in_parts_is_counted_once(olmoe: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a long pass alone would be behind: its logits are gone when it is over."""
+    monkeypatch.setattr("moedesk.probe.taking.tap.FEW", 0)
+    queued = []
+    for held in (4 << 20, 1):
+        blocked = Blocked()
+        attachment = attach(olmoe, sink=blocked)
+        run(olmoe, 1)
+        assert blocked.entered.wait(10)
+        before = attachment.counters.queued_bytes
+        monkeypatch.setattr("moedesk.probe.taking.tap.HELD_BYTES", held)
+        run(olmoe, 1)
+        queued.append(attachment.counters.queued_bytes - before)
+        blocked.free.set()
+        attachment.detach()
+    row = 2 * 8 + 2 * 4 + 8  # ids as they came, weights, entropy and margin
+    assert queued[1] - queued[0] == 2 * 18 * row
+
+
 def test_logits_that_were_wanted_are_given_up_as_well(olmoe: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier, "SPARE_BYTES", 0)
     blocked = Blocked()
