@@ -95,8 +95,9 @@ def test_one_row_is_chosen_as_in_a_batch(name: str, kind: str) -> None:
         _, one, acted = seen(model, ids, KINDS[kind])
         _, several, _ = seen(model, torch.cat([ids, ROWS], 1), KINDS[kind])
         for (experts, weights, mark), (others, scales, marks) in zip(one[:1], several[:1], strict=True):
-            assert np.array_equal(experts[0], others[0])
-            np.testing.assert_allclose(weights[0], scales[0], rtol=1e-5)
+            slots, same = np.argsort(experts[0]), np.argsort(others[0])  # some routers leave the order of slots open
+            assert np.array_equal(experts[0][slots], others[0][same])
+            np.testing.assert_allclose(weights[0][slots], scales[0][same], rtol=1e-5)
             assert mark[0] == marks[0]
             found.add(bool(mark[0]))
         assert acted == [sum(int(mark[0]) for _, _, mark in one)]
