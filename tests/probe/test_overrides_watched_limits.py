@@ -23,7 +23,7 @@ from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.overriding.registry import overrides_of
 from tests.support.console import Letters
 from tests.support.gathered import gather
-from tests.support.hand_written import LoopOverExperts, Small, some_ids
+from tests.support.hand_written import WIDTH, HandWritten, LoopOverExperts, Small, some_ids
 from tests.support.more_hand_written import MORE, DeepseekRemote, GatedShared
 from tests.support.watched_model import EVERY, SILENCED, flagged, pristine, rows_changed, tried
 
@@ -170,6 +170,41 @@ def test_a_call_that_takes_another_way_runs_untouched_and_that_is_noted() -> Non
     )
     overrides.close()
     assert pristine(model)
+
+
+class Between(HandWritten):
+    """Takes another operation, when it is told to, after its choice and before its weights."""
+
+    other = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, WIDTH)
+        weights, ids = self.gate(rows).softmax(-1).topk(2)
+        if self.other:
+            weights = weights.clone()
+        weights = weights / weights.sum(-1, keepdim=True)
+        output = torch.zeros_like(rows)
+        for number, expert in enumerate(self.experts):
+            token, slot = torch.where(ids == number)
+            output[token] += weights[token, slot, None] * expert(rows[token])
+        return output.view_as(x)
+
+
+@pytest.mark.parametrize("override", [Override(OverrideKind.SWAP, (0,), (1, 2)), Override(EXCLUDE, (0,), (1,))])
+def test_nothing_is_changed_by_halves(override: Override) -> None:
+    """Ids were changed already when the block went on with other operations: it runs again, as it is."""
+    model: Any = Small(Between, layers=1).eval()
+    overrides = overrides_of(model)
+    with torch.no_grad():
+        plain = model(some_ids())
+        overrides.add(override)
+        assert not torch.equal(model(some_ids()), plain)
+        model.layers[0].moe.other = True
+        assert torch.equal(model(some_ids()), plain)
+    assert len(overrides.notes) == 1
+    assert "in some calls, which select in another way" in overrides.notes[0]
+    assert torch.overrides._get_current_function_mode() is None
+    overrides.close()
 
 
 @pytest.mark.parametrize("name", ["LoopOverExperts", "SortedTokens", "OneHotProducts", "DeepseekRemote"])
