@@ -222,6 +222,40 @@ def test_two_models_of_one_kernel_stop_and_are_overridden_each_for_itself(
     )
 
 
+def test_of_two_apps_either_sees_it_one_may_go_and_the_breakpoint_may_be_removed_meanwhile(
+    kernel: Kernel, app: tuple[Recorder, LinkClient]
+) -> None:
+    recorder, client = app
+    leaving = Recorder()
+    other = kernel.greet(leaving)
+    text, _ = kernel.run('point = moe.break_on("layer:1 position:2"); point.id')
+    cell = kernel.start("bool(torch.equal(run(), plain))", allow_stdin=False)
+    for each in (recorder, leaving):
+        wait_for_stops(each, lambda seen: seen and seen[-1])
+    other.close()
+    client.request("order", {"topic": "breakpoints", "value": {"do": "remove", "id": int(text)}})
+    recorder.wait(
+        lambda: [call for call in recorder.calls if call[:2] == ("told", "breakpoints")][-1][2]["entries"] == []
+    )
+    client.request("evaluate", {"request": 1, "text": "(layer, moe.clients)"})
+    recorder.wait_for("answered")
+    assert next(call for call in recorder.calls if call[0] == "answered")[2] == "(1, 1)", "it still stands"
+    client.request("order", {"topic": "stopped", "value": {"do": "resume"}})
+    text, error = kernel.end(cell)
+    assert (text.splitlines()[-1], error) == ("True", "")
+    assert kernel.run("bool(torch.equal(run(), plain))")[0] == "True"
+
+
+def test_detaching_at_the_prompt_lets_the_model_go_on_as_it_was(kernel: Kernel) -> None:
+    hooks = "sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())"
+    kernel.run('moe.break_on("layer:1 position:2")')
+    text, error = kernel.run("bool(torch.equal(run(), plain))", "moe.detach()")
+    assert (text.splitlines()[-1], error) == ("True", "")
+    assert kernel.run(hooks)[0] == "0"
+    kernel.run("moe.attach(model, tokenizer)")
+    assert kernel.run("bool(torch.equal(run(), plain))", "c")[0].splitlines()[-1] == "True"
+
+
 def test_the_time_of_a_stop_is_no_time_of_a_pass(kernel: Kernel) -> None:
     kernel.run('moe.break_on("layer:1 position:2"); import time; before = moe.attachment.counters')
     kernel.run("run()", "time.sleep(1)", "c")
