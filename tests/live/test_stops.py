@@ -223,3 +223,15 @@ def test_a_kernel_that_dies_or_is_restarted_while_it_stands(stopping: Stopping) 
     assert not stopping.terminal.at_stop
     stopping.type("print(6 * 7)")
     stopping.wait(lambda: "\n42\n" in stopping.text)
+
+
+def test_after_the_stop_its_row_is_selected(stopping: Stopping) -> None:
+    session = stopping.session
+    rows = session.store.n_tokens()
+    stopping.run('moe.break_on("layer:2 position:3")')
+    stop = stopping.start()
+    stopping.press(Qt.Key.Key_F8)
+    stopping.ended()
+    stopping.wait(lambda: (session.selection.kind, session.selection.token) == (Kind.TOKEN, rows + 3))
+    assert (session.selection.layer, session.selection.stream) == (stop.layer, stop.stream)
+    assert session.store.read_tokens(rows + 3, rows + 4)["position"].tolist() == [3]
