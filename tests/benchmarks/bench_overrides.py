@@ -6,8 +6,8 @@ The sample model (6 layers, 16 experts, top-2), and a random OLMoE (hidden 512, 
 tokens and with one token on a cache of 128. "--model published" has the size of the smallest published models (24 layers, hidden
 1,024, 32 experts, top-8: Granite 3.0 1B-A400M; 6 GB). The model is attached as in the console, with a sink that keeps nothing:
 that pass is the 100 % (with --bare, a model without any hook). Each turn of some passes with an override stands between two
-without; ways take turns in a new order each round. Printed is the ratio of the medians of both sorts of passes, and, behind it, of
-their tenth percentiles: what it costs where no other program gets in between.
+without; ways take turns in a new order each round. Printed is the ratio of the medians of both sorts of passes, and, behind it,
+of their tenth percentiles: what it costs where no other program gets in between.
 
 Times are the CPU's of the model's thread, since other programs share the machine; on one that is quiet, --wall counts what the
 courier's thread takes away as well. Captures that are replayed were recorded while some experts were swapped. "set k" sets the
