@@ -46,7 +46,6 @@ _SPARED = (
 _WATCHED = 4
 """Passes that run uncompiled at most, while there are layers whose first call has to be watched."""
 
-
 _live: "weakref.WeakSet[Hooks]" = weakref.WeakSet()
 
 

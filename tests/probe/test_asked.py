@@ -8,8 +8,9 @@ import pytest
 from moedesk.analysis.passage import token_passage
 from moedesk.core.errors import MoedeskError
 from moedesk.core.selection import Kind, Selection
+from moedesk.probe.console.passages import selected_passage
 from moedesk.probe.console.selected_token import SelectedToken
-from moedesk.probe.explaining.asked import asked_passage, selected_passage
+from moedesk.probe.explaining.asked import asked_passage
 from moedesk.probe.explaining.passage import Passage
 from moedesk.session.asked_token import asked_token
 from moedesk.session.selected import selected_data

@@ -1,7 +1,5 @@
 """Selections that run by name, and calls of one row: the same as under a mode that sees every operation, and in a batch."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,10 +14,10 @@ from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.overriding.by_name import ByName
 from moedesk.probe.overriding.changes import _late, _late_on_host
-from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.overriding.registry import overrides_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
+from tests.support.overridden import on
 
 NAMED = ("olmoe", "gpt_oss", "granitemoe", "minimax_m2", "deepseek_v2 grouped", "deepseek_v3", "afmoe")
 """Families whose routers are written in different ways; the last one's has a module for the logits, so it needs the mode."""
@@ -33,17 +31,6 @@ KINDS = {
     "scale": Override(OverrideKind.SCALE, (), (1,), 0.3),
     "swap": Override(OverrideKind.SWAP, (), (1, 5)),
 }
-
-
-@contextmanager
-def on(model: Any, *given: Override) -> Iterator[Overrides]:
-    overrides = overrides_of(model)
-    try:
-        for override in given:
-            overrides.add(override)
-        yield overrides
-    finally:
-        overrides.close()
 
 
 @cache

@@ -1,7 +1,5 @@
 """Overrides of choices that are not the best of one ranking: slot after slot (sparsemixer), and looked up by token id."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,9 @@ from torch import Tensor
 import moedesk
 from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override, OverrideKind
-from moedesk.probe.overriding.overrides import Overrides
-from moedesk.probe.overriding.registry import overrides_of
 from tests.support.families import build
 from tests.support.gathered import gather
+from tests.support.overridden import on
 
 FORCE, REPLAY = OverrideKind.FORCE, OverrideKind.REPLAY
 IDS = torch.arange(3, 39, 2).view(2, 9)
@@ -32,17 +29,6 @@ def phimoe() -> Any:
 def hashed() -> Any:
     """DeepSeek V4, whose first layer looks its experts up."""
     return build("deepseek_v4")
-
-
-@contextmanager
-def on(model: Any, *given: Override) -> Iterator[Overrides]:
-    overrides = overrides_of(model)
-    try:
-        for override in given:
-            overrides.add(override)
-        yield overrides
-    finally:
-        overrides.close()
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """Overrides against brute force: the model's own code with other parameters, other implementations, gradients, recomputation."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,19 +15,9 @@ from tests.support import hand_written
 from tests.support.families import build, some_ids
 from tests.support.hand_written import Small
 from tests.support.hand_written import some_ids as small_ids
+from tests.support.overridden import on
 
 FAR = 1e4
-
-
-@contextmanager
-def on(model: Any, *given: Override) -> Iterator[Overrides]:
-    overrides = overrides_of(model)
-    try:
-        for override in given:
-            overrides.add(override)
-        yield overrides
-    finally:
-        overrides.close()
 
 
 @torch.no_grad()

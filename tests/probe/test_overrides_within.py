@@ -1,7 +1,6 @@
 """Overrides of the score of DBRX, whose router gives logits and whose block chooses: against its own code with other logits."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from torch import Tensor
 import moedesk
 from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override, OverrideKind
-from moedesk.probe.overriding.overrides import Overrides
-from moedesk.probe.overriding.registry import overrides_of
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
+from tests.support.overridden import on
 
 EXCLUDE, FORCE, BIAS, TEMPERATURE = (
     OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIAS, OverrideKind.TEMPERATURE,
@@ -26,17 +24,6 @@ EXCLUDE, FORCE, BIAS, TEMPERATURE = (
 @pytest.fixture(scope="module")
 def dbrx() -> Any:
     return build("dbrx")
-
-
-@contextmanager
-def on(model: Any, *given: Override) -> Iterator[Overrides]:
-    overrides = overrides_of(model)
-    try:
-        for override in given:
-            overrides.add(override)
-        yield overrides
-    finally:
-        overrides.close()
 
 
 @torch.no_grad()

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.console.selected_place import Selected
 from moedesk.probe.console.selected_token import SelectedToken
 from moedesk.probe.exactness.text_batch import encode
-from moedesk.probe.explaining.asked import selected_passage
 from moedesk.probe.explaining.passage import Passage, passage_of_ids, row_of_ids
 from moedesk.probe.explaining.sides import first_of_decoder
 
@@ -61,6 +62,36 @@ def passage_of(
         print(said_of(passage, tokenizer))
         return passage
     return passage_of_ids(_ids(token, tokenizer), index, tokenizer)
+
+
+def selected_passage(token: SelectedToken) -> Passage:
+    """Return the passage of ``$0``.
+
+    Raises
+    ------
+    MoedeskError
+        If tokens before it were not recorded.
+    """
+    if token.ids is None:
+        raise MoedeskError(
+            f"some tokens before {token.text!r} were not recorded, so the model can't be run on them; give a text or token ids"
+        )
+    routes = {}
+    if token.layers is not None and token.experts is not None and token.weights is not None:
+        for place, experts, weights in zip(token.layers.tolist(), token.experts, token.weights, strict=True):
+            there = np.isfinite(weights)  # layers of fewer slots are filled up with NaN
+            routes[place] = experts[there].astype(np.int64), weights[there].astype(np.float32)
+    fields = token.fields
+    return Passage(
+        ids=token.ids.astype(np.int64),
+        next_id=token.next_id,
+        text=token.text,
+        stream=str(fields.get("stream") or "main"),
+        row=token.token,
+        sequence=int(fields.get("sequence", -1)),
+        column=int(fields.get("column", -1)),
+        routes=routes,
+    )
 
 
 def _ids(token: Any, tokenizer: Any) -> Any:
