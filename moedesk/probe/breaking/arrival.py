@@ -21,7 +21,7 @@ from moedesk.probe.breaking.under_way import UnderWay
 from moedesk.probe.overriding.layer_override import differing
 from moedesk.probe.taking.batch import arrive, in_their_rows
 from moedesk.probe.taking.block import Block
-from moedesk.probe.taking.overridden import Changed, Marks, say
+from moedesk.probe.taking.overridden import Changed, Marks, rows_of, say
 from moedesk.probe.taking.tap import own, small_ids
 from moedesk.probe.taking.tokens import unknown_rows
 
@@ -59,7 +59,7 @@ class Arrival:
         assert given is not None
         rows, ids, weights, before = differing(given, routing), routing.ids, routing.weights.detach(), self.overridden
         if before is not None:
-            rows = rows | before.rows
+            rows = rows | rows_of(before.rows)
             if (
                 before.ids is not None and before.weights is not None
             ):  # what was left as it was is what overrides made it

@@ -142,7 +142,7 @@ class UnderWay:
         """Return what overrides changed in the call of a layer that comes now; ask once a call."""
         tap = self._told.tap
         calls = tap.overridden.pop(binding.candidate.experts, []) if tap is not None else []
-        return calls[-1] if calls else None
+        return calls[-1].now() if calls else None
 
     def rows(self, found: OpenCall, numbered: bool = False) -> np.ndarray:
         """Return the token rows of the call of a stack, dtype ``columns.TOKEN``.

@@ -1,6 +1,7 @@
 """One override at work on one layer: on which rows, and how many it changed."""
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +12,7 @@ from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.captured import Captured, CapturedRouting
 from moedesk.probe.overriding.changes import Rows
 from moedesk.probe.overriding.context import Context, StackCall
+from moedesk.probe.taking.overridden import Later, rows_of, taken
 from moedesk.probe.taking.tap import recomputing
 
 _TOGETHER = 64
@@ -40,21 +42,21 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts = True
-        self._masks: list[Tensor] = []
+        self._waiting: deque[tuple[Tensor | Later, Rows]] = deque()
         self._sums: dict[torch.device, Tensor] = {}
         self._lock = threading.Lock()
 
-    def add(self, rows: Tensor) -> None:
-        """Add how many of (N,) bools are true; nobody may write to them any more."""
+    def add(self, rows: Tensor | Later, among: Rows = None) -> None:
+        """Add how many of (N,) bools are true, ``among`` others; nobody may write to them any more."""
         if not self.counts:
             return
-        self._masks.append(rows)
-        if len(self._masks) >= _TOGETHER:
+        self._waiting.append((rows, among))
+        if len(self._waiting) >= _TOGETHER:
             self._add_up()
 
     def _add_up(self) -> None:
         with self._lock, torch.no_grad():
-            masks, self._masks = self._masks, []
+            masks = [rows_of(rows) if among is None else rows_of(rows) & among for rows, among in taken(self._waiting)]
             for device in {mask.device for mask in masks}:
                 total = torch.cat([mask for mask in masks if mask.device == device]).sum()
                 known = self._sums.get(device)
@@ -139,7 +141,7 @@ class Act:
             ] = None
         return found
 
-    def count(self, changed: Tensor, rows: Rows) -> None:
+    def count(self, changed: Tensor | Later, rows: Rows) -> None:
         """Count rows that were changed, of those that it acts on."""
         if not recomputing():
-            self.tally.add(changed if rows is None else changed & rows)
+            self.tally.add(changed, rows)

@@ -23,7 +23,7 @@ from moedesk.probe.overriding.reselection import Edits, Reselection, ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, with_slots
 from moedesk.probe.overriding.way import Way, never_written
 from moedesk.probe.taking.compiled import apart
-from moedesk.probe.taking.overridden import Changed, heard, say
+from moedesk.probe.taking.overridden import Changed, Later, heard, rows_of, say
 
 
 class LayerOverride:
@@ -92,9 +92,9 @@ class LayerOverride:
         way = self._way
         assert way is not None
         self._pending = None  # of a call that failed
-        if self._by_name is not None and way.told and self._chooses:
-            return self._choose(way, self._by_name, inner, args, kwargs)
         learning = torch.is_grad_enabled()
+        if self._by_name is not None and (way.told if self._chooses else self._compares_later(way, learning)):
+            return self._once(way, self._by_name, inner, args, kwargs)
         if learning:
             with torch.no_grad():
                 output = inner(*args, **kwargs)
@@ -120,23 +120,33 @@ class LayerOverride:
         self._tell(differing(plain, self._read(way, args, kwargs, output)), acts, edits)
         return output
 
-    def _choose(
+    def _compares_later(self, way: Way, learning: bool) -> bool:
+        """Whether a call of the selection with what acts is enough: which rows differ is worked out behind it."""
+        if way.compares is None or learning or self._routing or way.module.training:
+            return False
+        return not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda")
+
+    def _once(
         self, way: Way, run: ByName, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """One call of the selection, whose ranking tells which rows are others."""
-        acts, edits = self._scoring, self._edits
+        """One call of the selection, after which it is known which rows are others, or can be worked out."""
+        acts, edits, hidden = self._scoring, self._edits, first_tensor((*args, *kwargs.values()))
+        assert hidden is not None
         if edits is None:
-            hidden = first_tensor((*args, *kwargs.values()))
-            assert hidden is not None
             acts, edits = self._of_call(hidden.shape[:-1].numel(), hidden.device)
         if not acts:
             return inner(*args, **kwargs)
         selection = Reselection(way, edits)
         output = run.run(way.module, selection.take, args, kwargs)
-        if not selection.reached or selection.changed is None:
+        changed: Tensor | Later | None = selection.changed if self._chooses else None
+        if not selection.reached or (self._chooses and changed is None):
             self._miss(acts)
             return inner(*args, **kwargs)
-        self._tell(selection.changed, acts, edits)
+        if changed is None:
+            assert way.compares is not None
+            assert selection.logits is not None
+            changed = way.compares.of(hidden, selection.logits, output)
+        self._tell(changed, acts, edits)
         return output
 
     def _of_call(self, count: int, device: torch.device) -> tuple[list[Act], Edits]:
@@ -147,12 +157,12 @@ class LayerOverride:
             return self._scoring, self._everywhere
         return [act for act, _ in acting], Edits([edit for _, edit in acting])
 
-    def _tell(self, changed: Tensor, acts: Sequence[Act], edits: Edits) -> None:
+    def _tell(self, changed: Tensor | Later, acts: Sequence[Act], edits: Edits) -> None:
         """Count and say which rows are others."""
         for act, edit in zip(acts, edits.every, strict=True):
             act.count(changed, edit.rows)
         if self._routing:
-            self._pending = changed
+            self._pending = rows_of(changed)
         elif heard():
             by = tuple([act.override for act in acts])
             say(self._binding.candidate.experts, Changed(changed, by=by, ranked=self._ranked(by)))

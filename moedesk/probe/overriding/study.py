@@ -1,6 +1,6 @@
 """Runs a model once on a small batch to find its MoE layers and how each of them selects. The model is left as it was."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.ranking import Rule
 from moedesk.probe.finding.routing import read_routing
 from moedesk.probe.overriding.by_adapter import adapted_way
+from moedesk.probe.overriding.comparison import Comparison, comparison, kind_of
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.operations import OperationLog
@@ -61,6 +62,7 @@ class Study:
         self.inputs = dict(inputs) if inputs is not None else sample_input(model)[0]
         self.ways: dict[int, Way] = {}
         self.unknown: dict[int, str] = {}
+        self._comparisons: dict[Hashable, Comparison] = {}
         with Untouched(model) as untouched:
             self.bindings = self._bind(model, untouched)
             for binding in self.bindings:
@@ -178,7 +180,13 @@ class Study:
             return adapted_way(binding, seen)
         ids, weights, logits = routing_of(binding, module, seen)
         way = find_way(binding, module, seen, ids, logits)
-        return told(named(self._checked(binding, way, seen, Routing(ids, weights, logits)), seen), seen)
+        way = told(named(self._checked(binding, way, seen, Routing(ids, weights, logits)), seen), seen)
+        return replace(way, compares=self._compared(way, seen))
+
+    def _compared(self, way: Way, seen: SelectionCall) -> Comparison | None:
+        """What compares calls of a layer later, one for all that are alike."""
+        compares = comparison(way, seen)
+        return None if compares is None else self._comparisons.setdefault(kind_of(way), compares)
 
     def _try_within(self, bindings: Sequence[Binding], untouched: Untouched) -> None:
         """Try blocks between whose router and experts the choice may be made."""

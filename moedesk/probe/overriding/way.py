@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from moedesk.core.errors import MoedeskError
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.by_name import ByName, by_name, function_of
 from moedesk.probe.overriding.operations import RANKERS, OperationLog, Wide, is_wide, same_values
+
+if TYPE_CHECKING:
+    from moedesk.probe.overriding.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Way:
         Of such a run: the place of the very logits in what is returned, if nothing wrote to them.
     told : bool
         Whether the only ranking tells all: rows in which it chooses the same experts have the same weights.
+    compares : Comparison or None
+        Of such a run: tells from the logits alone which rows were changed, of all layers that are alike together.
     """
 
     module: nn.Module
@@ -82,6 +87,7 @@ class Way:
     call: int = 0
     logits_at: int | None = None
     told: bool = False
+    compares: "Comparison | None" = None
 
     @property
     def choosable(self) -> bool:

@@ -5,8 +5,10 @@ Layers' hooks see what is used, changed or not; this is how they learn which row
 
 import threading
 import weakref
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,36 @@ from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override
 from moedesk.probe.taking.tap import Current, recomputing
 
+T = TypeVar("T")
+
 _currents: tuple["weakref.ref[Current]", ...] = ()
 """What listens; a tuple, since it is gone through in every call of an overridden layer."""
 _lock = threading.Lock()
+
+
+class Later(ABC):
+    """Which rows were changed, where that is worked out when somebody asks."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def is_cpu(self) -> bool:
+        """Whether it is about rows on the host."""
+
+    @abstractmethod
+    def rows(self) -> Tensor:
+        """Return (N,) bools; nobody may write to it."""
+
+
+def rows_of(rows: Tensor | Later) -> Tensor:
+    """Return (N,) bools, worked out if they weren't yet."""
+    return rows if isinstance(rows, Tensor) else rows.rows()
+
+
+def taken(waiting: deque[T]) -> list[T]:
+    """Take what is in a queue by now out of it; another thread may be adding."""
+    return [waiting.popleft() for _ in range(len(waiting))]
 
 
 class Changed(NamedTuple):
@@ -26,7 +55,7 @@ class Changed(NamedTuple):
 
     Attributes
     ----------
-    rows : (N,) bool tensor
+    rows : (N,) bool tensor, or Later
         Whose ids or weights are others than without them.
     ids, weights : (N, k) tensors or None
         What is used, where hooks can't see it: experts can't be told of a slot without one, and some routers' outputs don't say
@@ -37,16 +66,21 @@ class Changed(NamedTuple):
         Whether the score that was ranked follows from the logits as it does without overrides; if not, there is no margin.
     """
 
-    rows: Tensor
+    rows: Tensor | Later
     ids: Tensor | None = None
     weights: Tensor | None = None
     by: tuple[Override, ...] = ()
     ranked: bool = True
 
     def through(self, take: Callable[[Tensor], Tensor]) -> "Changed":
-        """Return it with its tensors taken to the host."""
+        """Return it with its tensors taken to the host; what is worked out later there stays so."""
         ids, weights = (None if part is None else take(part) for part in (self.ids, self.weights))
-        return self._replace(rows=take(self.rows), ids=ids, weights=weights)
+        waits = isinstance(self.rows, Later) and self.rows.is_cpu
+        return self._replace(rows=self.rows if waits else take(rows_of(self.rows)), ids=ids, weights=weights)
+
+    def now(self) -> "Changed":
+        """Return it with its rows worked out."""
+        return self._replace(rows=rows_of(self.rows))
 
 
 def listen(current: Current) -> None:
@@ -104,8 +138,11 @@ class Marks:
     """
 
     def __init__(self, calls: Sequence[Changed]) -> None:
-        self._rows = np.concatenate([_array(call.rows) for call in calls])
-        self._unranked = np.concatenate([np.full(len(call.rows), not call.ranked) for call in calls])
+        rows = [_array(rows_of(call.rows)) for call in calls]
+        self._rows = np.concatenate(rows)
+        self._unranked = np.concatenate(
+            [np.full(len(part), not call.ranked) for part, call in zip(rows, calls, strict=True)]
+        )
         self._used: tuple[np.ndarray, np.ndarray] | None = None
         if all(call.ids is not None and call.weights is not None for call in calls):
             ids = np.concatenate([_array(call.ids) for call in calls if call.ids is not None])

@@ -1,0 +1,218 @@
+"""Which rows overrides of the score changed, worked out behind the calls in which they acted: alike layers and calls at once.
+
+The selection of such a layer runs once in a pass, with what acts on it. What it would have chosen without follows from the logits
+alone, which are kept: one run of the selection's own code on those of many calls tells it of all of them.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from moedesk.probe.overriding.by_name import by_name
+from moedesk.probe.overriding.changes import ONE, rows_differing
+from moedesk.probe.overriding.reselection import Edits, Reselection
+from moedesk.probe.overriding.way import SelectionCall, Way, never_written
+from moedesk.probe.taking.overridden import Later, taken
+
+MOST_NUMBERS = 8192
+"""Logits of a call that is compared later; one with more is compared at once, so that little is held."""
+_MOST_WAITING = 256
+"""Calls that wait; with one more, all of them are compared."""
+_NOTHING = Edits(())
+
+
+class Form(NamedTuple):
+    """What calls have in common that are compared together, their number of rows aside.
+
+    Attributes
+    ----------
+    hidden : dtype
+    width : int
+        Of what is selected for, and how many axes it has.
+    axes : int
+    logits : dtype
+    logits_axes : int
+    device
+    """
+
+    hidden: torch.dtype
+    width: int
+    axes: int
+    logits: torch.dtype
+    logits_axes: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, hidden: Tensor, logits: Tensor) -> "Form":
+        """Return that of a call."""
+        return cls(hidden.dtype, hidden.shape[-1], hidden.ndim, logits.dtype, logits.ndim, logits.device)
+
+
+class Compared(Later):
+    """One call, compared when somebody asks for its rows, with all calls that wait by then."""
+
+    __slots__ = ("_rows", "choice", "comparison", "form", "logits", "weights")
+
+    def __init__(self, comparison: "Comparison", form: Form, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
+        self.comparison, self.form = comparison, form
+        self.logits, self.choice, self.weights = logits, choice, weights
+        self._rows: Tensor | None = None
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether its rows are on the host."""
+        return self.form.device.type == "cpu"
+
+    def rows(self) -> Tensor:
+        """Return (N,) bools, which rows differ; nobody may write to it."""
+        if self._rows is None:
+            self.comparison.work_out()
+        assert self._rows is not None
+        return self._rows
+
+    def settle(self, rows: Tensor | None = None) -> None:
+        """Know the rows, all of them if it can't be told which, and let go of what they come from."""
+        if self._rows is None:
+            if rows is None:
+                rows = torch.ones(self.weights.shape[:-1].numel(), dtype=torch.bool, device=self.form.device)
+            self._rows = rows
+            del self.logits, self.choice, self.weights
+
+
+class Comparison:
+    """Compares calls of layers whose selections make the same of the same logits.
+
+    Parameters
+    ----------
+    way : Way
+        Of one of the layers.
+    """
+
+    def __init__(self, way: Way) -> None:
+        assert way.by_name is not None
+        assert way.places is not None
+        self._way, self._places = way, way.places
+        self._run = by_name(way.by_name.function, frozenset({way.operation}))
+        self._waiting: deque[Compared] = deque()  # the model's thread adds, the courier's works them out
+        self._lock = threading.Lock()
+
+    def of(self, hidden: Tensor, logits: Tensor, output: Any) -> Tensor | Later:
+        """Return which of a call's rows have other ids or weights than the selection makes of the logits alone.
+
+        Parameters
+        ----------
+        hidden : (…, H) tensor
+            For which it selected.
+        logits : (…, W) tensor
+            As the model calculated them; nobody writes to them any more.
+        output
+            What the selection returned.
+        """
+        choice, weights = output[self._places[0]], output[self._places[1]]
+        form = Form.of(hidden, logits)
+        if logits.numel() > MOST_NUMBERS:
+            return rows_differing(*zip(self.plain(form, logits), _rows(weights, choice), strict=True))
+        one = Compared(self, form, logits, choice.clone(), weights.clone())  # the block may write to them
+        self._waiting.append(one)
+        if len(self._waiting) > _MOST_WAITING:
+            self.work_out()
+        return one
+
+    @torch.no_grad()
+    def work_out(self) -> None:
+        """Compare all calls that wait."""
+        with self._lock:
+            kinds: dict[Form, list[Compared]] = {}
+            for one in taken(self._waiting):
+                kinds.setdefault(one.form, []).append(one)
+            for form, alike in kinds.items():
+                try:
+                    self._compare(form, alike)
+                finally:
+                    for one in alike:  # a router that was changed since tells nothing: all its rows count as changed
+                        one.settle()
+
+    def _compare(self, form: Form, calls: Sequence[Compared]) -> None:
+        width = self._way.width
+        weights, choice, logits = (
+            torch.cat([part.reshape(-1, part.shape[-1]) for part in column])
+            for column in zip(*((one.weights, one.choice, one.logits) for one in calls), strict=True)
+        )
+        counts = [one.logits.numel() // width for one in calls]
+        plain = self.plain(form, logits)
+        if plain[0].shape != weights.shape:
+            return
+        differ = rows_differing(*zip(plain, (weights, choice), strict=True))
+        alone = differ.is_cpu and len(differ) == len(calls)
+        parts = [ONE[one] for one in differ.tolist()] if alone else differ.split(counts)
+        for one, part in zip(calls, parts, strict=True):
+            one.settle(part)
+
+    def plain(self, form: Form, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, k) weights and ids that the selection makes of logits."""
+        rows = logits.numel() // self._way.width
+        some = [1] * (form.axes - 2)
+        hidden = torch.zeros(*some, rows, form.width, dtype=form.hidden, device=form.device)  # the logits say it all
+        known = logits.reshape(*[1] * (form.logits_axes - 2), rows, -1)
+        output = self._run.run(self._way.module, Reselection(self._way, _NOTHING, known).take, (hidden,), {})
+        return _rows(output[self._places[1]], output[self._places[0]])
+
+
+def _rows(weights: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+    return weights.reshape(-1, weights.shape[-1]), choice.reshape(-1, choice.shape[-1])
+
+
+@torch.no_grad()
+def comparison(way: Way, seen: SelectionCall) -> Comparison | None:
+    """Return what compares calls of a layer later; None if its logits alone don't say what it chooses.
+
+    They do where its selection, given those of some calls in another order or of one row alone, returns for each row the same
+    bits, and uses no tensor of its own behind them.
+    """
+    if way.by_name is None or way.places is None or seen.choice.shape != seen.weights.shape:
+        return None
+    if len(seen.args) != 1 or seen.kwargs or not isinstance(hidden := seen.args[0], Tensor) or hidden.ndim < 2:
+        return None
+    before = dict(vars(way.module))
+    selection, used = Reselection(way, _NOTHING), set[int]()
+
+    def take(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if name == way.operation:
+            used.update(id(value) for value in (*args, *kwargs.values()))
+        return selection.take(name, func, args, kwargs)
+
+    output, logits = way.by_name.run(way.module, take, seen.args, {}), selection.logits
+    own = chain(way.module.parameters(), way.module.buffers())
+    if logits is None or not never_written(logits) or any(id(tensor) not in used for tensor in own):
+        return None
+    compares = Comparison(way)
+    form = Form.of(hidden, logits)
+    rows = logits.reshape(-1, way.width)
+    given = _rows(output[way.places[1]], output[way.places[0]])
+    for order in (torch.arange(len(rows)), torch.arange(len(rows)).repeat(2).flip(0), torch.tensor([0])):
+        order = order.to(rows.device)
+        again = compares.plain(form, rows[order])
+        if any(part.shape[1:] != one.shape[1:] for part, one in zip(again, given, strict=True)):
+            return None
+        if not all(torch.equal(part, one[order]) for part, one in zip(again, given, strict=True)):
+            return None
+    after = vars(way.module)
+    same = before.keys() == after.keys() and all(after[name] is value for name, value in before.items())
+    return compares if same else None
+
+
+def kind_of(way: Way) -> Hashable:
+    """Return what layers have in common whose selections make the same of the same logits, if their tensors don't matter."""
+    own = vars(way.module)
+    settings = [(name, own[name]) for name in sorted(own) if not name.startswith("_") and name not in _NO_SETTINGS]
+    plain = tuple([(name, value if isinstance(value, _PLAIN) else id(value)) for name, value in settings])
+    return way.by_name, way.operation, way.call, way.width, way.experts, way.places, plain
+
+
+_NO_SETTINGS = frozenset({"training", "forward"})
+_PLAIN = (int, float, str, bool, type(None))
