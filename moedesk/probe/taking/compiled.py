@@ -8,6 +8,7 @@ those that bound a pass go around the compiled code; any other hook is left out 
 import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def compiled_parts(model: nn.Module) -> list[CompiledPart]:
     """Return the parts of a model that run compiled, outermost first; those inside another one are left out."""
     if not ever_compiled():
         return []
-    wrappers = {id(module): module for module in (*model.modules(), *_wrappers_of(model)) if _is_wrapper(module)}
+    wrappers = {id(module): module for module in (*model.modules(), *_wrappers.of(model)) if _is_wrapper(module)}
     wrapped = {id(getattr(wrapper, "_orig_mod", None)): wrapper for wrapper in wrappers.values()}
     parts: list[CompiledPart] = []
     for path, module in model.named_modules():
@@ -201,9 +202,31 @@ def _is_wrapper(module: Any) -> bool:
     return frames is not None and isinstance(module, frames.OptimizedModule)
 
 
-def _wrappers_of(model: nn.Module) -> list[nn.Module]:
-    """What ``torch.compile(model)`` returned: it holds the model in a dictionary that its own dictionary holds."""
-    holders: list[Any] = gc.get_referrers(model)
-    for _ in range(2):
-        holders = gc.get_referrers(*[holder for holder in holders if isinstance(holder, dict)])
-    return [holder for holder in holders if _is_wrapper(holder) and holder._orig_mod is model]
+class _Wrappers:
+    """What ``torch.compile(module)`` returned, in this process: a module that holds the one which it runs.
+
+    Only a search of all objects finds one, which takes a good part of a second in a large process. So it is done anew only when
+    there may be another one: each refers to its class.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[weakref.ref[nn.Module]] = []
+        self._references = 0
+        self._lock = threading.Lock()
+
+    def of(self, model: nn.Module) -> list[nn.Module]:
+        """Return those of a model."""
+        frames = sys.modules.get("torch._dynamo.eval_frame")
+        if frames is None:
+            return []
+        kind: type[nn.Module] = frames.OptimizedModule
+        with self._lock:
+            known = [reference() for reference in self._known]
+            if sys.getrefcount(kind) != self._references or None in known:
+                found = [one for one in gc.get_referrers(kind) if isinstance(one, kind)]
+                self._known, known = [weakref.ref(one) for one in found], [*found]
+                self._references = sys.getrefcount(kind)
+        return [one for one in known if one is not None and one._orig_mod is model]
+
+
+_wrappers = _Wrappers()
