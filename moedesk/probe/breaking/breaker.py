@@ -1,7 +1,8 @@
 """What breakpoints put on one attached model, and what happens when a layer is reached."""
 
 import threading
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -95,6 +96,7 @@ class Breaker:
         self._known = 0
         self._state = 0  # grows with every change of what may match
         self._closed = False
+        self._suspended = 0
         self._step: _Step | None = None
         self._passes = 0
         tracer.hooks.first_seen = self._first_seen
@@ -110,6 +112,17 @@ class Breaker:
         self.end_step()
         self.fit()
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Stop nowhere in the block, and count nothing there; a step goes on behind it."""
+        self._suspended += 1
+        self.fit()
+        try:
+            yield
+        finally:
+            self._suspended -= 1
+            self.fit()
+
     def end_step(self) -> None:
         """Go on to nothing in particular."""
         self._step = None
@@ -117,10 +130,11 @@ class Breaker:
     def _fit(self) -> None:
         with self._fitting:
             self._state += 1
-            points = () if self._closed else tuple(self._points())
+            away = self._closed or self._suspended > 0
+            points = () if away else tuple(self._points())
             bindings = self._tracer.bindings
             self._known = len(bindings)
-            every = self._step is not None and self._step.going is Going.STEP_LAYER
+            every = not away and self._step is not None and self._step.going is Going.STEP_LAYER
             wanted = {
                 binding.candidate.path: binding
                 for binding in bindings

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -136,6 +137,16 @@ class Breakpoints(Sequence[PlacedBreakpoint]):
         """Let a stopped model go on as an app asks: ``resume``, ``step_layer`` or ``step_token``."""
         if value.get("do") in set(Going):
             self.hold.order(Going(value["do"]))
+
+    @contextmanager
+    def passed_over(self) -> Iterator[int]:
+        """Have none stop, print or count in the block; yields how many are on. A step goes on behind it."""
+        breaker = self._breaker
+        if breaker is None:
+            yield 0
+            return
+        with breaker.suspended():
+            yield len(self._stopping())
 
     @property
     def told(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Runs a text without the overrides and with them: what the model writes, how likely the tokens are, where they go."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from moedesk.core.before_after import WITH, WITHOUT, BeforeAfter
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import OverrideKind
+from moedesk.probe.attach import attached
 from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.sample_input import token_argument
 from moedesk.probe.exactness.text_batch import encode, input_device
@@ -38,7 +39,7 @@ def before_after(
     progress: Progress = lambda share, text: None,
     **options: Any,
 ) -> BeforeAfter:
-    """Run a text without the overrides that are on, and with them; the list stays as it is.
+    """Run a text without the overrides that are on, and with them; the list stays as it is, and no breakpoint acts meanwhile.
 
     Parameters
     ----------
@@ -75,19 +76,23 @@ def before_after(
             )
         return (output if isinstance(output, Tensor) else output.sequences)[:1]
 
-    with _taken(overrides, record) as call, overrides.suspended():
-        call(WITHOUT)
-        progress(0.0, "writing without overrides")
-        ids = write()
-        progress(0.4, "scoring without overrides")
-        before, counts_before = _score(model, ids, len(overrides.info.layers))
-    with _taken(overrides, record) as call:
-        call(WITH)
-        progress(0.5, "writing with overrides")
-        written = write()[0, count:]
-        progress(0.9, "scoring with overrides")
-        after, counts_after = _score(model, ids, len(overrides.info.layers))
+    with _no_stops(model) as passed_over:
+        with _taken(overrides, record) as call, overrides.suspended():
+            call(WITHOUT)
+            progress(0.0, "writing without overrides")
+            ids = write()
+            progress(0.4, "scoring without overrides")
+            before, counts_before = _score(model, ids, len(overrides.info.layers))
+        with _taken(overrides, record) as call:
+            call(WITH)
+            progress(0.5, "writing with overrides")
+            written = write()[0, count:]
+            progress(0.9, "scoring with overrides")
+            after, counts_after = _score(model, ids, len(overrides.info.layers))
     progress(1.0, "done")
+    if passed_over:
+        which = "1 breakpoint is" if passed_over == 1 else f"{passed_over:,} breakpoints are"
+        notes.append(f"{which} passed over: none stops, prints or counts a hit in a comparison")
     if record and any(entry.override.kind is OverrideKind.TOP_K for entry in overrides.acting):
         notes.append("the passes without overrides are not recorded: their rows have other slots")
     if options.get("do_sample"):
@@ -105,6 +110,14 @@ def before_after(
         tuple(entry.override.title for entry in overrides.entries if entry.on),
         tuple(notes),
     )
+
+
+@contextmanager
+def _no_stops(model: Any) -> Iterator[int]:
+    """Have no breakpoint act in the block; yields how many are on."""
+    with ExitStack() as stack:
+        lists = [one.breakpoints for one in attached() if one.module is model and one.breakpoints is not None]
+        yield sum(stack.enter_context(breakpoints.passed_over()) for breakpoints in lists)
 
 
 @contextmanager
