@@ -8,8 +8,18 @@ import numpy.typing as npt
 
 from moedesk.analysis.chunks import ROWS, Chunks, Part, Ticket
 from moedesk.analysis.pass_load import PassLoads
-from moedesk.core.columns import PassFlag
-from moedesk.core.filter import Filter, Labelled, LayerRows, Match, match, match_passes, match_routes, match_tokens
+from moedesk.analysis.unsearched import Unsearched
+from moedesk.core.filter import (
+    Filter,
+    Labelled,
+    LayerRows,
+    Match,
+    match,
+    match_passes,
+    match_routes,
+    match_tokens,
+    match_unjudged,
+)
 from moedesk.core.label import labelled
 from moedesk.core.model import LayerInfo
 from moedesk.core.store import LayerLike, LoadBlocks, Store
@@ -38,8 +48,10 @@ class Matches:
         For each layer the matching slots per expert: those that satisfy the slot terms, else all of the matching events.
     layer_events : (L,) int64
         Matching events per layer.
-    counts_only : int
-        Passes that could not be looked into because only their counts were kept.
+    unjudged : (P,) bool
+        Passes with events that are left out only since an entropy or a margin that the filter asks for is not known.
+    unsearched : Unsearched
+        How many passes could not be judged, and why.
     blocks : LoadBlocks or None
         Matching slots per expert over the blocks of passes that were asked for.
     """
@@ -52,23 +64,14 @@ class Matches:
     tokens: npt.NDArray[np.int64]
     slots: tuple[npt.NDArray[np.int64], ...]
     layer_events: npt.NDArray[np.int64]
-    counts_only: int
+    unjudged: npt.NDArray[np.bool_]
+    unsearched: Unsearched
     blocks: LoadBlocks | None = None
 
     @property
     def numbers(self) -> npt.NDArray[np.int64]:
         """The numbers of the matching passes, in order."""
         return np.flatnonzero(self.passes) + self.first
-
-    @property
-    def note(self) -> str:
-        """What could not be searched, in one line; empty if nothing."""
-        return counts_only_note(self.counts_only)
-
-
-def counts_only_note(passes: int) -> str:
-    """Return that so many passes could not be searched; empty for none."""
-    return f"{passes:,} passes kept counts only and could not be searched token by token" if passes else ""
 
 
 def matching_passes(
@@ -98,11 +101,12 @@ def matching_passes(
         np.zeros(last - first, np.int64),
         tuple(np.zeros(layer.experts, np.int64) for layer in store.model.layers),
         np.zeros(len(store.model.layers), np.int64),
-        0,
+        np.zeros(last - first, bool),
+        Unsearched(),
         None if edges is None else _empty_blocks(store, edges),
     )
     layers = [layer for layer in store.model.layers if filter.wants_layer(layer)]
-    counts_only = 0
+    unsearched = Unsearched()
     whole, loads = Part(ticket), PassLoads(store)
     for start in range(first, last, PASSES):
         part = whole.part((start - first) / (last - first), min(PASSES, last - start) / (last - first))
@@ -111,14 +115,13 @@ def matching_passes(
         kept = match_passes(filter, headers)
         if filter.asks_passes_only:
             found.passes[start - first : start - first + len(headers)] |= kept
-        else:
-            counts_only += int(np.count_nonzero(kept & ((headers["flags"] & PassFlag.COUNTS_ONLY) != 0)))
         numbers = np.flatnonzero(kept)
         if len(numbers) and layers:
-            headers = headers[numbers[0] : numbers[-1] + 1]
-            _search(store, found, layers, headers, part, loads)
+            _search(store, found, layers, headers[numbers[0] : numbers[-1] + 1], part, loads)
+        unjudged = found.unjudged[start - first : start - first + len(headers)]
+        unsearched += Unsearched.of(filter, headers["flags"], kept, unjudged)
     np.logical_or(found.passes, found.events > 0, out=found.passes)
-    return replace(found, counts_only=counts_only)
+    return replace(found, unsearched=unsearched)
 
 
 def matching_tokens(store: Store, filter: Filter, layer: LayerLike, i: int, j: int) -> Match:
@@ -155,6 +158,8 @@ def _search(
             ticket.check(None)
             routes = _rows(store, found.filter, layer, i, j, tokens["pass"], loads)
             result = match_routes(found.filter, routes, kept, tokens, headers)
+            if found.filter.certainties:
+                found.unjudged[place[match_unjudged(found.filter, routes, kept, tokens, headers)]] = True
             if not result.rows.any():
                 continue
             anywhere |= result.rows

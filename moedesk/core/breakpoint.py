@@ -33,6 +33,7 @@ _CANNOT = {
     "absent": "no hook runs where a layer does not see a token",
     "failed": "whether a pass fails is known when it is over",
     "countsonly": "what was kept of a pass is known when it is over",
+    "spared": "a breakpoint works entropy and margin out itself, whether a capture has them is known when the pass is over",
     "rewound": "rejected drafts are known when the pass is over",
 }
 

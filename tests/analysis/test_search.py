@@ -1,12 +1,14 @@
 """Searches against every event looked at by itself."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from moedesk.analysis import pass_load, search
 from moedesk.analysis.search import matching_passes, matching_tokens
+from moedesk.analysis.unsearched import Unsearched
 from moedesk.core.columns import PassFlag, RouteFlag
 from moedesk.core.filter import LayerRows, match, parse
 from tests.support.memory_store import memory_store
@@ -123,9 +125,81 @@ def test_a_filter_about_passes_finds_those_without_tokens_too(store) -> None:
     assert matching_passes(store, parse("is:countsonly")).numbers.tolist() == [6]
     assert matching_passes(store, parse("is:failed")).numbers.tolist() == [4]
     found = matching_passes(store, parse("expert:0..7"))
-    assert found.counts_only == 1
-    assert "1 passes kept counts only" in found.note
-    assert matching_passes(store, parse("pass:7.. expert:0")).note == ""
+    assert found.unsearched == Unsearched(counts_only=1)
+    assert found.unsearched.note.startswith("1 pass kept counts only")
+    assert matching_passes(store, parse("pass:7.. expert:0")).unsearched.note == ""
+
+
+def unjudged(store, text: str, layer: int, row: int) -> bool:
+    """Whether some value in the place of each unknown one would let the event match, though as they are it doesn't."""
+    tokens = store.read_tokens(row, row + 1, store.model.layers[layer].stream)
+    known = [column(layer, row, row + 1) for column in (store.entropy, store.margin)]
+    rows = LayerRows(
+        store.model.layers[layer], store.flags(layer, row, row + 1), store.experts(layer, row, row + 1),
+        store.weights(layer, row, row + 1), *known,
+    )  # fmt: skip
+    tried = [
+        match(parse(text), replace(rows, entropy=entropy, margin=margin), tokens, store.read_passes(), store.token_text)
+        for entropy, margin in product(*(_values(column) for column in known))
+    ]
+    as_it_is = match(parse(text), rows, tokens, store.read_passes(), store.token_text)
+    return any(one.rows[0] for one in tried) and not as_it_is.rows[0]
+
+
+def _values(known: np.ndarray) -> list[np.ndarray]:
+    return [np.full(1, value, np.float32) for value in (0, 0.05, 0.5, 1, 2)] if np.isnan(known[0]) else [known]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "margin<0.1",
+        "entropy>1 margin<0.1",
+        "expert:3 margin<0.1",
+        "layer:0..1 -expert:0 entropy:0..0.7",
+        "-margin<0.1",
+        "margin<0.1 -margin>0.4 phase:decode",
+        "margin<0.1 -is:spared",
+        "expert:3",
+    ],
+)
+def test_passes_that_cannot_be_judged_are_counted(store, monkeypatch, text) -> None:
+    """Spared passes, which have neither number, and a layer whose margins are not known in some passes."""
+    monkeypatch.setattr(search, "ROWS", 7)
+    monkeypatch.setattr(search, "PASSES", 4)
+    tokens = store.read_tokens()
+    spared = np.isin(tokens["pass"], [8, 9, 21])
+    store.passes["flags"][[8, 9, 21]] |= np.uint8(PassFlag.SPARED)
+    for layer in store.layers:
+        layer.entropy[spared] = layer.margin[spared] = np.nan
+    store.layers[1].margin[np.isin(tokens["pass"], [12, 13])] = np.nan
+    found = matching_passes(store, parse(text))
+    expected = {
+        int(tokens["pass"][row])
+        for layer in store.model.layers
+        for row in range(store.n_tokens(layer.stream))
+        if unjudged(store, text, layer.place, row)
+    }
+    assert np.flatnonzero(found.unjudged).tolist() == sorted(expected)
+    assert found.unsearched.unjudged == len(expected)
+    assert found.unsearched.spared == len(expected & {8, 9, 21})
+    assert bool(found.unsearched.note) == bool(expected)
+
+
+def test_what_could_not_be_judged_is_said() -> None:
+    assert Unsearched(0, 3, 3, ("margin",)).note == "3 passes without margins are left out (is:spared)"
+    assert (
+        Unsearched(0, 1, 1, ("entropy", "margin")).note == "1 pass without entropies or margins is left out (is:spared)"
+    )
+    some = "5 passes without margins, of some tokens at least, are left out there"
+    assert Unsearched(0, 5, 2, ("margin",)).note == f"{some} (2 of them is:spared)"
+    assert (Unsearched(2) + Unsearched(1, 5, 0, ("margin",))).note.endswith(f"; {some}")
+
+
+def test_spared_passes_are_found(store) -> None:
+    store.passes["flags"][[8, 21]] |= np.uint8(PassFlag.SPARED)
+    assert matching_passes(store, parse("is:spared")).numbers.tolist() == [8, 21]
+    assert matching_passes(store, parse("is:spared,failed")).numbers.tolist() == [4, 8, 21]
 
 
 def test_loads_are_the_same_however_they_are_read(store, monkeypatch) -> None:

@@ -101,6 +101,7 @@ def flag_is(name: str, row: int, layer: int) -> bool:
         "failed": PassFlag.FAILED in header,
         "countsonly": PassFlag.COUNTS_ONLY in header,
         "rewound": PassFlag.REWOUND in header,
+        "spared": PassFlag.SPARED in header,
     }[name]
 
 

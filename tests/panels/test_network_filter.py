@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from moedesk.core.columns import PassFlag
 from moedesk.core.filter import parse
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.view import NetworkPanel
@@ -57,6 +58,23 @@ def test_a_filter_that_finds_nothing_says_so(stage):
     assert "matches the filter" in stage.panel.no_match.text()
     type_filter(stage, "pass:9")
     assert not stage.panel.no_match.isVisible()
+
+
+def test_passes_that_a_filter_cannot_judge_are_said(stage, store):
+    spared = store.read_tokens()["pass"] >= 17
+    store.passes["flags"][17:] |= np.uint8(PassFlag.SPARED)
+    for layer in store.layers:
+        layer.margin[spared] = np.nan
+    type_filter(stage, "pass:17.. margin>=0")
+    said = "3 passes without margins are left out (is:spared)"
+    assert said in stage.panel.no_match.text()
+    assert said in stage.panel.filter_bar.counts.toolTip()
+    type_filter(stage, "margin>=0")
+    assert list(stage.panel.passes.table.numbers) == list(range(17))
+    assert stage.panel.filter_bar.counts.text().endswith("⚠")
+    type_filter(stage, "is:spared")
+    assert list(stage.panel.passes.table.numbers) == [17, 18, 19]
+    assert "⚠" not in stage.panel.filter_bar.counts.text()
 
 
 def test_a_filter_set_elsewhere_is_taken_over(stage):

@@ -186,7 +186,7 @@ def test_a_search_in_steps_finds_what_one_search_finds(
     assert found is not None
     anew = find(whole, chosen, Ticket())
     assert (found.passes.tolist(), found.events.tolist()) == (anew.passes.tolist(), anew.events.tolist())
-    assert (found.out_of, found.searched, found.counts_only) == (anew.out_of, PASSES, 0)
+    assert (found.out_of, found.searched, found.unsearched) == (anew.out_of, PASSES, anew.unsearched)
     edges = found.blocks.edges
     assert edges[0] == 0
     assert edges[-1] == PASSES

@@ -52,7 +52,7 @@ KEYS = {
             "is",
             "flag",
             "event",
-            "what is special: dropped, overridden, padding, absent, nonfinite, failed, countsonly",
+            "what is special: dropped, overridden, padding, absent, nonfinite, failed, countsonly, rewound, spared",
         ),
         Key("entropy", "number", "event", "the entropy of the router's softmax in nats: entropy>1.5"),
         Key("margin", "number", "event", "the score of rank k minus rank k+1: margin<0.01"),
@@ -78,7 +78,12 @@ ROUTE_FLAGS = {
     "absent": RouteFlag.ABSENT,
     "nonfinite": RouteFlag.NONFINITE,
 }
-PASS_FLAGS = {"failed": PassFlag.FAILED, "countsonly": PassFlag.COUNTS_ONLY, "rewound": PassFlag.REWOUND}
+PASS_FLAGS = {
+    "failed": PassFlag.FAILED,
+    "countsonly": PassFlag.COUNTS_ONLY,
+    "rewound": PassFlag.REWOUND,
+    "spared": PassFlag.SPARED,
+}
 FLAG_HINTS = {
     "dropped": "a slot lost its expert to the capacity limit",
     "overridden": "an override changed the choice",
@@ -88,5 +93,6 @@ FLAG_HINTS = {
     "failed": "the forward raised an error",
     "countsonly": "only counts were kept of the pass",
     "rewound": "the KV cache went back before the pass: drafts were rejected",
+    "spared": "entropy and margin were given up: the model ran too fast",
 }
 FLAGS = tuple(FLAG_HINTS)

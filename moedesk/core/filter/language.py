@@ -43,6 +43,12 @@ class Filter:
         return frozenset(needs)
 
     @property
+    def certainties(self) -> tuple[str, ...]:
+        """Those of ``entropy`` and ``margin`` that a term asks for which an unknown one can't satisfy: one that isn't negated."""
+        asked = {term.key for term in self.terms if not term.negated}
+        return tuple(key for key in ("entropy", "margin") if key in asked)
+
+    @property
     def asks_passes_only(self) -> bool:
         """Whether every term is about the pass, so that passes without token rows can match."""
         return all(is_about_pass(term) for term in self.terms)

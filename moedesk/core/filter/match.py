@@ -1,7 +1,7 @@
 """Which events of a layer a filter keeps, over whole arrays."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -134,6 +134,22 @@ def match_routes(filter: Filter, rows: LayerRows, kept: Mask, tokens: np.ndarray
         elif term.key == "is" and not is_about_token(term):
             kept = kept & (_flags_hold(term, rows.flags, tokens, passes) != term.negated)
     return _match_slots(filter, rows, kept, slots)
+
+
+def match_unjudged(filter: Filter, rows: LayerRows, kept: Mask, tokens: np.ndarray, passes: np.ndarray) -> Mask:
+    """Return (T,) which of ``kept`` the filter leaves out only because an entropy or a margin that it asks for is not known.
+
+    They satisfy all other terms, and those of these numbers that are known. Parameters as in ``match_routes``.
+    """
+    asked = [term for term in filter.terms if term.key in ("entropy", "margin") and not term.negated]
+    unknown = [np.isnan(_column(rows, term.key)) for term in asked]
+    kept = kept & ((rows.flags & RouteFlag.ABSENT) == 0) & np.logical_or.reduce(unknown, axis=0, initial=False)
+    if not kept.any():
+        return kept
+    for term, lacks in zip(asked, unknown, strict=True):
+        kept = kept & (lacks | _numbers_hold(term, _column(rows, term.key)))
+    others = replace(filter, terms=tuple(term for term in filter.terms if term not in asked))
+    return match_routes(others, rows, kept, tokens, passes).rows
 
 
 def _match_slots(filter: Filter, rows: LayerRows, kept: Mask, slots: Mask | None) -> Match:

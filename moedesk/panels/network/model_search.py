@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from moedesk.analysis.search import Matches, counts_only_note, matching_passes
+from moedesk.analysis.search import Matches, matching_passes
+from moedesk.analysis.unsearched import Unsearched
 from moedesk.core.filter import Filter
 from moedesk.core.model import ModelInfo
 from moedesk.core.store import LoadBlocks, Store
@@ -36,8 +37,8 @@ class Found:
     filter : Filter
     searched : int
         Passes searched: all there were.
-    counts_only : int
-        Those of them that kept counts only.
+    unsearched : Unsearched
+        How many of them could not be judged, and why.
     step : int
         Passes in a block, but for the last one.
     """
@@ -49,13 +50,13 @@ class Found:
     totals: npt.NDArray[np.int64]
     filter: Filter
     searched: int
-    counts_only: int
+    unsearched: Unsearched
     step: int
 
     @property
     def note(self) -> str:
         """What could not be searched, in one line; empty if nothing."""
-        return counts_only_note(self.counts_only)
+        return self.unsearched.note
 
     @property
     def total(self) -> int:
@@ -79,7 +80,7 @@ def _search(store: Store, chosen: Filter, edges: npt.NDArray[np.int64], step: in
     numbers = matches.numbers
     events, totals = count_events(store, first, last, ticket), block_totals(store, edges, ticket)
     found = matches.events[numbers - first]
-    return Found(numbers, found, events, matches.blocks, totals, chosen, last, matches.counts_only, step)
+    return Found(numbers, found, events, matches.blocks, totals, chosen, last, matches.unsearched, step)
 
 
 def _continue(store: Store, known: Found, last: int, ticket: Ticket) -> Found:
@@ -99,7 +100,7 @@ def _continue(store: Store, known: Found, last: int, ticket: Ticket) -> Found:
         np.concatenate((known.totals, newer.totals)),
         known.filter,
         last,
-        known.counts_only + newer.counts_only,
+        known.unsearched + newer.unsearched,
         step,
     )
     return _joined(whole, block_step(store.model, last))

@@ -168,8 +168,10 @@ class NetworkPanel(Panel):
         self.no_match.setVisible(nothing)
         if nothing:
             where = "in the brushed passes " if self.session.window is not None else ""
+            found = self.search.result
+            note = f"\n⚠ {found.note}" if found is not None and found.note else ""
             self.no_match.setText(
-                f"Nothing {where}matches the filter.\nLoosen it, or clear it with Esc in the filter line."
+                f"Nothing {where}matches the filter.{note}\nLoosen it, or clear it with Esc in the filter line."
             )
 
     def _menu(self, selection: Selection, position: QPoint) -> None:
