@@ -80,8 +80,8 @@ class Columns:
     fields : mapping
         ``image`` (H, N) uint8, indexes as in ``analysis.heatmap``; ``values`` (H, N) float32 behind them;
         ``balance`` (3, L, N) float32, its ``band`` (3, 3, N) over the layers, and the ``window`` (N,) of passes it is over;
-        ``passes``, ``read``, ``bare`` (N,) int64: passes in the column, those whose token rows were read, and those that kept
-        counts only.
+        ``passes``, ``read``, ``bare``, ``spared`` (N,) int64: passes in the column, those whose token rows were read, those that
+        kept counts only, and those that were spared what is shown.
     coarse : int
         Passes a stored block has where that is more than a column's, else 0.
     cut : int
@@ -152,12 +152,13 @@ def _read_part(
     edges = np.minimum(np.arange(first, last + 1) * frame.passes, end)
     counts, coarse = column_counts(store, edges)
     passes = np.diff(edges)
-    read, bare, cut = passes, np.zeros_like(passes), 0
+    read, bare, spared, cut = passes, np.zeros_like(passes), np.zeros_like(passes), 0
     if measure.column:
         row_edges = frame.row_edges(offsets)
         low, high = np.searchsorted(offsets, (frame.rows[0], frame.rows[1] - 1), side="right")
         means = column_means(store, measure.column, edges, range(int(low) - 1, int(high)), offsets, budget)
-        values, read, bare, cut = _reduce(means.values, row_edges, measure), means.read, means.bare, means.cut
+        values = _reduce(means.values, row_edges, measure)
+        read, bare, spared, cut = means.read, means.bare, means.spared, means.cut
         image = measure.indexes(values)
     else:
         # Shares of blocks are no whole numbers; what a cell shows is a ratio, so that any multiple does.
@@ -175,6 +176,7 @@ def _read_part(
         "passes": passes,
         "read": read,
         "bare": bare,
+        "spared": spared,
     }
     return Columns(frame, first, int(edges[-1]), fields, coarse, cut, tail)
 

@@ -25,6 +25,8 @@ class Means:
         Passes of which token rows were read.
     bare : (N,) int64
         Passes that kept counts only.
+    spared : (N,) int64
+        Passes that were spared what is averaged.
     cut : int
         Token rows read of a pass that has more; 0 if none was cut.
     """
@@ -32,6 +34,7 @@ class Means:
     values: npt.NDArray[np.float32]
     read: npt.NDArray[np.int64]
     bare: npt.NDArray[np.int64]
+    spared: npt.NDArray[np.int64]
     cut: int
 
 
@@ -56,6 +59,7 @@ def column_means(
     first, last = int(edges[0]), int(edges[-1])
     headers = store.read_passes(first, last)
     bare_passes = (headers["flags"] & PassFlag.COUNTS_ONLY) != 0
+    spared_passes = (headers["flags"] & (0 if column == "weights" else PassFlag.SPARED)) != 0
     read = np.zeros(last - first, bool)
     cut = 0
     streams = {store.model.layers[place].stream for place in layers}
@@ -72,8 +76,10 @@ def column_means(
         seen = slots[:, experts].any(1, keepdims=True)
         values[:, experts][(slots[:, experts] == 0) & seen] = NONE
     starts = np.minimum(edges[:-1] - first, max(last - first - 1, 0))
-    per_column = [np.add.reduceat(flags.astype(np.int64), starts) for flags in (read & ~bare_passes, bare_passes)]
-    return Means(values, per_column[0], per_column[1], cut)
+    per_column = [
+        np.add.reduceat(flags.astype(np.int64), starts) for flags in (read & ~bare_passes, bare_passes, spared_passes)
+    ]
+    return Means(values, per_column[0], per_column[1], per_column[2], cut)
 
 
 def _pieces(

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def as_json(store: "Store") -> dict[str, Any]:
     """Return the facts as JSON values; ``tokens`` counts the token rows kept, of all streams."""
+    from moedesk.analysis.spared import spared_passes
     from moedesk.capture.schema import VERSION
 
     return {
@@ -39,6 +40,7 @@ def as_json(store: "Store") -> dict[str, Any]:
         "complete": store.complete,
         "model": store.model.name,
         "passes": store.n_passes,
+        "spared": spared_passes(store),
         "steps": _steps(store),
         "tokens": sum(_rows(store).values()),
         "verification": None if store.model.verification is None else store.model.verification.to_json(),
@@ -57,13 +59,17 @@ def as_json(store: "Store") -> dict[str, Any]:
 
 def as_text(store: "Store") -> str:
     """Return the facts as lines to read."""
+    from moedesk.analysis.spared import spared_note, spared_passes
+
     model, rows = store.model, _rows(store)
+    spared = spared_note(spared_passes(store), store.n_passes)
     streams = ", ".join(f"{count:,} {stream}" for stream, count in rows.items())
     lines = [
         store.name,
         f"  model      {model.name} ({model.class_name}, {model.parameters:,} parameters, {model.dtype or 'no dtype'})",
         f"  recording  {'complete' if store.complete else 'incomplete'}",
         f"  passes     {store.n_passes:,}",
+        *([f"  spared     {spared}"] if spared else []),
         *_step_lines(_steps(store)),
         f"  tokens     {sum(rows.values()):,} rows kept" + (f" ({streams})" if len(rows) > 1 else ""),
         *_label_lines(store.labels),

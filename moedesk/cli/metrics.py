@@ -85,6 +85,7 @@ def as_text(name: str, report: "MetricsReport") -> str:
     for one in report.layers:
         groups.setdefault(one.group, []).append(one)
     lines = [f"{name}: what each metric means is told by `moedesk metrics --list`; – is what the capture doesn't hold"]
+    lines += [report.note] if report.note else []
     lines += _domain_lines(report.domains)
     for group, layers in groups.items():
         heads = [str(one.layer.place) for one in layers]

@@ -9,14 +9,16 @@ from moedesk.analysis.audit import audit
 from moedesk.analysis.checks import registry
 from moedesk.analysis.checks.check import About, Check
 from moedesk.analysis.checks.weights import impossible, unranked
+from moedesk.analysis.search import matching_passes
 from moedesk.core.acted import Acted
 from moedesk.core.columns import STEP, PassFlag
+from moedesk.core.filter import parse
 from moedesk.core.label import Label
 from moedesk.core.override import Override, OverrideKind
 from moedesk.core.verification import Check as Tried
 from moedesk.core.verification import CheckName, LayerVerification, Verdict, Verification
 from tests.support.audited import EXPERTS, PASSES, ROWS, found, healthy, of_logits
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore, spare
 
 
 def ids(store: MemoryStore) -> set[str]:
@@ -206,6 +208,15 @@ def test_counts_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(store) == {("counts-differ", "layers.2", None)}
     store.passes["flags"][0] = PassFlag.COUNTS_ONLY
     assert ids(store) == {"left-out"}
+
+
+def test_spared_passes() -> None:
+    store = healthy()
+    spare(store, (3, 4, 40))
+    assert ids(store) == {"spared-passes"}
+    (finding,) = [one for one in audit(store).findings if one.id == "spared-passes"]
+    assert finding.evidence == {"spared_passes": 3, "passes": 48}
+    assert matching_passes(store, parse(finding.reveal.filter)).numbers.tolist() == [3, 4, 40]
 
 
 def test_bytes_never_touched() -> None:

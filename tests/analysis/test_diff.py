@@ -21,7 +21,7 @@ from moedesk.core.acted import Acted
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
-from tests.support.memory_store import MemoryStore, memory_store
+from tests.support.memory_store import MemoryStore, memory_store, spare
 
 
 def side(experts: list[list[int]], weights: list[list[float]] | None = None) -> Side:
@@ -231,6 +231,22 @@ def test_what_ran_under_overrides_is_said() -> None:
     assert diff(some, under).overridden == (
         f"only B ran under overrides: router temperature 2 in all layers (passes 4, 7–8) · {both}"
     )
+
+
+def test_passes_without_margins_are_said() -> None:
+    a, b = memory_store(passes=10, seed=4), other(memory_store(passes=10, seed=4), 1)
+    assert (diff(a, b).spared, diff(a, b).left_out) == ("", "")
+    for layer in b.layers:
+        layer.entropy, layer.margin = layer.entropy.copy(), layer.margin.copy()
+    b = replace(b, passes=b.passes.copy())
+    spare(b, (2, 3))
+    found = diff(a, b)
+    assert found.spared.startswith("0 passes of A and 2 of B came too fast for margins")
+    assert found.spared in found.to_json()["left_out"]
+    tokens = a.streams["main"]
+    lacking = np.isin(tokens["pass"], (2, 3)) & ~tokens["is_padding"]
+    for layer in found.layers:
+        assert layer.margins.total == layer.tokens - np.count_nonzero(lacking)
 
 
 @pytest.mark.parametrize(

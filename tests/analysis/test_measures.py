@@ -21,7 +21,7 @@ from moedesk.analysis.measures.vocabulary import FEWEST as ID_TOKENS
 from moedesk.core.columns import RouteFlag
 from moedesk.core.errors import MoedeskError
 from moedesk.core.label import Label
-from tests.support.memory_store import MemoryStore, memory_store
+from tests.support.memory_store import MemoryStore, memory_store, spare
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,18 @@ def first(store: MemoryStore, place: int, i: int) -> int:
         (-(w if w == w else -math.inf), slot) for slot, (e, w) in enumerate(zip(ids, weights, strict=True)) if e >= 0
     ]
     return ids[min(best)[1]] if best else -1
+
+
+def test_passes_without_entropies_are_said(store: MemoryStore) -> None:
+    assert measure(store).note == ""
+    lacking = memory_store(passes=40, logits=True, seed=5)
+    spare(lacking, range(30, 40))
+    found = measure(lacking)
+    assert found.note.startswith("10 of 40 passes came too fast for entropies and margins (is:spared)")
+    assert found.to_json()["note"] == found.note
+    kept = [i for i in seen(lacking, 1) if lacking.streams["main"]["pass"][i] < 30]
+    assert found.layers[1].values["margin_mean"] == pytest.approx(lacking.layers[1].margin[kept].mean(dtype=float))
+    assert measure(lacking, keys=["cv", "gini"]).note == ""
 
 
 def values(store: MemoryStore, place: int = 1, **options) -> dict[str, float]:

@@ -11,7 +11,7 @@ from moedesk.analysis.search import matching_passes, matching_tokens
 from moedesk.analysis.unsearched import Unsearched
 from moedesk.core.columns import PassFlag, RouteFlag
 from moedesk.core.filter import LayerRows, match, parse
-from tests.support.memory_store import memory_store
+from tests.support.memory_store import memory_store, spare
 
 
 class Ticket:
@@ -168,10 +168,7 @@ def test_passes_that_cannot_be_judged_are_counted(store, monkeypatch, text) -> N
     monkeypatch.setattr(search, "ROWS", 7)
     monkeypatch.setattr(search, "PASSES", 4)
     tokens = store.read_tokens()
-    spared = np.isin(tokens["pass"], [8, 9, 21])
-    store.passes["flags"][[8, 9, 21]] |= np.uint8(PassFlag.SPARED)
-    for layer in store.layers:
-        layer.entropy[spared] = layer.margin[spared] = np.nan
+    spare(store, [8, 9, 21])
     store.layers[1].margin[np.isin(tokens["pass"], [12, 13])] = np.nan
     found = matching_passes(store, parse(text))
     expected = {
@@ -197,7 +194,7 @@ def test_what_could_not_be_judged_is_said() -> None:
 
 
 def test_spared_passes_are_found(store) -> None:
-    store.passes["flags"][[8, 21]] |= np.uint8(PassFlag.SPARED)
+    spare(store, [8, 21])
     assert matching_passes(store, parse("is:spared")).numbers.tolist() == [8, 21]
     assert matching_passes(store, parse("is:spared,failed")).numbers.tolist() == [4, 8, 21]
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 import moedesk
+from moedesk.cli.info import as_json, as_text
 from moedesk.cli.main import command_names, main
 from moedesk.core.resources import resource
+from tests.support.memory_store import memory_store, spare
 from tests.support.until import PATIENCE
 
 
@@ -83,6 +85,15 @@ def test_info_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "complete" in text
     assert "model.layers.5.mlp  16 experts, top-2" in text
+
+
+def test_info_says_how_many_passes_have_no_margins() -> None:
+    store = memory_store(passes=10)
+    assert as_json(store)["spared"] == 0
+    assert "spared" not in as_text(store)
+    spare(store, (2, 7))
+    assert as_json(store)["spared"] == 2
+    assert "  spared     2 of 10 passes came too fast for entropies and margins" in as_text(store)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no capture at all", b"\x89HDF\r\n\x1a\n truncated"])

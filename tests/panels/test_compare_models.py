@@ -18,12 +18,12 @@ from moedesk.panels.compare import model_text
 from moedesk.panels.compare.model import Comparison, Question, compare, numbers
 from moedesk.panels.compare.model_copy import as_csv, as_json, command_line
 from moedesk.panels.compare.model_layers import COLUMNS, in_order, layer_rows
-from moedesk.panels.compare.model_margins import margin_plot
+from moedesk.panels.compare.model_margins import margin_plot, margin_text
 from moedesk.panels.compare.model_text import contents, lay_out, page_of, read_page
 from moedesk.panels.compare.model_token import token_layers
 from moedesk.ui.load_pair import LoadPair
 from tests.panels.test_compare import changed
-from tests.support.memory_store import MemoryStore, memory_store
+from tests.support.memory_store import MemoryStore, memory_store, spare
 
 
 @pytest.fixture
@@ -46,6 +46,15 @@ def samples() -> Iterator[Comparison]:
     healthy, sick = resource("sample", "tinymoe.h5"), resource("sample", "tinymoe-sick.h5")
     with moedesk.open(healthy) as one, moedesk.open(sick) as other:
         yield compare(Question(one, other))
+
+
+def test_margins_that_nobody_has_are_no_router_s_fault(a: MemoryStore, b: MemoryStore) -> None:
+    a = replace(a, passes=a.passes.copy())  # b's are the same array
+    spare(a, range(30))
+    found = compare(Question(a, b)).found
+    said = margin_text(found.layers[0], found.spared)
+    assert said.startswith("The margins of this layer are unknown: 30 passes of A and 0 of B came too fast")
+    assert any(found.spared in number.convention for number in numbers(found))
 
 
 def test_the_sick_sample_is_another_logic_than_the_healthy_one(samples: Comparison) -> None:

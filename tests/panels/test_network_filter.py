@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from moedesk.core.columns import PassFlag
 from moedesk.core.filter import parse
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.view import NetworkPanel
-from tests.support.memory_store import MemoryStore, memory_store
+from tests.support.memory_store import MemoryStore, memory_store, spare
 from tests.support.network_panel import SHOWN, cell, click_row, type_filter
 from tests.support.stage import Stage
 
@@ -61,10 +60,7 @@ def test_a_filter_that_finds_nothing_says_so(stage):
 
 
 def test_passes_that_a_filter_cannot_judge_are_said(stage, store):
-    spared = store.read_tokens()["pass"] >= 17
-    store.passes["flags"][17:] |= np.uint8(PassFlag.SPARED)
-    for layer in store.layers:
-        layer.margin[spared] = np.nan
+    spare(store, range(17, 20))
     type_filter(stage, "pass:17.. margin>=0")
     said = "3 passes without margins are left out (is:spared)"
     assert said in stage.panel.no_match.text()

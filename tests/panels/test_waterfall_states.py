@@ -12,6 +12,7 @@ from moedesk.core.errors import CaptureError
 from moedesk.panels.waterfall.view import WaterfallPanel
 from moedesk.ui.theme import DARK
 from tests.support.growing_store import GrowingStore, growing_store
+from tests.support.memory_store import spare
 from tests.support.played_live import PlayedLive
 from tests.support.stage import Stage
 from tests.support.waterfall_panel import assert_all_in_view, grow, hover
@@ -69,6 +70,18 @@ def test_counts_only_is_said(qtbot: QtBot) -> None:
         stage.settle()
         assert "8 passes kept counts only, so their weight is unknown" in stage.panel.caption.text()
         assert "unknown" in hover(stage, 1, 2, 10)
+
+
+def test_passes_without_what_is_shown_are_said(qtbot: QtBot) -> None:
+    store = growing_store(passes=12)
+    spare(store, range(4, 12))
+    with Stage(qtbot, store, WaterfallPanel) as stage:
+        for measure, unknown in (("weight", False), ("margin", True), ("entropy", True)):
+            stage.panel.controls.restore_state({"measure": measure})
+            stage.settle()
+            assert ("8 passes came too fast for it (is:spared)" in stage.panel.caption.text()) == unknown
+            assert ("unknown" in hover(stage, 1, 2, 10)) == unknown
+            assert "unknown" not in hover(stage, 1, 2, 2)
 
 
 def test_a_store_that_fails_is_said_and_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

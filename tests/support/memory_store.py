@@ -1,5 +1,6 @@
 """A Store of plain numpy arrays: what the tests of analyses and panels read, written as plainly as possible."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from moedesk.core.acted import Acted
 from moedesk.core.attribution import Explanation
-from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, Phase, RouteFlag, expert_dtype
+from moedesk.core.columns import PASS, SPAN, STEP, TOKEN, PassFlag, Phase, RouteFlag, expert_dtype
 from moedesk.core.label import Label
 from moedesk.core.model import LayerInfo, ModelInfo, ModuleInfo
 from moedesk.core.store import LayerLike, LoadBlocks
@@ -282,3 +283,13 @@ def _modules(infos: tuple[LayerInfo, ...]) -> tuple[ModuleInfo, ...]:
             ),
         ]
     return tuple(modules)
+
+
+def spare(store: MemoryStore, passes: Sequence[int]) -> None:
+    """Take entropies, margins and logits of some passes away, as where a model ran too fast for them."""
+    store.passes["flags"][list(passes)] |= np.uint8(PassFlag.SPARED)
+    for info, layer in zip(store.model.layers, store.layers, strict=True):
+        rows = np.isin(store.streams[info.stream]["pass"], list(passes))
+        layer.entropy[rows] = layer.margin[rows] = np.nan
+        if layer.logits is not None:
+            layer.logits[rows] = np.nan

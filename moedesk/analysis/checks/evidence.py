@@ -164,8 +164,9 @@ class Evidence:
     layers : tuple of LayerEvidence
     complete : bool
     notes : tuple of str
-    passes, failed, counts_only, sampled : int
-        All passes, those whose forward raised, those of which only counts were kept, and those with a sample of their tokens.
+    passes, failed, counts_only, sampled, spared : int
+        All passes, those whose forward raised, those of which only counts were kept, those with a sample of their tokens, and
+        those whose entropies and margins were given up.
     model : ModelInfo or None
     blocks : LoadBlocks or None
         Exact counts of consecutive blocks of passes, over the whole capture.
@@ -186,6 +187,7 @@ class Evidence:
     failed: int = 0
     counts_only: int = 0
     sampled: int = 0
+    spared: int = 0
     model: ModelInfo | None = None
     blocks: LoadBlocks | None = None
     ranks: tuple[RankTime, ...] = ()

@@ -43,9 +43,9 @@ def gather(store: Store, ticket: Ticket | None = None) -> Evidence:
                 if layer.layer.stream == stream:
                     part.check()
                     layer.add(store, padding, ids, i, j)
-    totals, ranks = _passes(store)
+    counted, ranks = _passes(store)
     return Evidence(
-        layers, store.complete, store.notes, store.n_passes, *totals,
+        layers, store.complete, store.notes, store.n_passes, **counted,
         model=model, blocks=store.load_blocks(0, store.n_passes, BLOCKS) if store.n_passes else None, ranks=ranks,
         labels=store.labels, overrides=store.overrides, store=store,
         rows_read=sum(_sample(store, stream).read for stream in streams),
@@ -90,16 +90,24 @@ def _sample(store: Store, stream: str) -> Chunks:
     return Chunks(0, store.n_tokens(stream), SAMPLE, PIECE)
 
 
-def _passes(store: Store) -> tuple[tuple[int, int, int], tuple[RankTime, ...]]:
-    """Return failed, counts-only and sampled passes, and the time that each rank took; failed passes left out."""
-    failed = counts_only = sampled = 0
+_COUNTED = {
+    "failed": PassFlag.FAILED,
+    "counts_only": PassFlag.COUNTS_ONLY,
+    "sampled": PassFlag.SAMPLED,
+    "spared": PassFlag.SPARED,
+}
+"""Fields of ``Evidence`` that count the passes with a flag."""
+
+
+def _passes(store: Store) -> tuple[dict[str, int], tuple[RankTime, ...]]:
+    """Return the passes that are ``_COUNTED``, and the time that each rank took; failed passes left out."""
+    counted = dict.fromkeys(_COUNTED, 0)
     ranks: dict[int, np.ndarray] = {}
     for i, j in Chunks(0, store.n_passes, rows=ROWS).walk():
         passes = store.read_passes(i, j)
         flags = passes["flags"]
-        failed += int(np.count_nonzero(flags & PassFlag.FAILED))
-        counts_only += int(np.count_nonzero(flags & PassFlag.COUNTS_ONLY))
-        sampled += int(np.count_nonzero(flags & PassFlag.SAMPLED))
+        for name, flag in _COUNTED.items():
+            counted[name] += int(np.count_nonzero(flags & flag))
         fine = passes[(flags & (PassFlag.FAILED | PassFlag.LATE)) == 0]
         for rank in np.unique(fine["rank"]).tolist():
             mine = fine[fine["rank"] == rank]
@@ -107,4 +115,4 @@ def _passes(store: Store) -> tuple[tuple[int, int, int], tuple[RankTime, ...]]:
             row = np.array([len(mine), nanoseconds, mine["n_seen"].sum()], np.int64)
             ranks[rank] = ranks.get(rank, 0) + row
     times = tuple(RankTime(rank, int(n), float(ns) / 1e9, int(seen)) for rank, (n, ns, seen) in sorted(ranks.items()))
-    return (failed, counts_only, sampled), times
+    return counted, times

@@ -21,7 +21,8 @@ class Recording(Check):
     left_out = About(
         "left-out", "data", "passes of which only counts, or a sample of tokens, were kept", "info", "any", "counted"
     )
-    abouts = (incomplete, failed, left_out)
+    spared = About("spared-passes", "data", "passes without entropies and margins", "info", "any", "counted")
+    abouts = (incomplete, failed, left_out, spared)
 
     def findings(self, evidence: Evidence, partials: Mapping[int, Sums]) -> Iterator[Finding]:
         """Return at most one finding of each kind."""
@@ -48,6 +49,14 @@ class Recording(Check):
                 },
                 "Load is exact all the same; what looks at tokens saw those kept. Record without sampling to see all.",
                 reveal=Reveal(filter="is:countsonly" if evidence.counts_only else ""),
+            )
+        if evidence.spared:
+            yield self.spared.found(
+                f"{evidence.spared:,} of {evidence.passes:,} passes came too fast for entropies and margins",
+                {"spared_passes": evidence.spared, "passes": evidence.passes},
+                "What is found of entropies and margins is found of the other passes; experts, weights and load are all there. "
+                "To have all, record to a file, which the model waits for, or run it slower.",
+                reveal=Reveal(filter="is:spared"),
             )
 
 

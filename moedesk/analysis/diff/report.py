@@ -9,6 +9,7 @@ from moedesk.analysis.chunks import Ticket
 from moedesk.analysis.diff.gather import StreamDiff, gather
 from moedesk.analysis.diff.layer_diff import LayerDiff
 from moedesk.analysis.diff.verdict import PRECISION, Judgement, coarser, judge
+from moedesk.analysis.spared import spared_passes
 from moedesk.core.acted import Acted, first_few
 from moedesk.core.errors import MoedeskError
 from moedesk.core.store import Store
@@ -25,6 +26,8 @@ class RoutingDiff:
     judgement : Judgement
     overrides_a, overrides_b : tuple of Acted
         What acted on any of their passes.
+    spared_a, spared_b : int
+        Passes of A and of B without margins, since the model ran too fast (``PassFlag.SPARED``).
     """
 
     name_a: str
@@ -33,6 +36,8 @@ class RoutingDiff:
     judgement: Judgement
     overrides_a: tuple[Acted, ...] = ()
     overrides_b: tuple[Acted, ...] = ()
+    spared_a: int = 0
+    spared_b: int = 0
 
     @property
     def layers(self) -> list[LayerDiff]:
@@ -85,7 +90,19 @@ class RoutingDiff:
             parts.append(f"the text of {edited:,} sequences differs; what both have is compared")
         if later:
             parts.append(f"{later:,} tokens come after such a difference: they count in the rates, not for the verdict")
+        if self.spared:
+            parts.append(self.spared)
         return "; ".join(parts)
+
+    @property
+    def spared(self) -> str:
+        """How many passes have no margins, in one line; empty if all could have."""
+        if not self.spared_a and not self.spared_b:
+            return ""
+        return (
+            f"{self.spared_a:,} passes of A and {self.spared_b:,} of B came too fast for margins (is:spared): margins are those "
+            "of tokens that have one in both"
+        )
 
     @property
     def overridden(self) -> str:
@@ -140,7 +157,7 @@ def diff(a: Store, b: Store, precision: str | None = None, ticket: Ticket | None
     streams = tuple(gather(a, b, ticket))
     layers = sorted((layer for stream in streams for layer in stream.layers), key=lambda one: one.layer.place)
     judgement = judge(layers, precision or coarser(a.model.dtype, b.model.dtype))
-    return RoutingDiff(a.name, b.name, streams, judgement, a.overrides, b.overrides)
+    return RoutingDiff(a.name, b.name, streams, judgement, a.overrides, b.overrides, spared_passes(a), spared_passes(b))
 
 
 def _layer(layer: LayerDiff) -> dict[str, Any]:

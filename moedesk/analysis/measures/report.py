@@ -22,6 +22,7 @@ from moedesk.analysis.measures.repetition import Repetition
 from moedesk.analysis.measures.rows import Rows
 from moedesk.analysis.measures.transition import Transition
 from moedesk.analysis.measures.vocabulary import NextVocabulary, Vocabulary
+from moedesk.analysis.spared import spared_note, spared_passes
 from moedesk.analysis.specialization import DomainLoad, domain_loads
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import LayerInfo
@@ -91,15 +92,20 @@ class MetricsReport:
         In order of layers, then of groups.
     domains : tuple of DomainLoad
         By domain: where the tokens of each label go, layer by layer.
+    note : str
+        Which passes the metrics of entropies and margins leave out, in one line; empty if none, or without such metrics.
     """
 
     by: By
     layers: tuple[LayerMetrics, ...]
     domains: tuple[DomainLoad, ...] = ()
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values; fields stay as they are. ``domains`` is there by domain only."""
+        """Return the report as JSON values; fields stay as they are. ``domains`` is there by domain only, ``note`` if any."""
         report: dict[str, Any] = {"by": self.by, "layers": [layer.to_json() for layer in self.layers]}
+        if self.note:
+            report["note"] = self.note
         if self.domains:
             report["domains"] = [load.to_json() for load in self.domains]
         return report
@@ -181,7 +187,8 @@ def measure(
                     {key: values[key] for key in MEANINGS if key in wanted and key in values},
                 )
             )
-    return MetricsReport(by, tuple(layers), domain_loads(store, ticket=ticket) if by == "domain" else ())
+    note = spared_note(spared_passes(store), store.n_passes) if _chosen((Confidence, Losses), wanted) else ""
+    return MetricsReport(by, tuple(layers), domain_loads(store, ticket=ticket) if by == "domain" else (), note)
 
 
 def _wanted(keys: Sequence[str] | None) -> set[str]:

@@ -79,11 +79,13 @@ def _counts(sample: Sample, edges: Doubles) -> Doubles:
     return np.histogram(inside, edges)[0] * (sample.total / len(sample))
 
 
-def margin_text(layer: LayerDiff) -> str:
-    """Return the two medians in words."""
+def margin_text(layer: LayerDiff, spared: str) -> str:
+    """Return the two medians in words; ``spared`` says which passes have no margins, as ``RoutingDiff.spared``."""
     at_flip, typical = layer.median_margin_at_flip, layer.margins.median
     if isnan(typical):
-        return "The margins of this layer are unknown: what its router ranks by could not be told."
+        why = spared or "what its router ranks by could not be told"
+        return f"The margins of this layer are unknown: {why}."
+    said = f"Flips have a median margin of {at_flip:.3g}, all tokens of {typical:.3g}."
     if isnan(at_flip):
-        return f"No token flips here. Median margin {typical:.3g}."
-    return f"Flips have a median margin of {at_flip:.3g}, all tokens of {typical:.3g}."
+        said = f"No token flips here. Median margin {typical:.3g}."
+    return f"{said} {spared}." if spared else said

@@ -230,7 +230,7 @@ class ComparePanel(Panel):
             return
         selection = self.session.selection
         self.margins.set_plot(margin_plot(pair.layer, self.comparison.found.judgement.precision))
-        self.margin_text.setText(f"L{pair.mine} ({pair.path}). {margin_text(pair.layer)}")
+        self.margin_text.setText(f"L{pair.mine} ({pair.path}). {margin_text(pair.layer, self.comparison.found.spared)}")
         self.load.set_pair(LoadPair.of(pair.layer.counts_a, pair.layer.counts_b))
         self.load.set_expert(selection.expert if selection.layer == pair.mine else None)
 

@@ -52,8 +52,8 @@ class InView:
 
     Attributes
     ----------
-    passes, read, bare : int
-        Passes in view, those whose token rows were read, and those that kept counts only.
+    passes, read, bare, spared : int
+        Passes in view, those whose token rows were read, those that kept counts only, and those spared what is shown.
     coarse, cut : int
         As in ``analysis.waterfall.Columns``.
     """
@@ -61,6 +61,7 @@ class InView:
     passes: int
     read: int
     bare: int
+    spared: int
     coarse: int
     cut: int
 
@@ -83,6 +84,8 @@ def caption(frame: Frame, row_edges: npt.NDArray[np.int64], view: InView) -> str
         parts.append(f"the first {view.cut:,} token rows of a longer pass")
     if view.bare and measure.column:
         parts.append(f"{view.bare:,} passes kept counts only, so their {measure.title.lower()} is unknown")
+    if view.spared:
+        parts.append(f"{view.spared:,} passes came too fast for it (is:spared), so it is unknown there")
     if view.coarse:
         parts.append(f"counts in blocks of up to {view.coarse:,} passes")
     return "; ".join(parts)

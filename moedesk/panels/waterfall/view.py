@@ -183,8 +183,8 @@ class WaterfallPanel(Panel):
         if ring is None or frame is None:
             return
         columns = self.waterfall.viewport.columns(self.waterfall.scene.end)
-        sums = [int(ring.get(name, *columns).sum()) for name in ("passes", "read", "bare")]
-        view = texts.InView(sums[0], sums[1], sums[2], self.feed.coarse, self.feed.cut)
+        sums = [int(ring.get(name, *columns).sum()) for name in ("passes", "read", "bare", "spared")]
+        view = texts.InView(sums[0], sums[1], sums[2], sums[3], self.feed.coarse, self.feed.cut)
         text = texts.caption(frame, self.waterfall.scene.row_edges, view)
         if text != self.caption.text():
             self.caption.setText(text)
