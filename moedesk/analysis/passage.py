@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from moedesk.core.columns import TokenKind
+from moedesk.core.columns import PassFlag, TokenKind
 from moedesk.core.errors import MoedeskError
+from moedesk.core.sides import DECODER, ENCODER, whole_text
 from moedesk.core.store import Store
 
 BLOCK = 1 << 14
@@ -33,6 +34,10 @@ class TokenPassage:
         Token ids; the last one is the token's.
     next_id : int or None
         The token that came next; None if none did.
+    after : (m,) int64 or None
+        The tokens behind it that an encoder read with it; None of other streams, or if they are not known.
+    source : (s,) int64 or None
+        What the encoder read for a token of the decoder; None of other streams, or if it is not known.
     """
 
     token: np.void
@@ -41,6 +46,8 @@ class TokenPassage:
     text: str
     ids: npt.NDArray[np.int64]
     next_id: int | None
+    after: npt.NDArray[np.int64] | None = None
+    source: npt.NDArray[np.int64] | None = None
 
 
 def token_passage(store: Store, row: int, stream: str | None = None, far: int = FAR) -> TokenPassage:
@@ -95,7 +102,49 @@ def token_passage(store: Store, row: int, stream: str | None = None, far: int = 
             "the model can't be run on them again"
         )
     text = store.token_text([token["token_id"]])[0]
-    return TokenPassage(token, row, name, text, ids, _next(store, row, name, token))
+    read = _read_by_encoder(store, name, token, far)
+    after = None if read is None else read["token_id"][read["column"] >= columns].astype(np.int64)
+    source = None if read is None else read["token_id"].astype(np.int64)
+    following = _next(store, row, name, token)
+    return TokenPassage(
+        token,
+        row,
+        name,
+        text,
+        ids,
+        following,
+        after if name == ENCODER else None,
+        source if name == DECODER else None,
+    )
+
+
+def _read_by_encoder(store: Store, name: str, token: np.void, far: int) -> np.ndarray | None:
+    """The rows of a token's sequence that the encoder read last, without padding; None if they are not known.
+
+    A decoder's sequence has the number of the encoder's whose states it reads; one whose states were copied on the way
+    (beams, several answers) has a number that no row of the encoder has.
+    """
+    if name not in (ENCODER, DECODER) or ENCODER not in store.model.streams:
+        return None
+    number = int(token["pass"])
+    last = store.token_span(0, number + 1, ENCODER)[1]
+    far_row = max(last - far, 0)
+    while last > far_row:
+        first = max(last - BLOCK, 0)
+        block = store.read_tokens(first, last, ENCODER)
+        mine = block[block["sequence"] == token["sequence"]]
+        if len(mine):
+            return _read_in_pass(store, int(mine["pass"][-1]), int(token["sequence"]))
+        last = first
+    return None
+
+
+def _read_in_pass(store: Store, number: int, sequence: int) -> np.ndarray | None:
+    partial = PassFlag.SAMPLED | PassFlag.LATE
+    if int(store.read_passes(number, number + 1)[0]["flags"]) & partial:
+        return None
+    rows = store.read_tokens(*store.token_span(number, number + 1, ENCODER), ENCODER)
+    return whole_text(rows[rows["sequence"] == sequence])
 
 
 def _next(store: Store, row: int, stream: str, token: np.void) -> int | None:

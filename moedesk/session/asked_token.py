@@ -11,8 +11,8 @@ def asked_token(store: Store, row: int, stream: str | None = None) -> dict[str, 
     """Return the ``passage`` of a task's value, plain JSON; reads the store, so call it from a worker.
 
     ``ids`` (the last is the token), ``next_id`` (or None), ``text``, ``stream``, ``row``, ``pass_id``, ``sequence``,
-    ``position``, ``column``, and ``routes``: for the place of each layer of its stream the experts and the weights that they
-    received, in slot order.
+    ``position``, ``column``, ``after`` and ``source`` (or None; see ``TokenPassage``), and ``routes``: for the place of each
+    layer of its stream the experts and the weights that they received, in slot order.
 
     Raises
     ------
@@ -35,5 +35,7 @@ def asked_token(store: Store, row: int, stream: str | None = None) -> dict[str, 
         "sequence": int(token["sequence"]),
         "position": int(token["position"]),
         "column": int(token["column"]),
+        "after": None if found.after is None else found.after.tolist(),
+        "source": None if found.source is None else found.source.tolist(),
         "routes": routes,
     }

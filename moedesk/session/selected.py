@@ -34,7 +34,7 @@ def selected_data(store: Store, history: Sequence[Selection]) -> tuple[dict[str,
     arrays : dict
         ``N.counts`` (E,) of an expert or a layer over the capture; ``N.experts``, ``N.weights`` (L, k), ``N.entropy``,
         ``N.margin`` (L,) of a token at the layers of its stream, with ``N.layers`` (L,) their places; ``N.ids`` (n,) of the
-        tokens that it saw, itself the last.
+        tokens that it saw, itself the last; ``N.after`` and ``N.source`` where it has them (``TokenPassage``).
     """
     described: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
@@ -63,6 +63,8 @@ def _describe(store: Store, selection: Selection) -> tuple[dict[str, Any], dict[
         with suppress(MoedeskError):  # rows before it were left out: what needs them says so
             passage = token_passage(store, selection.token, selection.stream, far=PASSAGE_ROWS)
             columns["ids"] = passage.ids
+            other = {"after": passage.after, "source": passage.source}
+            columns |= {name: ids for name, ids in other.items() if ids is not None}
             fields["next_id"] = passage.next_id
     if selection.pass_id is not None and selection.kind is Kind.PASS:
         header = store.read_passes(selection.pass_id, selection.pass_id + 1)[0]

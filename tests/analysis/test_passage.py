@@ -1,6 +1,7 @@
 """Passages against the texts that were recorded, and against a plain walk over the rows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from moedesk.analysis import passage as module
 from moedesk.analysis.passage import token_passage
 from moedesk.capture.open import open_capture
-from moedesk.core.columns import TokenKind
+from moedesk.core.columns import SPAN, TOKEN, PassFlag, TokenKind
 from moedesk.core.errors import MoedeskError
 from moedesk.core.resources import resource
 from moedesk.core.store import Store
@@ -105,3 +106,59 @@ def test_the_sample_capture(sample: Store) -> None:
         tokens = sample.read_tokens(0, row + 1)
         mine = tokens[(tokens["sequence"] == found.token["sequence"]) & ~tokens["is_padding"]]
         assert found.ids.tolist() == mine["token_id"].tolist()
+
+
+@pytest.fixture
+def two_sided(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """Two texts read by an encoder, one with padding at its end, and written on in three passes; then one text more."""
+    monkeypatch.setattr(module, "BLOCK", 3)
+    made = memory_store(layers=2, passes=5)
+    streams = [
+        replace(layer, stream=name) for layer, name in zip(made.model.layers, ("encoder", "decoder"), strict=True)
+    ]
+    made.model = replace(made.model, layers=tuple(streams))
+    read = [(0, 0, column) for column in range(4)] + [(0, 1, column) for column in range(4)]
+    read += [(4, 2, column) for column in range(2)]
+    written = [(number, sequence, number - 1) for number in (1, 2, 3) for sequence in (0, 1)]
+    for name, rows, first_id in (("encoder", read, 100), ("decoder", written, 200)):
+        tokens = np.zeros(len(rows), TOKEN)
+        for row, (number, sequence, column) in enumerate(rows):
+            tokens[row] = (number, sequence, column, column, first_id + row, first_id + row in (106, 107), 0)
+        counts = np.bincount(tokens["pass"], minlength=5)
+        made.streams[name], made.spans[name] = tokens, np.zeros(5, SPAN)
+        made.spans[name]["first"], made.spans[name]["count"] = np.cumsum(counts) - counts, counts
+    return made
+
+
+def test_a_token_of_an_encoder_brings_those_behind_it(two_sided: MemoryStore) -> None:
+    of_first, of_second = token_passage(two_sided, 1, "encoder"), token_passage(two_sided, 4, "encoder")
+    assert of_first.after is not None
+    assert of_second.after is not None
+    assert (of_first.ids.tolist(), of_first.after.tolist(), of_first.source) == ([100, 101], [102, 103], None)
+    assert (of_second.ids.tolist(), of_second.after.tolist()) == ([104], [105])
+    last = token_passage(two_sided, 3, "encoder")
+    assert last.after is not None
+    assert last.after.tolist() == []
+
+
+def test_a_token_of_a_decoder_brings_what_the_encoder_read(two_sided: MemoryStore) -> None:
+    for row, ids, source in ((4, [200, 202, 204], [100, 101, 102, 103]), (3, [201, 203], [104, 105])):
+        found = token_passage(two_sided, row, "decoder")
+        assert found.source is not None
+        assert (found.ids.tolist(), found.source.tolist(), found.after) == (ids, source, None)
+
+
+def test_what_the_encoder_read_is_left_out_where_it_is_not_known_whole(two_sided: MemoryStore) -> None:
+    assert token_passage(two_sided, 0, "decoder", far=1).source is None, "it is further back"
+    two_sided.passes["flags"][0] = PassFlag.SAMPLED
+    assert token_passage(two_sided, 4, "decoder").source is None
+    two_sided.passes["flags"][0] = 0
+    encoder = two_sided.streams["encoder"]
+    encoder["token_id"][2] = -1
+    assert token_passage(two_sided, 4, "decoder").source is None
+    assert token_passage(two_sided, 3, "decoder").source is not None, "the other text is known"
+    encoder["sequence"][5] = 9
+    assert token_passage(two_sided, 3, "decoder").source is None, "a column is missing"
+    two_sided.streams["decoder"]["sequence"] += 20
+    assert token_passage(two_sided, 4, "decoder").source is None, "no row of the encoder has its number"
+    assert token_passage(memory_store(), 26).source is None

@@ -160,7 +160,7 @@ def test_the_console_takes_both_sides(family: Any) -> None:
     [
         ("switch_transformers", lambda m: why(m, OF_ENCODER, 5), "layer 5 (decoder.block.1.layer.2.mlp) is in the decoder, and"),
         ("switch_transformers", lambda m: why(m, OF_DECODER, 1), "layer 1 (encoder.block.1.layer.1.mlp) is in the encoder, and"),
-        ("switch_transformers", lambda m: why(m, replace(OF_ENCODER, after=None), 1), "what its other side read isn't kept"),
+        ("switch_transformers", lambda m: why(m, replace(OF_ENCODER, after=None), 1), "was not recorded, or can't be told"),
         ("switch_transformers", lambda m: attribute(m, OF_ENCODER), "a token of the encoder has no next token"),
         ("switch_transformers", lambda m: counterfactual(m, OF_ENCODER), "a token of the encoder has no next token"),
         ("olmoe", lambda m: why(m, OF_DECODER, 1), "OlmoeForCausalLM has no decoder of its own; leave decoder= out"),

@@ -153,7 +153,7 @@ class TokensTab(QWidget):
             return None
         selected = session.selection
         stream = session.store.model.layers[self._layer].stream
-        token = selected.token if selected.stream in (None, stream) else None
+        token = self._selected_row(stream)
         if self.scope_box.currentData() == "window":
             follows = session.live is not None and session.live.follow and session.window is None
             return Question(self._layer, session.span, token, from_end=session.cursor is not None or follows)
@@ -167,6 +167,11 @@ class TokensTab(QWidget):
             number = session.span[0]
         follow = selected.kind == Kind.TOKEN and session.cursor is None
         return Question(self._layer, (number, number + 1), token, follow=follow)
+
+    def _selected_row(self, stream: str) -> int | None:
+        """The row of the selected token, if it is one of a stream: rows of another one have the same numbers."""
+        selected = self._session.selection
+        return selected.token if (selected.stream or self._session.store.model.streams[0]) == stream else None
 
     def _live_question(self, follow: bool, stream: str) -> Question:
         """Ask for the newest pass, or, not following it, for what was the newest when that was turned off."""
@@ -224,8 +229,8 @@ class TokensTab(QWidget):
         selected = self._session.selection
         expert = selected.expert if selected.layer == self._layer else None
         by = self.color_box.currentData()
-        self.text.set_marks(by, expert, selected.token)
         page = self.text.page
+        self.text.set_marks(by, expert, None if page is None else self._selected_row(page.tokens.layer.stream))
         has_shares = by == "expert" and page is not None and bool(len(page))
         if self.shares.isHidden() == has_shares:
             self.shares.setVisible(has_shares)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from moedesk.core.errors import MoedeskError
 from moedesk.core.live import Counters
 from moedesk.core.model import ModelInfo
+from moedesk.core.sides import DECODER, ENCODER
 from moedesk.core.verification_text import verdict_text
 from moedesk.probe.console.connection_file import app_command
 from moedesk.probe.console.loaded import START, Loaded, load_with_progress
@@ -345,14 +346,18 @@ class Moe(MoeVerification, MoeBreakpoints, OverrideCalls, MoeWhy, MoeAttribution
             raise MoedeskError("this session's model is attached no more; moe.attach(model) comes first")
         return self._overrides_of(attachment.module)
 
-    def _ran(self, sequence: int, column: int) -> "Passage":
+    def _ran(self, sequence: int, column: int, layer: int | str | None = None) -> "Passage":
+        """The passage of a token that ran; of the side of a layer in an encoder-decoder model, else of what it writes."""
         assert self.attachment is not None
         assert self._tally is not None
         self._tally.wait(self.attachment.handed_over, ARRIVAL_SECONDS)
         streams = tuple(self.attachment.model.streams) or ("main",)
+        if set(streams) == {ENCODER, DECODER}:
+            stream = DECODER if layer is None else self.attachment.model.layer(layer).stream
+            return self._tally.passage(sequence, column, stream, self.tokenizer)
         if len(streams) > 1:
             raise MoedeskError(
-                f"(sequence, column) is of which stream, {' or '.join(streams)}? give a text and decoder="
+                f"(sequence, column) is of which stream, {' or '.join(streams)}? give a text, or token ids"
             )
         return self._tally.passage(sequence, column, streams[0], self.tokenizer)
 

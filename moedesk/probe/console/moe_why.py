@@ -1,6 +1,7 @@
 """The part of ``moe`` that says why a token went to its experts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from moedesk.core.attribution import Explanation
@@ -83,7 +84,7 @@ class MoeWhy:
         """
         from moedesk.probe.explaining.why import why
 
-        return self._kept(why(self._explained(), self._passage(token, index, decoder), layer, experts))
+        return self._kept(why(self._explained(), self._passage(token, index, decoder, layer), layer, experts))
 
     def do_why(self, value: Mapping[str, Any], progress: Callable[[float, str], None]) -> Result:
         """Do the task ``why`` of an app: ``passage``, ``layer``, and ``experts`` if it gives them."""
@@ -108,11 +109,11 @@ class MoeWhy:
             raise MoedeskError('no model to explain; type moe.load("sample"), then moe.attach()')
         return model
 
-    def _ran(self, sequence: int, column: int) -> "Passage":
+    def _ran(self, sequence: int, column: int, layer: int | str | None = None) -> "Passage":
         raise NotImplementedError
 
-    def _passage(self, token: Any, index: int, decoder: Any = None) -> Any:
+    def _passage(self, token: Any, index: int, decoder: Any = None, layer: int | str | None = None) -> Any:
         from moedesk.probe.console.passages import passage_of
 
-        ran = None if self.attachment is None else self._ran
+        ran = None if self.attachment is None else partial(self._ran, layer=layer)
         return passage_of(token, index, self.tokenizer, decoder, self.model, ran)

@@ -91,6 +91,8 @@ def selected_passage(token: SelectedToken) -> Passage:
         sequence=int(fields.get("sequence", -1)),
         column=int(fields.get("column", -1)),
         routes=routes,
+        after=None if token.after is None else token.after.astype(np.int64),
+        source=None if token.source is None else token.source.astype(np.int64),
     )
 
 

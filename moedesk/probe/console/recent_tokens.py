@@ -8,10 +8,12 @@ import numpy as np
 
 from moedesk.core.columns import TOKEN, TokenKind
 from moedesk.core.errors import MoedeskError
+from moedesk.core.sides import DECODER, ENCODER, whole_text
 from moedesk.probe.explaining.passage import Passage, text_of
 
 KEPT = 1 << 18
 """Token rows that are remembered."""
+_NO_ROWS = np.zeros(0, TOKEN)
 
 
 class RecentTokens:
@@ -32,6 +34,8 @@ class RecentTokens:
 
     def passage(self, sequence: int, column: int, stream: str, tokenizer: Any) -> Passage:
         """Return the passage up to a token; of a column that ran more than once, what ran last counts.
+
+        With what its encoder read, where there is one and it is known.
 
         Parameters
         ----------
@@ -71,6 +75,7 @@ class RecentTokens:
             raise MoedeskError(f"tokens up to {where} are no text, or their ids are unknown; give token ids")
         ids = seen["token_id"].astype(np.int64)
         following = column < last and known[column + 1] and slots["token_id"][column + 1] >= 0
+        read = self._read_by_encoder(sequence)
         return Passage(
             ids,
             int(slots["token_id"][column + 1]) if following else None,
@@ -78,7 +83,22 @@ class RecentTokens:
             stream,
             sequence=sequence,
             column=column,
+            after=_ids(read[read["column"] > column]) if read is not None and stream == ENCODER else None,
+            source=_ids(read) if read is not None and stream == DECODER else None,
         )
+
+    def _read_by_encoder(self, sequence: int) -> np.ndarray | None:
+        """The rows that the encoder read last of a sequence, without padding; None if they are not known."""
+        for tokens in reversed(self._passes):
+            rows = tokens.get(ENCODER, _NO_ROWS)
+            mine = rows[rows["sequence"] == sequence]
+            if len(mine):
+                return whole_text(mine)
+        return None
+
+
+def _ids(rows: np.ndarray) -> np.ndarray:
+    return rows["token_id"].astype(np.int64)
 
 
 def _rows(tokens: Mapping[str, np.ndarray]) -> int:

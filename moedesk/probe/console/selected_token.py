@@ -24,6 +24,16 @@ class SelectedToken(Selected):
         return self.arrays.get("ids")
 
     @property
+    def after(self) -> Array | None:
+        """(m,) ids of the tokens behind it that an encoder read with it; None of other streams, or if not recorded."""
+        return self.arrays.get("after")
+
+    @property
+    def source(self) -> Array | None:
+        """(s,) ids of what the encoder read for a token of the decoder; None of other streams, or if not known."""
+        return self.arrays.get("source")
+
+    @property
     def next_id(self) -> int | None:
         """Id of the token that came next; None if none did."""
         return self.fields.get("next_id")

@@ -32,6 +32,12 @@ def asked_passage(value: Mapping[str, Any]) -> Passage:
             sequence=int(value.get("sequence", -1)),
             column=int(value.get("column", -1)),
             routes=routes,
+            after=_ids(value.get("after")),
+            source=_ids(value.get("source")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise MoedeskError("the app asked about a token in a way that this moedesk doesn't understand") from None
+
+
+def _ids(value: Any) -> np.ndarray | None:
+    return None if value is None else np.array(value, np.int64)

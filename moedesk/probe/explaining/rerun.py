@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from moedesk.core.batch import LayerRoutes
 from moedesk.core.errors import MoedeskError
+from moedesk.core.sides import DECODER, ENCODER
 from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.sample_input import token_argument
 from moedesk.probe.exactness.text_batch import input_device
 from moedesk.probe.exactness.untouched import Untouched
 from moedesk.probe.explaining.passage import Passage
-from moedesk.probe.explaining.sides import DECODER, ENCODER, GIVE_BOTH, first_of_decoder, side_of
+from moedesk.probe.explaining.sides import GIVE_BOTH, first_of_decoder, side_of
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.discovery import find_candidates
 from moedesk.probe.finding.parts import first_tensor

@@ -6,10 +6,8 @@ from typing import Any
 from torch import nn
 
 from moedesk.core.errors import MoedeskError
+from moedesk.core.sides import DECODER, ENCODER
 from moedesk.probe.explaining.passage import Passage
-
-ENCODER, DECODER = "encoder", "decoder"
-"""Names of their token streams."""
 
 GIVE_BOTH = "moe.why(text, layer, decoder=ids) is of the decoder's, without decoder= it is of the encoder's"
 
@@ -46,8 +44,14 @@ def side_of(model: nn.Module, arguments: Collection[str], passage: Passage) -> s
     if passage.source is not None:
         return DECODER
     if passage.after is None:
+        other = (
+            "tokens that the encoder read with it were"
+            if passage.stream == ENCODER
+            else "what the encoder read for it was"
+        )
         raise MoedeskError(
-            f"{name} is an encoder-decoder model, and what its other side read isn't kept with the token; give both: {GIVE_BOTH}"
+            f"{name} is an encoder-decoder model, and {other} not recorded, or can't be told (beams and several answers to one "
+            f"text are copies of what the encoder wrote); give both: {GIVE_BOTH}"
         )
     return ENCODER
 
@@ -80,5 +84,6 @@ def refuse_encoder(side: str, function: str) -> None:
     """
     if side == ENCODER:
         raise MoedeskError(
-            f"a token of the encoder has no next token; give the decoder's tokens: moe.{function}(text, decoder=ids) is of them"
+            f"a token of the encoder has no next token; select one of the decoder, or give its tokens: "
+            f"moe.{function}(text, decoder=ids) is of them"
         )
