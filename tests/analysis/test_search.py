@@ -147,7 +147,7 @@ def unjudged(store, text: str, layer: int, row: int) -> bool:
 
 
 def _values(known: np.ndarray) -> list[np.ndarray]:
-    return [np.full(1, value, np.float32) for value in (0, 0.05, 0.5, 1, 2)] if np.isnan(known[0]) else [known]
+    return [np.full(1, value, np.float32) for value in (0, 0.05, 0.5, 1, 2, 6)] if np.isnan(known[0]) else [known]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,7 @@ def _values(known: np.ndarray) -> list[np.ndarray]:
     [
         "margin<0.1",
         "entropy>1 margin<0.1",
+        "entropy>5 margin<0.1",
         "expert:3 margin<0.1",
         "layer:0..1 -expert:0 entropy:0..0.7",
         "-margin<0.1",
@@ -169,6 +170,7 @@ def test_passes_that_cannot_be_judged_are_counted(store, monkeypatch, text) -> N
     monkeypatch.setattr(search, "PASSES", 4)
     tokens = store.read_tokens()
     spare(store, [8, 9, 21])
+    store.layers[0].margin[10:14] = np.nan  # absent
     store.layers[1].margin[np.isin(tokens["pass"], [12, 13])] = np.nan
     found = matching_passes(store, parse(text))
     expected = {
