@@ -8,6 +8,7 @@ from moedesk.core.acted import Acted, first_few
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override
 from moedesk.core.override_file import Kept, plain
+from moedesk.session.overridden import Overridden
 from moedesk.session.recorded_overrides import RecordedOverrides
 
 if TYPE_CHECKING:
@@ -116,53 +117,32 @@ class Overriding:
         return tuple(entry for entry in self.entries if entry.on)
 
     @property
-    def recorded(self) -> tuple[Entry, ...]:
-        """Those that acted on the session's passes, as far as they are read; none while a model runs, which tells its own."""
-        if not self.why_not or self.entries:
-            return ()
+    def acted(self) -> tuple[Entry, ...]:
+        """Those that acted on the session's passes, also of a model that runs, as far as they are read."""
         return tuple(
             Entry(number, True, 0, one.override, one.passes) for number, one in enumerate(self._recorded.all, 1)
         )
 
     @property
-    def marked(self) -> tuple[Entry, ...]:
-        """Those that panels mark: what is on, or, without a running model, what acted on any of the passes in view."""
-        span = self._session.span
-        return self.acting or tuple(
-            entry for entry in self.recorded if Acted(entry.override, entry.passes).within(*span)
-        )
+    def recorded(self) -> tuple[Entry, ...]:
+        """Those that acted on the passes of a capture; none while a model runs, which tells its own."""
+        return () if not self.why_not or self.entries else self.acted
+
+    def over(self, first: int, last: int) -> Overridden:
+        """Return what acted on the passes first…last (end excluded), and what is on now but did not."""
+        acted = tuple(entry for entry in self.acted if Acted(entry.override, entry.passes).within(first, last))
+        known = {replace(entry.override, name="") for entry in acted}
+        waiting = tuple(entry for entry in self.acting if replace(entry.override, name="") not in known)
+        return Overridden(acted, waiting, len(self._session.store.model.layers))
+
+    def in_view(self, first: int | None = None, last: int | None = None) -> Overridden:
+        """Return what ``over`` does for the passes in view, as far as they are among first…last (end excluded)."""
+        low, high = self._session.span
+        return self.over(max(low, first or 0), high if last is None else min(high, last))
 
     def at(self, layer: int | None, expert: int | None = None) -> tuple[Entry, ...]:
         """Return those that are on at a layer, or about an expert of it."""
         return () if layer is None else tuple(entry for entry in self.entries if entry.touches(layer, expert))
-
-    @property
-    def places(self) -> frozenset[tuple[int, int | None]]:
-        """The layers on which what is ``marked`` acts, with None, and the experts that it is about, with their layer."""
-        layers = range(len(self._session.store.model.layers))
-        found: set[tuple[int, int | None]] = set()
-        for entry in self.marked:
-            for layer in entry.override.layers or layers:
-                found.add((layer, None))
-                found.update((layer, expert) for expert in entry.override.experts)
-        return frozenset(found)
-
-    def said_of(self, first: tuple[int, int], last: tuple[int, int], passes: tuple[int, int] | None = None) -> str:
-        """Return what overrides the experts from one (layer, expert) to another, in one line; empty if nothing does.
-
-        Of a capture, only what acted on some passes, first and end (excluded), is said; None for those in view.
-        """
-        titles = [
-            entry.said
-            for entry in self.marked
-            for layer in range(first[0], last[0] + 1)
-            if entry.override.acts_on(layer)
-            and (passes is None or not entry.passes or Acted(entry.override, entry.passes).within(*passes))
-            and (
-                not entry.override.experts or any(first <= (layer, expert) <= last for expert in entry.override.experts)
-            )
-        ]
-        return f"overridden: {'; '.join(first_few(dict.fromkeys(titles)))}" if titles else ""
 
     @property
     def why_not(self) -> str:

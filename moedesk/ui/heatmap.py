@@ -20,7 +20,7 @@ from moedesk.ui.heatmap_overlay import Overlay
 from moedesk.ui.heatmap_picture import Picture
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.label_bands import HEIGHT as BAND
-from moedesk.ui.override_marks import Places
+from moedesk.ui.override_marks import OverrideMarks
 from moedesk.ui.theme import DEAD, FIRST_LEVEL, LIGHT, MISSING, Theme
 
 FEWEST_PASSES = 4.0  # how far the zoom goes
@@ -203,10 +203,10 @@ class HeatmapView(pg.GraphicsView):
         self._overlay.marked_pass = self._pass_axis.marked = pass_id
         self._redraw()
 
-    def set_overridden(self, places: Places) -> None:
-        """Mark layers and experts on which overrides act."""
-        if places != self._layer_axis.overridden:
-            self._layer_axis.overridden = places
+    def set_overridden(self, marks: OverrideMarks) -> None:
+        """Mark layers and experts that overrides are about."""
+        if marks != self._layer_axis.overridden:
+            self._layer_axis.overridden = marks
             self._layer_axis.update()
 
     def set_brush(self, window: tuple[int, int] | None) -> None:

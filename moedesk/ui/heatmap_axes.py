@@ -13,7 +13,7 @@ from moedesk.ui.heatmap_brush import Brush
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.label_bands import HEIGHT as BAND
 from moedesk.ui.label_bands import LabelBands
-from moedesk.ui.override_marks import Places, draw_diamonds, layer_text
+from moedesk.ui.override_marks import NO_MARKS, draw_diamonds, layer_text
 from moedesk.ui.static_texts import StaticTexts
 from moedesk.ui.theme import LIGHT, Theme
 
@@ -39,7 +39,7 @@ class LayerAxis(pg.GraphicsWidget):
         self.rows = HeatmapRows()
         self.theme: Theme = LIGHT
         self.marked: tuple[int, int | None] | None = None
-        self.overridden: Places = frozenset()
+        self.overridden = NO_MARKS
         self.setFixedWidth(LEFT_WIDTH)
         self.setFlag(self.GraphicsItemFlag.ItemClipsToShape)
         self.setCacheMode(self.CacheMode.DeviceCoordinateCache)  # a new picture alone does not draw them again

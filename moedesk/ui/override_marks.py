@@ -1,27 +1,61 @@
-"""How axes mark layers and experts on which overrides act: a star behind the layer, a diamond beside the expert's row."""
+"""How axes mark layers and experts that overrides are about.
+
+Where they acted on the passes shown: a star behind the layer, a filled diamond beside the expert's row. Where they are on now but
+acted on none of these passes: a ring behind the layer, an empty diamond.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QPainter, QPolygonF
 
+from moedesk.session.overridden import Overridden, Places
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.theme import Theme
 
-Places = frozenset[tuple[int, int | None]]
-"""Layers (with None) and experts, as ``Overriding.places`` has them."""
 _HALF = 2.5  # of a diamond, in pixels
 
 
-def layer_text(layer: int, places: Places) -> str:
-    """Return what an axis calls a layer: ``L3``, or ``L3*`` where an override acts."""
-    return f"L{layer}*" if (layer, None) in places else f"L{layer}"
+@dataclass(frozen=True)
+class OverrideMarks:
+    """What axes mark: layers (with None) and experts.
+
+    Attributes
+    ----------
+    acted : frozenset
+        Where overrides acted on the passes shown.
+    waiting : frozenset
+        Where one is on now that acted on none of them.
+    """
+
+    acted: Places = frozenset()
+    waiting: Places = frozenset()
+
+    @classmethod
+    def of(cls, overridden: Overridden) -> Self:
+        """Return the marks of the passes shown."""
+        return cls(overridden.places, overridden.waiting_places)
+
+
+NO_MARKS = OverrideMarks()
+
+
+def layer_text(layer: int, marks: OverrideMarks) -> str:
+    """Return what an axis calls a layer: ``L3``, ``L3*`` where an override acted, ``L3°`` where one is on now."""
+    return f"L{layer}{'*' if (layer, None) in marks.acted else '°' if (layer, None) in marks.waiting else ''}"
 
 
 def draw_diamonds(
-    painter: QPainter, theme: Theme, places: Places, rows: HeatmapRows, y_of: Callable[[float], float], right: float
+    painter: QPainter,
+    theme: Theme,
+    marks: OverrideMarks,
+    rows: HeatmapRows,
+    y_of: Callable[[float], float],
+    right: float,
 ) -> None:
-    """Draw a diamond beside the row of each expert on which an override acts.
+    """Draw a diamond beside the row of each expert that an override is about.
 
     Parameters
     ----------
@@ -30,11 +64,13 @@ def draw_diamonds(
     right : float
         Edge of the axis, in pixels.
     """
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(theme.color("warning"))
-    for layer, expert in places:
-        if expert is None or layer >= rows.layers:
-            continue
-        x, y = right - _HALF - 1, y_of(rows.span(layer)[0] + expert + 0.5)
-        corners = (QPointF(x - _HALF, y), QPointF(x, y - _HALF), QPointF(x + _HALF, y), QPointF(x, y + _HALF))
-        painter.drawPolygon(QPolygonF(corners))
+    color = theme.color("warning")
+    painter.setPen(color)
+    for places, filled in ((marks.waiting, False), (marks.acted, True)):
+        painter.setBrush(color if filled else Qt.BrushStyle.NoBrush)
+        for layer, expert in places:
+            if expert is None or layer >= rows.layers:
+                continue
+            x, y = right - _HALF - 1, y_of(rows.span(layer)[0] + expert + 0.5)
+            corners = (QPointF(x - _HALF, y), QPointF(x, y - _HALF), QPointF(x + _HALF, y), QPointF(x, y + _HALF))
+            painter.drawPolygon(QPolygonF(corners))

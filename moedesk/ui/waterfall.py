@@ -13,7 +13,7 @@ from moedesk.analysis.waterfall import Frame, offsets_of
 from moedesk.core.model import ModelInfo
 from moedesk.ui.heatmap_brush import extended
 from moedesk.ui.heatmap_rows import HeatmapRows
-from moedesk.ui.override_marks import Places
+from moedesk.ui.override_marks import OverrideMarks
 from moedesk.ui.theme import Theme
 from moedesk.ui.waterfall_axes import PassStrip, RowAxis
 from moedesk.ui.waterfall_raster import RasterCanvas
@@ -165,10 +165,10 @@ class WaterfallView(QWidget):
         if before != (self.scene.marked, self.scene.marked_pass):
             self._redraw()
 
-    def set_overridden(self, places: Places) -> None:
-        """Mark layers and experts on which overrides act."""
-        if places != self.scene.overridden:
-            self.scene.overridden = places
+    def set_overridden(self, marks: OverrideMarks) -> None:
+        """Mark layers and experts that overrides are about."""
+        if marks != self.scene.overridden:
+            self.scene.overridden = marks
             self.row_axis.update()
 
     def set_brush(self, window: tuple[int, int] | None) -> None:

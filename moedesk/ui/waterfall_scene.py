@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QPainter, QPen
 from moedesk.analysis.ring import ColumnRing
 from moedesk.ui.heatmap import picture_lut
 from moedesk.ui.heatmap_rows import HeatmapRows
-from moedesk.ui.override_marks import Places
+from moedesk.ui.override_marks import NO_MARKS, OverrideMarks
 from moedesk.ui.theme import LIGHT, Theme
 from moedesk.ui.waterfall_viewport import Viewport, row_y
 
@@ -39,7 +39,7 @@ class Scene:
     window: tuple[int, int] | None = None
     cursor: int | None = None
     marked: tuple[int, int | None] | None = None
-    overridden: Places = frozenset()
+    overridden: OverrideMarks = NO_MARKS
     marked_pass: int | None = None
 
     @property

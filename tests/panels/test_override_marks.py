@@ -1,6 +1,7 @@
 """Where an override acts is marked in every panel, by a word or a shape, and no longer once it is gone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from moedesk.panels.experts.view import ExpertsPanel
 from moedesk.panels.network.model_passes import COLUMNS
 from moedesk.panels.network.view import NetworkPanel
 from moedesk.panels.waterfall.view import WaterfallPanel
+from moedesk.session.overridden import Overridden
 from moedesk.session.overriding import Entry
-from moedesk.ui.override_marks import layer_text
+from moedesk.ui.override_marks import OverrideMarks, layer_text
 from moedesk.ui.theme import LIGHT
 from tests.support.memory_store import MemoryStore, memory_store
 from tests.support.overridden_stage import OverriddenStage
@@ -31,7 +33,7 @@ ABLATE = Override(OverrideKind.ABLATE, (1,), (3,))
 FEWER = Override(OverrideKind.TOP_K, (), value=1.0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def store() -> MemoryStore:
     return memory_store(passes=10, layers=3, experts=8)
 
@@ -52,19 +54,35 @@ def pixels(image: QImage, color: QColor) -> np.ndarray:
     return np.stack([x, y], axis=1)
 
 
+def act(stage: OverriddenStage, *passes: tuple[int, int]) -> None:
+    """Let an expert have been ablated on some passes, as a running model's capture has it."""
+    stage.session.store.overrides = (Acted(ABLATE, passes),)  # type: ignore[attr-defined]
+    stage.session.store.revision += 1  # type: ignore[attr-defined]
+    stage.session.changed.emit("store")
+    stage.qtbot.waitUntil(lambda: bool(stage.session.overriding.acted))
+    stage.settle()
+
+
 def test_badges_are_on_the_layers_and_experts_that_it_is_about(store: MemoryStore) -> None:
     tree = outline(store.model)
     ablate = Entry(1, True, 0, ABLATE)
 
     def badged(*those: Entry) -> set[str]:
-        return {tree.path(node) for node in override_marks(tree, those)}
+        return {tree.path(node) for node in override_marks(tree, Overridden(those, (), 3))}
 
     layer, expert = tree.path(tree.layer_node(1)), tree.path(tree.expert_node(1, 3))
     assert badged(ablate) == {layer, expert}
     assert badged(Entry(2, True, 0, FEWER)) == {info.path for info in store.model.layers}
-    (badge,) = override_marks(tree, [ablate])[tree.expert_node(1, 3)]
+    (badge,) = override_marks(tree, Overridden((ablate,), (), 3))[tree.expert_node(1, 3)]
     assert badge.text == "overridden"
     assert badge.hint == ABLATE.title
+    (badge,) = override_marks(tree, Overridden((), (ablate,), 3))[tree.expert_node(1, 3)]
+    assert badge.text == "override on"
+    assert badge.hint == f"on now, not on the passes in view: {ABLATE.title}"
+    both = override_marks(tree, Overridden((ablate,), (Entry(2, True, 0, FEWER),), 3))
+    assert [badge.text for badge in both[tree.layer_node(1)]] == ["overridden"]
+    assert FEWER.title in both[tree.layer_node(1)][0].hint
+    assert [badge.text for badge in both[tree.layer_node(2)]] == ["override on"]
 
 
 def test_elements_says_it_in_words_and_in_the_tooltip(qtbot: QtBot, store: MemoryStore) -> None:
@@ -77,12 +95,18 @@ def test_elements_says_it_in_words_and_in_the_tooltip(qtbot: QtBot, store: Memor
         before = pixels(stage.panel.outline.tree.grab().toImage(), LIGHT.color("warning"))
         stage.live.set(ABLATE)
         stage.settle()
-        assert "overridden" in model.data(model.index_of(node), accessible)
+        assert "override on" in model.data(model.index_of(node), accessible)
+        assert "overridden" not in model.data(model.index_of(node), accessible), "no pass ran under it"
         assert ABLATE.title in model.data(model.index_of(node), Qt.ItemDataRole.ToolTipRole)
         after = pixels(stage.panel.outline.tree.grab().toImage(), LIGHT.color("warning"))
         assert len(after) > len(before), "the badge is drawn"
         stage.session.overriding.clear()
-        assert "overridden" not in model.data(model.index_of(node), accessible)
+        assert "override" not in model.data(model.index_of(node), accessible)
+        act(stage, (2, 5))
+        assert "overridden" in model.data(model.index_of(node), accessible)
+        stage.session.brush((6, 9))
+        stage.settle()
+        assert "override" not in model.data(model.index_of(node), accessible)
 
 
 def test_the_experts_panel_says_so_of_the_expert_on_show(qtbot: QtBot, store: MemoryStore) -> None:
@@ -92,7 +116,14 @@ def test_the_experts_panel_says_so_of_the_expert_on_show(qtbot: QtBot, store: Me
         assert not label.isVisible()
         stage.live.set(ABLATE)
         assert label.isVisible()
-        assert "ablate expert 3 in layer 1" in label.toolTip()
+        assert label.text() == "⚠ override on now"
+        assert label.toolTip() == "on now, not on these passes: ablate expert 3 in layer 1"
+        act(stage, (2, 5))
+        assert label.text() == "⚠ overridden"
+        assert label.toolTip() == "overridden: ablate expert 3 in layer 1 (passes 2–4)"
+        stage.session.brush((6, 9))
+        stage.settle()
+        assert label.text() == "⚠ override on now"
         stage.session.select(Selection(Kind.EXPERT, layer=1, expert=4))
         assert not label.isVisible()
         stage.live.set(FEWER)
@@ -153,15 +184,49 @@ def test_axes_have_a_diamond_beside_the_expert_and_the_readout_says_what(
             picture.hovered.emit(picture.cell_at(where))
             stage.settle()
             readout = stage.panel.overview.readout if panel is NetworkPanel else stage.panel.readout
-            assert ("overridden: ablate expert 3 in layer 1" in readout.text()) == said
+            assert ("on now, not on these passes: ablate expert 3 in layer 1" in readout.text()) == said
+            assert "overridden" not in readout.text()
+        act(stage, (2, 5))
+        filled = pixels(picture.grab().toImage(), warning)
+        assert len(filled) > len(drawn), "filled where it acted, empty where it is only on"
         stage.session.overriding.switch(1, False)
+        stage.settle()
+        assert len(pixels(picture.grab().toImage(), warning)) == len(filled), (
+            "it is off, but passes in view ran under it"
+        )
+        for number, said in ((1, False), (2, True), (4, True), (5, False)):
+            picture.hovered.emit(picture.cell_at(picture.position_of(1, 3, number)))
+            stage.settle()
+            assert ("overridden: ablate expert 3 in layer 1 (passes 2–4)" in readout.text()) == said
+        stage.session.brush((6, 9))
         stage.settle()
         assert len(pixels(picture.grab().toImage(), warning)) == 0
 
 
+@pytest.mark.parametrize("panel", [NetworkPanel, WaterfallPanel])
+def test_axes_mark_what_acted_on_the_passes_that_they_show(
+    qtbot: QtBot,
+    store: MemoryStore,
+    panel: Callable,  # type: ignore[type-arg]
+) -> None:
+    """Zoomed to passes that ran without it, nothing is marked."""
+    with OverriddenStage(qtbot, store, panel) as stage:
+        act(stage, (0, 2))
+        picture = stage.panel.overview.heatmap if panel is NetworkPanel else stage.panel.waterfall
+        assert len(pixels(picture.grab().toImage(), LIGHT.color("warning")))
+        if panel is NetworkPanel:
+            picture._plot.setXRange(5, 9, padding=0)
+        else:
+            view = picture.viewport
+            picture.set_viewport(replace(view, per_pass=view.width / 4, right=10))
+        stage.settle()
+        assert len(pixels(picture.grab().toImage(), LIGHT.color("warning"))) == 0
+
+
 def test_a_layer_with_an_override_has_a_star() -> None:
-    assert layer_text(3, frozenset({(3, None)})) == "L3*"
-    assert layer_text(2, frozenset({(3, None), (2, 5)})) == "L2"
+    assert layer_text(3, OverrideMarks(frozenset({(3, None)}))) == "L3*"
+    assert layer_text(2, OverrideMarks(frozenset({(3, None), (2, 5)}))) == "L2"
+    assert layer_text(2, OverrideMarks(frozenset({(3, None)}), frozenset({(2, None)}))) == "L2°"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -57,12 +58,37 @@ def test_one_that_is_off_acts_nowhere(session: Session) -> None:
 
 def test_places_are_layers_and_the_experts_that_it_is_about(session: Session) -> None:
     live(session).set(ABLATE)
-    assert session.overriding.places == {(1, None), (1, 3)}
+    assert session.overriding.in_view().waiting_places == {(1, None), (1, 3)}
     live(session).set(Override(OverrideKind.EXCLUDE, (), (5,)))
-    assert session.overriding.places == {(0, None), (1, None), (2, None), (1, 3), (0, 5), (1, 5), (2, 5)}
+    everywhere = {(0, None), (1, None), (2, None), (1, 3), (0, 5), (1, 5), (2, 5)}
+    assert session.overriding.in_view().waiting_places == everywhere
+    assert session.overriding.in_view().places == frozenset(), "nothing ran under them"
     live(session).rows.clear()
     live(session).say()
-    assert session.overriding.places == frozenset()
+    assert session.overriding.in_view().waiting_places == frozenset()
+
+
+def test_while_a_model_runs_what_acted_is_told_apart_from_what_is_on_now(session: Session) -> None:
+    scale = Override(OverrideKind.SCALE, (2,), (4,), 0.5)
+    session.store.overrides = (Acted(ABLATE, ((2, 5),)), Acted(scale, ((6, 9),)))
+    session.store.revision += 1
+    live(session).set(replace(scale, name="named since then"))
+    until(lambda: len(session.overriding.acted) == 2)
+    before, under, scaled, after = (session.overriding.over(*passes) for passes in ((0, 2), (4, 6), (6, 8), (9, 10)))
+    assert (before.places, before.waiting_places) == (frozenset(), {(2, None), (2, 4)})
+    assert (under.places, under.waiting_places) == ({(1, None), (1, 3)}, {(2, None), (2, 4)})
+    assert (scaled.places, scaled.waiting_places) == ({(2, None), (2, 4)}, frozenset())
+    assert (after.places, after.waiting_places) == (before.places, before.waiting_places)
+    assert under.said_of((1, 3), (1, 3)) == "overridden: ablate expert 3 in layer 1 (passes 2–4)"
+    assert under.said_of((2, 4), (2, 4)).startswith("on now, not on these passes: scale expert 4 by 0.5 in layer 2")
+    both = under.said_of((1, 3), (2, 4))
+    assert both.startswith("overridden: ablate")
+    assert " · on now, not on these passes: scale" in both
+    assert under.said_of((1, 4), (2, 3)) == ""
+    session.brush((4, 8))
+    assert session.overriding.in_view() == session.overriding.over(4, 8)
+    assert session.overriding.in_view(0, 5) == session.overriding.over(4, 5)
+    assert session.overriding.recorded == (), "the Overrides panel lists what the model's process tells"
 
 
 def test_an_entry_that_makes_no_sense_is_left_out_and_said() -> None:
@@ -153,6 +179,7 @@ def test_what_acted_is_read_by_the_worker_and_anew_with_more_passes() -> None:
         until(lambda: bool(session.overriding.recorded) and heard == ["overrides"])
         (entry,) = session.overriding.recorded
         assert (entry.override, entry.passes) == (ABLATE, ((2, 5),))
-        assert session.overriding.places == {(1, None), (1, 3)}
+        assert session.overriding.in_view().places == {(1, None), (1, 3)}
+        assert session.overriding.in_view().waiting == ()
         session.seek(1)
-        assert session.overriding.places == frozenset()
+        assert session.overriding.in_view().places == frozenset()

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from moedesk.core.acted import first_few
 from moedesk.panels.elements.model_tree import NO_NODE, Badge, Outline
 from moedesk.session.breakpoints import BreakpointList, named_by
+from moedesk.session.overridden import Overridden
 from moedesk.session.overriding import Entry
 
 Marks = Mapping[int, tuple[Badge, ...]]
@@ -28,15 +29,29 @@ def breakpoint_marks(outline: Outline, breakpoints: BreakpointList) -> Marks:
     }
 
 
-def override_marks(outline: Outline, acting: Sequence[Entry]) -> Marks:
-    """Return a badge for each layer on which an override acts, and each expert that it is about; its hint says what it does."""
+def override_marks(outline: Outline, overridden: Overridden) -> Marks:
+    """Return a badge for each layer and expert that overrides are about; its hint says what they do.
+
+    It says *overridden* where one acted on the passes in view, *override on* where one is on now and did not.
+    """
+    acted, waiting = (_said(outline, entries) for entries in (overridden.acted, overridden.waiting))
+    found: dict[int, tuple[Badge, ...]] = {}
+    for node in acted.keys() | waiting.keys():
+        hints = ["; ".join(first_few(acted[node]))] if node in acted else []
+        if node in waiting:
+            hints.append(f"on now, not on the passes in view: {'; '.join(first_few(waiting[node]))}")
+        word, short = ("overridden", "*") if node in acted else ("override on", "°")
+        found[node] = (Badge(word, "overridden", "\n".join(hints), short),)
+    return found
+
+
+def _said(outline: Outline, entries: Sequence[Entry]) -> dict[int, list[str]]:
+    """Return what overrides do, by the nodes of the layers and experts that they are about."""
     titles: dict[int, list[str]] = {}
-    for entry in acting:
+    for entry in entries:
         layers = [info.place for info in outline.model.layers if entry.override.acts_on(info.place)]
         nodes = {outline.layer_node(layer) for layer in layers}
         nodes |= {outline.expert_node(layer, expert) for layer in layers for expert in entry.override.experts}
         for node in nodes - {NO_NODE}:
             titles.setdefault(node, []).append(entry.said)
-    return {
-        node: (Badge("overridden", "overridden", "; ".join(first_few(said)), "*"),) for node, said in titles.items()
-    }
+    return titles

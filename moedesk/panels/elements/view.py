@@ -175,8 +175,8 @@ class ElementsPanel(Panel):
     def _mark(self) -> None:
         """Show what breakpoints name, and what overrides act on."""
         if self._index is not None:
-            marked = self.session.overriding.marked
-            self.outline.set_marks(overriding.TOPIC, override_marks(self._index.outline, marked))
+            overridden = self.session.overriding.in_view()
+            self.outline.set_marks(overriding.TOPIC, override_marks(self._index.outline, overridden))
             shown = breakpoints.breakpoints_of(self.session.live)
             self.outline.set_marks(breakpoints.TOPIC, breakpoint_marks(self._index.outline, shown))
 

@@ -80,7 +80,7 @@ class ExpertsPanel(Panel):
         if "labels" in changed:
             self._asked = None
         self.shown = followed(self.session.selection, self.shown, store.model)
-        self.chooser.set_overridden(self.session.overriding.said_of(self.shown, self.shown))
+        self.chooser.set_overridden(self.session.overriding.in_view(), self.shown)
         self._ask()
 
     def _ask(self) -> None:

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QToolButton, QWidg
 from moedesk.core.errors import MoedeskError
 from moedesk.core.model import ModelInfo
 from moedesk.panels.experts.model_choice import stepped, typed
+from moedesk.session.overridden import Overridden
 from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.icons import icon
 from moedesk.ui.theme import Theme
@@ -34,7 +35,7 @@ class Chooser(QWidget):
         self.field.setFixedWidth(90)
         self.path = ElidedLabel()
         self.scope = ElidedLabel()
-        self.overridden = QLabel("⚠ overridden")
+        self.overridden = QLabel()
         self.overridden.hide()
         self.buttons: dict[str, QToolButton] = {}
         row = QHBoxLayout(self)
@@ -69,8 +70,10 @@ class Chooser(QWidget):
         self.buttons["up"].setEnabled(layer > 0)
         self.buttons["down"].setEnabled(layer < len(model.layers) - 1)
 
-    def set_overridden(self, text: str) -> None:
-        """Say what overrides act on the expert; nothing if none does."""
+    def set_overridden(self, overridden: Overridden, expert: tuple[int, int]) -> None:
+        """Say what overrides acted on a (layer, expert) in the passes in view, or are on now; nothing if none."""
+        text = overridden.said_of(expert, expert)
+        self.overridden.setText("⚠ overridden" if text.startswith("overridden") else "⚠ override on now")
         self.overridden.setToolTip(text)
         self.overridden.setVisible(bool(text))
 

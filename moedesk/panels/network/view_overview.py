@@ -26,6 +26,7 @@ from moedesk.ui.heatmap import HeatmapExtent, HeatmapView
 from moedesk.ui.heatmap_rows import HeatmapRows
 from moedesk.ui.label_bands import LabelLegend
 from moedesk.ui.measure_legend import MeasureLegend
+from moedesk.ui.override_marks import OverrideMarks
 from moedesk.ui.paced_question import PacedQuestion
 from moedesk.ui.theme import Theme
 
@@ -71,6 +72,7 @@ class Overview(QWidget):
         self.label_legend = LabelLegend()
         self._lay_out()
         self.heatmap.view_changed.connect(self.ask)
+        self.heatmap.view_changed.connect(self._mark_overridden)
         self.heatmap.hovered.connect(self._hover)
         self.heatmap.picked.connect(self._pick)
         self.heatmap.menu_asked.connect(self._menu)
@@ -116,7 +118,7 @@ class Overview(QWidget):
             selected = session.selection
             self.heatmap.set_marks(selected.layer, selected.expert, selected.pass_id)
         if changed & {"store", "live", "window", "cursor", TOPIC}:
-            self.heatmap.set_overridden(session.overriding.places)
+            self._mark_overridden()
         if changed & {"store", "window"}:
             self.heatmap.set_brush(session.window)
             if self.brush_button.isHidden() != (session.window is None):
@@ -125,6 +127,12 @@ class Overview(QWidget):
                 self.brush_button.setText(f"{passes_text(session.window)}  ✕")
         if changed & {"store", "cursor"}:
             self.heatmap.set_cursor(session.cursor)
+
+    def _mark_overridden(self) -> None:
+        """Mark what acted on the passes that the picture shows."""
+        left, right = self.heatmap.extent().passes
+        shown = self._session.overriding.in_view(floor(left), ceil(right))
+        self.heatmap.set_overridden(OverrideMarks.of(shown))
 
     def _show_help(self) -> None:
         QToolTip.showText(self.help.mapToGlobal(self.help.rect().bottomLeft()), HELP, self.help)
@@ -193,9 +201,8 @@ class Overview(QWidget):
         elif cell != self._hovered:
             self._hovered = cell
             text = cell_text(cell, self._session.store.model, self.labels)
-            text = " · ".join(
-                filter(None, (text, self._session.overriding.said_of(cell.first, cell.last, cell.passes)))
-            )
+            overridden = self._session.overriding.over(*cell.passes)
+            text = " · ".join(filter(None, (text, overridden.said_of(cell.first, cell.last))))
             self.readout.setText(text)
             store, found = self._session.store, self._found
             self._session.jobs.latest(

@@ -22,6 +22,7 @@ from moedesk.ui.break_menu import add_break_actions
 from moedesk.ui.curves import CurvePoint, CurvesView
 from moedesk.ui.curves_plot import Curve
 from moedesk.ui.elided_label import ElidedLabel
+from moedesk.ui.override_marks import OverrideMarks
 from moedesk.ui.override_menu import add_override_actions
 from moedesk.ui.panel import Panel, Shell
 from moedesk.ui.reveal import add_reveal_actions
@@ -92,6 +93,7 @@ class WaterfallPanel(Panel):
         view = self.waterfall
         view.view_changed.connect(self._ask)
         view.view_changed.connect(self._redraw_curves)
+        view.view_changed.connect(self._mark_overridden)
         view.zoomed.connect(self._zoomed)
         view.follow_changed.connect(self._followed)
         view.hovered.connect(self._hover)
@@ -129,12 +131,19 @@ class WaterfallPanel(Panel):
             selected = session.selection
             self.waterfall.set_marks(selected.layer, selected.expert, selected.pass_id)
         if changed & {"store", "live", "window", "cursor", TOPIC}:
-            self.waterfall.set_overridden(session.overriding.places)
+            self._mark_overridden()
         if changed & {"store", "window"}:
             self.waterfall.set_brush(session.window)
         if changed & {"store", "cursor"}:
             self.waterfall.set_cursor(session.cursor)
         self._redraw_curves()
+
+    def _mark_overridden(self) -> None:
+        """Mark what acted on the passes in view."""
+        view, end = self.waterfall.viewport, self.waterfall.scene.end
+        first, last = view.columns(end)
+        shown = self.session.overriding.in_view(first * view.passes, min(last * view.passes, end))
+        self.waterfall.set_overridden(OverrideMarks.of(shown))
 
     def _redraw_curves(self) -> None:
         if not self.waterfall.held:  # else they move on with the picture
@@ -230,7 +239,8 @@ class WaterfallPanel(Panel):
         elif cell != self._hovered:
             self._hovered = cell
             text = texts.cell_text(cell, self.session.store.model, self._shown_measure)
-            text = " · ".join(filter(None, (text, self.session.overriding.said_of(cell.first, cell.last, cell.passes))))
+            overridden = self.session.overriding.over(*cell.passes)
+            text = " · ".join(filter(None, (text, overridden.said_of(cell.first, cell.last))))
             self.readout.setText(text)
             store = self.session.store
             self.session.jobs.latest(
