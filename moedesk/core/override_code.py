@@ -165,7 +165,7 @@ def as_python(overrides: Iterable[Override], model: ModelInfo) -> str:
     model : ModelInfo
     """
     acting = list(overrides)
-    parts = [_lines(override, model) for override in acting]
+    parts = [_lines(override, model, acting[number + 1 :]) for number, override in enumerate(acting)]
     text = "\n".join(line for part in parts for line in part)
     helpers = "".join(
         code
@@ -188,7 +188,7 @@ def _note(overrides: Sequence[Override]) -> str:
     return "# scores first, then what was chosen: that is the order in which they act" if len(both) > 1 else ""
 
 
-def _lines(override: Override, model: ModelInfo) -> list[str]:
+def _lines(override: Override, model: ModelInfo, later: Sequence[Override]) -> list[str]:
     """The calls of one override, or why there are none."""
     lines = [f"# {override.as_call()}: {override.title}"]
     if override.columns or override.phases:
@@ -198,7 +198,9 @@ def _lines(override: Override, model: ModelInfo) -> list[str]:
     for place in override.layers or range(len(model.layers)):
         layer = model.layers[place]
         refused = _refused(override, layer)
-        if refused:
+        if override.kind is OverrideKind.TOP_K and any(o.kind is override.kind and o.acts_on(place) for o in later):
+            lines.append(f"# layer {layer.place} ({layer.path}): its k is set once more below")
+        elif refused:
             lines.append(f"# layer {layer.place} ({layer.path}): {refused}")
         else:
             lines.append(_call(override, layer))
@@ -210,6 +212,8 @@ def _refused(override: Override, layer: LayerInfo) -> str:
     kind = override.kind
     if layer.adapter == WATCHED and kind in _WEIGHTS:
         return ""
+    if kind is OverrideKind.TOP_K and layer.adapter and layer.adapter != WATCHED:
+        return ""  # the block's own number, whatever reads its routing
     if layer.adapter or layer.selection not in ("token choice", "hash"):
         return f"{layer.block} takes its routing in a way of its own: moedesk does it"
     if kind is OverrideKind.CAPACITY and layer.block.startswith("SwitchTransformers"):

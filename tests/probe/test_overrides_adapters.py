@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import moedesk
 from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
+from moedesk.core.override_code import as_python
 from moedesk.probe.overriding.layers import Layers
 from moedesk.probe.overriding.overrides import Overrides
 from tests.support.families import FAMILIES, some_ids
@@ -107,6 +108,72 @@ def test_doges_pairs_of_keys_are_ranked_anew(doge: Any, override: Override) -> N
     torch.testing.assert_close(seen["output"][0].flatten(0, 1), expected, rtol=1e-4, atol=1e-6)
     assert not torch.equal(changed, plain)
     assert torch.equal(run(doge, inputs), plain)
+
+
+@pytest.mark.parametrize(("k", "norm"), [(1, False), (3, False), (5, True), (16, False)])
+def test_doges_k_is_that_of_a_model_made_with_another_one(k: int, norm: bool) -> None:
+    """Bit by bit: its output, and what is captured of it."""
+    model = FAMILIES["doge"].build(norm_topk_prob=norm)
+    rebuilt = FAMILIES["doge"].build(norm_topk_prob=norm, num_experts_per_tok=k)
+    rebuilt.load_state_dict(model.state_dict())
+    inputs = {"input_ids": some_ids()}
+    plain = run(model, inputs)
+    recording, expected = gather(rebuilt)
+    with recording:
+        output = run(rebuilt, inputs)
+    with on(model, inputs, Override(OverrideKind.TOP_K, value=float(k))) as overrides:
+        recording, gathered = gather(model)
+        with recording:
+            assert torch.equal(run(model, inputs), output)
+        code = as_python([entry.override for entry in overrides.entries], overrides.info)
+    for layer in (0, 1):
+        routes, others = gathered.routes(layer), expected.routes(layer)
+        assert routes.experts.shape == (18, k)
+        np.testing.assert_array_equal(routes.experts, others.experts)
+        np.testing.assert_array_equal(routes.weights, others.weights)
+        assert (routes.flags != 0).all()
+    assert torch.equal(run(model, inputs), plain)
+    assert not torch.equal(output, plain)
+    assert model.model.layers[0].mlp.top_k == 2
+    names: dict[str, Any] = {"model": model}
+    exec(code, names)
+    assert torch.equal(run(model, inputs), output)
+    for take_back in names["undo"]:
+        take_back()
+    assert torch.equal(run(model, inputs), plain)
+
+
+@pytest.mark.parametrize(
+    "override", [Override(EXCLUDE, (1,), (3, 9)), Override(FORCE, (1,), (6,))], ids=lambda o: o.title
+)
+def test_doges_other_overrides_act_on_what_another_k_chooses(doge: Any, override: Override) -> None:
+    inputs = {"input_ids": some_ids()}
+    with on(doge, inputs, override, Override(OverrideKind.TOP_K, value=3.0)):
+        recording, gathered = gather(doge, logits=True)
+        with recording:
+            run(doge, inputs)
+    routes = gathered.routes(1)
+    sets, weights = by_hand(torch.from_numpy(routes.logits.copy()), override, 3)
+    assert [set(row) for row in routes.experts.tolist()] == sets
+    np.testing.assert_allclose(routes.weights, weights.gather(1, torch.tensor(routes.experts).long()), rtol=1e-5)
+
+
+def test_checkpointing_computes_doges_other_k_again() -> None:
+    """Gradients are those of a model made with that k; what reads the routing, and runs the experts again, too."""
+    model = FAMILIES["doge"].build().train()
+    rebuilt = FAMILIES["doge"].build(num_experts_per_tok=3).train()
+    rebuilt.load_state_dict(model.state_dict())
+    found: list[dict[str, Tensor]] = []
+    k, scaled = Override(OverrideKind.TOP_K, value=3.0), Override(OverrideKind.SCALE, (), (4,), 0.5)
+    for one, given in ((rebuilt, [scaled]), (model, [k, scaled])):
+        one.activation_checkpointing_enable()
+        with on(one, {"input_ids": some_ids()}, *given):
+            first_tensor(one(input_ids=some_ids(), use_cache=False)).square().sum().backward()
+        found.append({name: part.grad for name, part in one.named_parameters() if part.grad is not None})
+    plain, again = found
+    assert plain.keys() == again.keys()
+    for name in plain:
+        assert torch.equal(plain[name], again[name]), name
 
 
 def test_doges_replayed_ids_give_the_same_bits(doge: Any, tmp_path: Path) -> None:

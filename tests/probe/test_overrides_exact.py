@@ -156,6 +156,21 @@ def test_gradients_flow_and_recomputation_sees_the_same_overrides() -> None:
     assert not torch.equal(untouched.model.layers[1].mlp.gate.weight.grad, plain["model.layers.1.mlp.gate.weight"])
 
 
+def test_of_two_numbers_of_slots_the_later_one_holds_in_copied_code_too() -> None:
+    model, plain = build("olmoe"), logits(build("olmoe"))
+    three, four = (Override(OverrideKind.TOP_K, layers, value=value) for layers, value in (((), 3.0), ((1,), 4.0)))
+    with on(model, three, four) as overrides:
+        found = logits(model)
+        code = overrides.as_python()
+    names: dict[str, Any] = {"model": model}
+    exec(code, names)
+    assert torch.equal(logits(model), found)
+    for take_back in names["undo"]:
+        take_back()
+    assert torch.equal(logits(model), plain)
+    assert not torch.equal(found, plain)
+
+
 def test_in_a_script_without_the_app() -> None:
     model = build("olmoe")
     plain = logits(model)

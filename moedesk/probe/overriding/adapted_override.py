@@ -18,9 +18,8 @@ class AdaptedOverride(LayerOverride):
 
     def put_on(self) -> None:
         """Hook the layer's modules."""
-        if self._slots:
-            self._arounds.append(ForwardAround(self._binding.candidate.block, self._with_slots))
         self._arounds.append(ForwardAround(self._binding.hooked, self._reroute))
+        self._put_slots_on()
 
     def _reroute(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = inner(*args, **kwargs)

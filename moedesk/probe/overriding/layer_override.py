@@ -20,7 +20,7 @@ from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.rerouting import written
 from moedesk.probe.overriding.reselection import Edits, Reselection, ScoreEdit
-from moedesk.probe.overriding.slots import slot_counts, with_slots
+from moedesk.probe.overriding.slots import slot_counts, slots_holders, with_slots
 from moedesk.probe.overriding.way import Way, never_written
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.overridden import Changed, Later, heard, rows_of, say
@@ -63,8 +63,6 @@ class LayerOverride:
 
     def put_on(self) -> None:
         """Hook the layer's modules."""
-        if self._slots:
-            self._arounds.append(ForwardAround(self._binding.candidate.block, self._with_slots))
         if self._scoring:
             assert self._way is not None
             self._by_name = _by_name(self._way, self._scoring)
@@ -76,6 +74,7 @@ class LayerOverride:
             self._handles.append(hooked.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
         else:
             self._arounds.append(ForwardAround(hooked, self._reroute))
+        self._put_slots_on()
 
     def take_off(self) -> None:
         """Leave the modules as they were."""
@@ -295,6 +294,11 @@ class LayerOverride:
         return Routing(ids, torch.where(there, weights, routing.weights), routing.logits)
 
     # the number of slots
+
+    def _put_slots_on(self) -> None:
+        """Around all else: what reads the routing of a call needs the number that it had."""
+        if self._slots:
+            self._arounds += [ForwardAround(module, self._with_slots) for module in slots_holders(self._binding)]
 
     def _with_slots(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with with_slots(self._counts, self._slots):

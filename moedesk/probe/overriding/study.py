@@ -26,7 +26,7 @@ from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.operations import OperationLog
 from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
-from moedesk.probe.overriding.slots import slot_counts, with_slots
+from moedesk.probe.overriding.slots import SlotsTrial, slot_counts
 from moedesk.probe.overriding.way import SelectionCall, Way, find_way, named
 from moedesk.probe.overriding.within import Ends, chooses_within, watch_blocks
 from moedesk.probe.tracer import Tracer
@@ -138,7 +138,7 @@ class Study:
                 raise MoedeskError(
                     f"layer {layer.place} ({layer.path}) has no number of experts a token that could be set"
                 )
-        seen = [_Slots(binding, number) for binding in tried]
+        seen = [SlotsTrial(binding, number) for binding in tried]
         with Untouched(model) as untouched:
             try:
                 for one in seen:
@@ -306,39 +306,6 @@ class _Watched:
         routing = read_routing(args, kwargs)
         if self.seen is None and self._made is not None and routing is not None and self.binding.adapter is None:
             self.seen = SelectionCall(*self._made, routing.choice, routing.weights)
-
-
-class _Slots:
-    """Tries one layer with another number of slots, and sees how many its experts get."""
-
-    def __init__(self, binding: Binding, number: int) -> None:
-        self.binding, self._number = binding, number
-        self.found = 0
-
-    def attach(self) -> None:
-        binding, counts = self.binding, slot_counts(self.binding)
-
-        def run(inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            with with_slots(counts, self._number):
-                return inner(*args, **kwargs)
-
-        def read(module: nn.Module, args: Any, *rest: Any) -> None:
-            adapter = binding.adapter
-            if adapter is None:
-                call = read_routing(args, rest[0])
-                self.found = 0 if call is None else call.top_k
-            else:
-                routing = adapter.routing(module, args, rest[0], rest[1] if len(rest) > 1 else None)
-                self.found = 0 if routing is None else int(routing.ids.shape[-1])
-
-        before = binding.adapter is None or binding.adapter.when == "before"
-        hook = binding.hooked.register_forward_pre_hook if before else binding.hooked.register_forward_hook
-        self._handle = hook(read, with_kwargs=True)
-        self._around = ForwardAround(binding.candidate.block, run)
-
-    def detach(self) -> None:
-        self._handle.remove()
-        self._around.remove()
 
 
 @torch.no_grad()
