@@ -84,7 +84,7 @@ def test_families(name: str, tmp_path: Path, capsys: Any) -> None:
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_hand_written_blocks(name: str, tmp_path: Path, capsys: Any) -> None:
-    check(Small(BLOCKS[name]).eval(), {"idx": some_ids()}, tmp_path / "run.h5", capsys, changeable=False)
+    check(Small(BLOCKS[name]).eval(), {"idx": some_ids()}, tmp_path / "run.h5", capsys)
 
 
 def test_an_adapter_without_write(tmp_path: Path, capsys: Any) -> None:

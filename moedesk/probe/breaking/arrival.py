@@ -72,7 +72,7 @@ class Arrival:
         other = copy(self)
         for name in ("_block", "_marks", "_sieve", "is_sound", "routes"):
             vars(other).pop(name, None)
-        other.reached, other.overridden = Reached.of(event, routing, self.reached.hidden), changed
+        other.reached, other.overridden = Reached.of(event, routing, self.reached.hidden, self.reached.allow), changed
         return other
 
     @property

@@ -15,14 +15,17 @@ from torch import nn
 from moedesk.core.filter.match import Texts
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.breaking.arrival import Arrival
+from moedesk.probe.breaking.block_watch import BlockWatch
 from moedesk.probe.breaking.hold import Going, Hold, one_stands
-from moedesk.probe.breaking.layer_watch import LayerWatch, Reached, watch_layer
+from moedesk.probe.breaking.layer_watch import LayerWatch, Reached
 from moedesk.probe.breaking.placed import PlacedBreakpoint
 from moedesk.probe.breaking.stop import Stop
 from moedesk.probe.breaking.under_way import UnderWay
 from moedesk.probe.exactness.untouched import when_untouched
 from moedesk.probe.finding.binding import Binding, Taken
 from moedesk.probe.notice import notice
+from moedesk.probe.overriding.registry import overrides_of
+from moedesk.probe.overriding.rerouting import can_reroute
 from moedesk.probe.taking.compiled import forget_compiled_code
 from moedesk.probe.taking.event import Event
 from moedesk.probe.taking.tap import own, small_ids
@@ -91,7 +94,7 @@ class Breaker:
         self._under_way = UnderWay(model, tracer, self._begun, self._ended)
         self._fitting = threading.RLock()
         self._bounds: list[Any] = []
-        self._watches: dict[str, Any] = {}
+        self._watches: dict[str, LayerWatch | BlockWatch] = {}
         self._refused: set[str] = set()
         self._known = 0
         self._state = 0  # grows with every change of what may match
@@ -158,11 +161,16 @@ class Breaker:
                     self._under_way.forget()
             for path, binding in wanted.items():
                 if path not in self._watches:
-                    self._watches[path] = watch_layer(binding, self._arrived, self._refuse, self._is_idle)
+                    self._watches[path] = self._watch(binding)
             if before != (set(self._watches), bool(self._bounds)):
                 forget_compiled_code()
 
-    def _awaited(self, watch: Any) -> bool:
+    def _watch(self, binding: Binding) -> LayerWatch | BlockWatch:
+        if binding.plan is None and can_reroute(binding):
+            return LayerWatch(binding, self._arrived, self._refuse, self._is_idle)
+        return BlockWatch(binding, self._arrived, self._refuse, partial(overrides_of, self._model))
+
+    def _awaited(self, watch: LayerWatch | BlockWatch) -> bool:
         """Whether gradient checkpointing may still ask for what was changed at a layer."""
         if not isinstance(watch, LayerWatch) or not watch.awaited:
             return False
@@ -187,8 +195,7 @@ class Breaker:
         if len(self._tracer.bindings) != self._known:
             self.fit()
         for watch in self._watches.values():
-            if isinstance(watch, LayerWatch):
-                watch.arrange()
+            watch.arrange()
 
     def _ended(self) -> None:
         for point in self._points():
@@ -323,6 +330,6 @@ class Breaker:
         return int(rows[-1])
 
 
-def _removed(watch: Any) -> bool:
+def _removed(watch: LayerWatch | BlockWatch) -> bool:
     """Whether a layer's hooks took themselves off."""
     return isinstance(watch, LayerWatch) and watch.removed

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from moedesk.core.errors import MoedeskError
-from moedesk.probe.adapters.adapted_hooks import AdaptedHooks, event_of
+from moedesk.probe.adapters.adapted_hooks import event_of
 from moedesk.probe.adapters.adapted_scout import with_logits
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.breaking.second_forward import Rewrite, SecondForward
@@ -18,14 +18,10 @@ from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.overriding.layer_override import LayerOverride
-from moedesk.probe.overriding.rerouting import Rerouting, can_reroute
+from moedesk.probe.overriding.rerouting import Rerouting
 from moedesk.probe.taking.compiled import apart
-from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.event import Event
-from moedesk.probe.taking.room import Room
-from moedesk.probe.taking.tap import Current, Tap, own, recomputing, small_ids
-from moedesk.probe.watched.operations import unseen
-from moedesk.probe.watched.watched_hooks import WatchedHooks
+from moedesk.probe.taking.tap import own, recomputing, small_ids
 
 
 @dataclass
@@ -43,6 +39,8 @@ class Reached:
         What the experts will get; None where that can't be changed.
     hidden : tensor or None
         What the layer, or its experts, were given, if it is known.
+    allow : function
+        Raises ``MoedeskError``, in a few words, if the routing can't be changed; told whether its ids are.
     """
 
     binding: Binding
@@ -52,11 +50,18 @@ class Reached:
     made: Callable[[], Event]
     routing: Routing | None = None
     hidden: Tensor | None = None
+    allow: Callable[[bool], None] = lambda ids: None
 
     @classmethod
-    def of(cls, event: Event, routing: Routing | None = None, hidden: Tensor | None = None) -> Self:
+    def of(
+        cls,
+        event: Event,
+        routing: Routing | None = None,
+        hidden: Tensor | None = None,
+        allow: Callable[[bool], None] = lambda ids: None,
+    ) -> Self:
         """Return the call that was copied already."""
-        return cls(event.binding, event.ids, event.weights, event.logits, lambda: event, routing, hidden)
+        return cls(event.binding, event.ids, event.weights, event.logits, lambda: event, routing, hidden, allow)
 
     @cached_property
     def event(self) -> Event:
@@ -72,37 +77,6 @@ Idle = Callable[[Binding], bool]
 
 Refuse = Callable[[Binding, str], None]
 """Told that a layer can't be read any more, and why."""
-
-
-def watch_layer(
-    binding: Binding, arrived: Arrived, refuse: Refuse, idle: Idle
-) -> "LayerWatch | AdaptedHooks | WatchedHooks":
-    """Hook a layer; the result's ``remove`` takes the hooks off."""
-    if binding.plan is None and can_reroute(binding):
-        return LayerWatch(binding, arrived, refuse, idle)
-    current = Current(settled=False)
-    current.tap = _Each(arrived)
-
-    def refused(line: str) -> None:
-        refuse(binding, line)
-
-    if binding.plan is not None:
-        return WatchedHooks(binding, current, True, Cost(), lambda line: None, refused)
-    return AdaptedHooks(binding, current, True, Cost(), refused)
-
-
-class _Each(Tap):
-    """A tap that passes every event on at once."""
-
-    __slots__ = ("_arrived",)
-
-    def __init__(self, arrived: Arrived) -> None:
-        super().__init__(Room.EVERYTHING, False, lambda tap, piece: None)
-        self._arrived = arrived
-
-    def add(self, event: Event, nbytes: int) -> None:
-        with unseen():  # who records a watched block sees its operations
-            self._arrived(Reached.of(event))
 
 
 class LayerWatch(Rerouting):
@@ -125,6 +99,8 @@ class LayerWatch(Rerouting):
     removed : bool
     """
 
+    stops = True
+
     def __init__(self, binding: Binding, arrived: Arrived, refuse: Refuse, idle: Idle) -> None:
         super().__init__(binding, self._used)
         self._arrived, self._refuse, self._idle = arrived, refuse, idle
@@ -144,7 +120,7 @@ class LayerWatch(Rerouting):
     def arrange(self) -> None:
         """Take the place after overrides and before what records, which may have been put on anew."""
         for hooks in (self._binding.hooked._forward_pre_hooks, self._binding.hooked._forward_hooks):
-            _arrange(hooks)
+            arrange(hooks)
 
     @property
     def awaited(self) -> bool:
@@ -243,7 +219,7 @@ def _copied(binding: Binding, routing: Routing, logits: Tensor | None) -> Event:
     return Event(binding, small_ids(routing.ids, binding.layer.experts), weights, logits, bias)
 
 
-def _arrange(hooks: Any) -> None:
+def arrange(hooks: Any) -> None:
     """Put overrides first, which also change the routing, then what sees what they made of it, then all others."""
     ranks = [_rank(hook) for hook in hooks.values()]
     if ranks != sorted(ranks):
@@ -253,4 +229,4 @@ def _arrange(hooks: Any) -> None:
 
 def _rank(hook: Any) -> int:
     owner = getattr(hook, "__self__", None)
-    return 1 if isinstance(owner, LayerWatch) else 0 if isinstance(owner, Rerouting | LayerOverride) else 2
+    return 1 if getattr(owner, "stops", False) else 0 if isinstance(owner, Rerouting | LayerOverride) else 2

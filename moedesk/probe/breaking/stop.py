@@ -182,16 +182,21 @@ class Locals:
         same = (weights == own_weights) | (weights.isnan() & own_weights.isnan())
         if not changed_ids and bool(same.all()):
             return None
-        layer, given = self._stop.arrival.layer, self._stop.arrival.routing
-        if given is None:
-            reader = f"its adapter {layer.adapter!r} has no write=" if layer.adapter else "its first call is over"
-            raise MoedeskError(f"the routing of {layer.path} can be looked at, not changed: {reader}")
+        reached, layer = self._stop.arrival.reached, self._stop.arrival.layer
+        given = reached.routing
+        try:
+            reached.allow(changed_ids)
+            if given is None:
+                raise MoedeskError("its first call is over")
+        except MoedeskError as error:
+            raise MoedeskError(f"the routing of {layer.path} can be looked at, not changed: {error}") from None
         changed = (ids != own_ids) & ((ids >= layer.experts) | (ids < -1))
         if bool(changed.any()):
             raise MoedeskError(
                 f"ids {sorted(set(ids[changed].tolist()))} are no experts of layer {layer.place}, which has "
                 f"{layer.experts}: 0 to {layer.experts - 1}, or -1 for none"
             )
+        assert given is not None
         kept = given.weights if bool(same.all()) else torch.where(same, given.weights, weights)
         return replace(given, ids=ids.to(given.ids) if changed_ids else given.ids, weights=kept)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
+from moedesk.probe.finding.modes import begin_anew
+
 _RANKERS = {"topk", "argmax", "max", "sort", "argsort"}
 _ADDERS = {"add", "__add__", "__radd__", "add_", "__iadd__"}
 
@@ -38,19 +40,33 @@ class RankingObserver(TorchFunctionMode):
         self.added: list[Tensor] = []
         self._entered = self._over = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was stopped."""
+        return self._over
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if self._over:
             return func(*args, **kwargs)
+        if func is begin_anew:
+            self.forget()
+            return func()
         name = getattr(func, "__name__", "")
         if name in _RANKERS and args and isinstance(args[0], Tensor) and args[0].is_floating_point():
             taken = kwargs.get("k", args[1] if len(args) > 1 else 1) if name == "topk" else 1
-            self.ranked.append((args[0].detach().clone(), int(taken)))
+            with torch._C.DisableTorchFunction():  # others that watch take it for an operation of the block's
+                self.ranked.append((args[0].detach().clone(), int(taken)))
         elif name in _ADDERS:
             self.added.extend(value for value in args if isinstance(value, Tensor))
         return func(*args, **kwargs)
+
+    def forget(self) -> None:
+        """Forget what was seen: the call begins anew."""
+        self.ranked.clear()
+        self.added.clear()
 
     def start(self) -> None:
         """Begin to observe."""

@@ -28,6 +28,7 @@ class ForwardAround:
         apart(forward)
         forward.__wrapped__ = inner  # type: ignore[attr-defined]  # who asks for its arguments gets the model's own
         forward.replaced = self._replaced  # type: ignore[attr-defined]
+        forward.over = over  # type: ignore[attr-defined]
         self._over, self._forward = over, forward
         vars(module)["forward"] = forward
 
@@ -36,7 +37,10 @@ class ForwardAround:
         self._over[0] = True
         if vars(self._module).get("forward") is not self._forward:
             return
-        if self._replaced is None:
+        below = self._replaced
+        while below is not None and getattr(below, "over", [False])[0]:  # removed before, when this was around it
+            below = below.replaced
+        if below is None:
             del vars(self._module)["forward"]
         else:
-            vars(self._module)["forward"] = self._replaced
+            vars(self._module)["forward"] = below

@@ -1,4 +1,4 @@
-"""What was found of watched blocks while nothing changed their routing: for calls that are watched while something does."""
+"""What was found of watched blocks: where they calculate their routing, for whoever hooks them later or changes it."""
 
 import weakref
 from collections.abc import Mapping
@@ -10,10 +10,27 @@ from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.discovery import Candidate
 from moedesk.probe.finding.known import known_rule, remember_rule
 from moedesk.probe.watched.operations import Place
-from moedesk.probe.watched.plan import Planned, make_plan
+from moedesk.probe.watched.plan import Plan, Planned, make_plan
 from moedesk.probe.watched.watch import Watch
 
 _found: "weakref.WeakKeyDictionary[nn.Module, dict[bool, Planned]]" = weakref.WeakKeyDictionary()
+
+"""By experts, in training or not: found while nothing changed their routing, for calls that are watched while something does."""
+_ways: "weakref.WeakKeyDictionary[nn.Module, dict[bool, list[Plan]]]" = weakref.WeakKeyDictionary()
+_MOST_WAYS = 4
+
+
+def remember_way(experts: nn.Module, training: bool, plan: Plan) -> None:
+    """Keep one of the ways that the block of these experts takes, in training or in evaluation; of many the last ones."""
+    known = _ways.setdefault(experts, {})
+    if plan not in known.get(training, ()):
+        known[training] = [*known.get(training, ()), plan][-_MOST_WAYS:]
+
+
+def ways_of(experts: nn.Module, slots: int) -> dict[bool, list[Plan]]:
+    """Return the ways that the block of these experts took so far with so many slots a token, in training and in evaluation."""
+    known = {mode: [plan for plan in plans if plan.slots == slots] for mode, plans in _ways.get(experts, {}).items()}
+    return {mode: plans for mode, plans in known.items() if plans}
 
 
 def remember_plan(experts: nn.Module, training: bool, planned: Planned) -> None:

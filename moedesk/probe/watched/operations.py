@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
+from moedesk.probe.finding.modes import begin_anew
 from moedesk.probe.finding.ranking import RankingObserver
 
 LONGEST = 4096
@@ -78,12 +79,14 @@ class OperationObserver(RankingObserver):
         self._held = 0
         self.failure = ""
         """Why no more was kept."""
+        self.when_anew: Callable[[], None] = lambda: None
+        """Called when the call begins anew."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = super().__torch_function__(func, types, args, kwargs)
-        if self._over or len(self.names) >= LONGEST:
+        if self._over or func is begin_anew or len(self.names) >= LONGEST:
             return output
         parts = list(parts_of(func, output))
         if parts:
@@ -91,6 +94,14 @@ class OperationObserver(RankingObserver):
                 self._try(Place(len(self.names), part), value, name_of(func))
             self.names.append(name_of(func))
         return output
+
+    def forget(self) -> None:
+        """Forget what was seen: the call begins anew."""
+        super().forget()
+        for seen in (self.names, self.steps, self.picks):
+            seen.clear()
+        self.hidden, self._held = [], 0
+        self.when_anew()
 
     def _try(self, place: Place, value: Tensor, name: str) -> None:
         """Keep a tensor; the block goes on whatever happens here."""
@@ -143,6 +154,8 @@ class Taker(TorchFunctionMode):
     ----------
     ways : sequence of (names, places)
         The operations up to the last place, and the places, of each way that the block is known to take.
+    when_over : function, optional
+        Called once nothing more will be taken, in the middle of the call.
 
     Attributes
     ----------
@@ -150,26 +163,40 @@ class Taker(TorchFunctionMode):
         Copies, by place.
     came : int
         Which way was taken, the longest that fits; -1 for none.
+    ended : bool
+        Whether it was stopped.
     """
 
-    def __init__(self, ways: Sequence[tuple[Sequence[str], Sequence[Place]]]) -> None:
+    def __init__(
+        self,
+        ways: Sequence[tuple[Sequence[str], Sequence[Place]]],
+        when_over: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
         self.taken: dict[Place, Tensor] = {}
-        self.came = -1
-        self._ways = ways
-        self._alive = list(range(len(ways)))
+        self._ways, self._when_over = ways, when_over
         self._wanted: dict[int, set[Place]] = {}
         for _, places in ways:
             for place in places:
                 self._wanted.setdefault(place.step, set()).add(place)
-        self._step = 0
         self._alone = len(ways[0][0]) - 1 if len(ways) == 1 else 0
-        self._over = self._entered = False
+        self._entered = self.ended = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self.taken.clear()
+        self.came, self._step = -1, 0
+        self._alive = list(range(len(self._ways)))
+        self._over = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **kwargs) if kwargs else func(*args)
+        if (
+            func is begin_anew and not self.ended and self._when_over is None
+        ):  # who is told at once knows what came first
+            self._begin()
         if self._over or not returns_tensors(func, output):
             return output
         step, name = self._step, name_of(func)
@@ -185,6 +212,8 @@ class Taker(TorchFunctionMode):
                 self.came = way
                 self._alive.remove(way)
         self._over = not self._alive
+        if self._over and self._when_over is not None:
+            self._when_over()
         return output
 
     def _take(self, places: set[Place], output: Any) -> None:
@@ -205,7 +234,7 @@ class Taker(TorchFunctionMode):
 
     def stop(self) -> bool:
         """End it; return False if another mode was entered since and has to be left first, or in another thread."""
-        self._over = True
+        self._over = self.ended = True
         if self._entered and _get_current_function_mode() is self:
             self.__exit__(None, None, None)
             self._entered = False

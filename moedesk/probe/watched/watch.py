@@ -89,6 +89,7 @@ class Watch:
             self._handles.append(expert.register_forward_hook(after, with_kwargs=True))
         for path, module in others.items():
             self._handles.append(module.register_forward_hook(self._guarded(self._after_other(path))))
+        self.observer.when_anew = self._forget
         self.observer.start()
 
     def end(self) -> bool:
@@ -97,6 +98,15 @@ class Watch:
             handle.remove()
         self._handles.clear()
         return self.observer.stop()
+
+    def _forget(self) -> None:
+        """Forget what ran: the call begins anew."""
+        for ran in self.ran:
+            for seen in (ran.marks, ran.samples, ran.outputs):
+                seen.clear()
+        self.sources, self.before_experts = [], 0
+        self.forms.clear()
+        self.beside.clear()
 
     @property
     def failure(self) -> str:
