@@ -58,10 +58,11 @@ class WatchedHooks:
         self._binding, self._current, self._cost = binding, current, cost
         self._with_logits = with_logits
         self._note, self._refuse, self._at_once = note, refuse, at_once
-        experts, slots = binding.candidate.experts, binding.layer.top_k
-        if not ways_of(experts, slots):  # its first call was just now
+        experts = binding.candidate.experts
+        known = ways_of(experts, binding.layer.top_k)
+        if not known:  # its first call was just now
             remember_way(experts, block.training, binding.plan)
-        self._plans = ways_of(experts, slots)
+        self._plans = known if at_once and known else {block.training: [binding.plan]}
         self._unsure: set[bool] = set()
         self._taker: Taker | Watch | None = None
         self._rows, self._handed_on = 0, False
@@ -174,7 +175,9 @@ class WatchedHooks:
         training = self._binding.candidate.block.training
         self._unsure.discard(training)
         remember_way(self._binding.candidate.experts, training, plan)
-        self._plans = ways_of(self._binding.candidate.experts, layer.top_k)
+        known = self._plans.setdefault(training, [])
+        if plan not in known:
+            self._plans[training] = [*known[-3:], plan]
         alike = planned.rule == self._binding.rule
         return Routing(planned.routing.ids, planned.routing.weights, planned.routing.logits if alike else None)
 
