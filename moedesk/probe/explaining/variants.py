@@ -21,7 +21,7 @@ from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.rerouting import Change, Rerouting, can_reroute
-from moedesk.probe.overriding.reselection import ScoreEdit
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.way import Way
 
 MOST_ROWS = 64

@@ -11,7 +11,7 @@ from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.overriding.captured import Captured, CapturedRouting
 from moedesk.probe.overriding.changes import Rows
-from moedesk.probe.overriding.context import Context, StackCall
+from moedesk.probe.overriding.context import Context, Ready, StackCall
 from moedesk.probe.taking.overridden import Later, rows_of, taken
 from moedesk.probe.taking.tap import recomputing
 
@@ -99,9 +99,14 @@ class Act:
 
     def rows(self, count: int, device: torch.device) -> Rows | bool:
         """Return which of a call's rows it acts on: False for none, None for all."""
-        columns, phases = self.override.columns, self.override.phases
-        if columns is None and not phases:
+        if self.override.columns is None and not self.override.phases:
             return None
+        ready = self._ready(count, device)
+        return self.find_rows(count, device) if ready is None else ready.rows
+
+    def find_rows(self, count: int, device: torch.device) -> Rows | bool:
+        """Work out the same for a call that is under way."""
+        columns, phases = self.override.columns, self.override.phases
         assert self.context is not None
         if phases and (self.context.last is None or self.context.last.phase not in phases):
             return False
@@ -115,6 +120,11 @@ class Act:
 
         Where the tokens are on a device, waits for it once a pass.
         """
+        ready = self._ready(count, device)
+        return self.find_replayed(count, device) if ready is None else ready.replayed
+
+    def find_replayed(self, count: int, device: torch.device) -> CapturedRouting | None:
+        """Work out the same for a call that is under way."""
         assert self.captured is not None
         stream = self.binding.layer.stream
         found = self._call(count, stream in self.captured.unnamed)
@@ -127,6 +137,15 @@ class Act:
         if routing is None or len(routing.ids) != count:
             return None
         return routing if device.type == "cpu" else routing.on(device)
+
+    def _ready(self, count: int, device: torch.device) -> Ready | None:
+        """What was worked out for all layers when the first of them was called; None if that is not about this call."""
+        context = self.context
+        assert context is not None
+        ready = context.ready.get(self)
+        if ready is None:
+            ready = context.make_ready(self, count, device)
+        return ready if ready is not None and ready.length == count and ready.device == device else None
 
     def _call(self, count: int, unnamed: bool = False) -> StackCall | None:
         """The call of the layer's stack, if its rows are the tokens of the pass, or none at all; if not, that is noted."""

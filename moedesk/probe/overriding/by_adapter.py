@@ -11,7 +11,8 @@ from moedesk.core.errors import MoedeskError
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.adapters.adapter import Routing, flat
 from moedesk.probe.finding.binding import Binding
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import Reselection
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.way import SelectionCall, Way
 
 

@@ -7,6 +7,7 @@ globals, finds others under these names.
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -15,6 +16,9 @@ from torch.nn import functional
 
 Take = Callable[[str, Callable[..., Any], Sequence[Any], Mapping[str, Any]], Any]
 """Takes the name of a function, the function itself and its arguments; returns what the code is to get of it."""
+
+Instead = Callable[..., Any]
+"""Takes a function of torch and the arguments of a call of it; returns what the code is to get."""
 
 
 class ByName:
@@ -35,15 +39,7 @@ class ByName:
     def __init__(self, function: FunctionType, names: Collection[str]) -> None:
         self._running = threading.local()  # two threads may run one module
         self.function, self._globals = function, {**function.__globals__}
-        lookalikes = {name: self._like(value, names) for name, value in self._globals.items() if _has_functions(value)}
-        self._copy = FunctionType(
-            function.__code__,
-            {**self._globals, **lookalikes},
-            function.__name__,
-            function.__defaults__,
-            function.__closure__,
-        )
-        self._copy.__kwdefaults__ = function.__kwdefaults__
+        self._copy = redirected(function, {name: self._handed_on(name) for name in names})
 
     @property
     def current(self) -> bool:
@@ -60,21 +56,44 @@ class ByName:
         finally:
             running.take = None
 
-    def _like(self, module: ModuleType, names: Collection[str]) -> "_Lookalike":
-        found = vars(module)
-        others: dict[str, Any] = {name: self._handed_on(name, found[name]) for name in names if name in found}
-        for name, value in found.items():
-            if _has_functions(value) and value is not torch:
-                others[name] = self._like(value, names)
-        return _Lookalike(module, others)
-
-    def _handed_on(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _handed_on(self, name: str) -> Instead:
         running = self._running
 
-        def handed_on(*args: Any, **kwargs: Any) -> Any:
+        def handed_on(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             return running.take(name, function, args, kwargs)
 
         return handed_on
+
+
+def redirected(function: FunctionType, others: Mapping[str, Instead]) -> FunctionType:
+    """Return a copy of a function in which calls of some functions of torch go elsewhere.
+
+    Parameters
+    ----------
+    function : FunctionType
+    others : mapping
+        By the name of a function what is called in its place, with the function itself before its arguments.
+    """
+    names = function.__code__.co_names
+    own = function.__globals__
+    lookalikes = {name: _like(value, others, names) for name, value in own.items() if _has_functions(value)}
+    copy = FunctionType(
+        function.__code__, {**own, **lookalikes}, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _like(module: ModuleType, others: Mapping[str, Instead], names: Collection[str]) -> "_Lookalike":
+    found = vars(module)
+    known: dict[str, Any] = {
+        name: found[name] for name in names if name in found
+    }  # found without a call of __getattr__
+    known.update({name: partial(other, found[name]) for name, other in others.items() if name in found})
+    for name, value in found.items():
+        if _has_functions(value) and value is not torch:
+            known[name] = _like(value, others, names)
+    return _Lookalike(module, known)
 
 
 class _Lookalike:

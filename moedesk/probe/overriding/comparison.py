@@ -15,7 +15,8 @@ from torch import Tensor
 
 from moedesk.probe.overriding.by_name import by_name
 from moedesk.probe.overriding.changes import ONE, rows_differing
-from moedesk.probe.overriding.reselection import Edits, Reselection
+from moedesk.probe.overriding.reselection import Reselection
+from moedesk.probe.overriding.score_edit import Edits
 from moedesk.probe.overriding.way import SelectionCall, Way, never_written
 from moedesk.probe.taking.overridden import Later, taken
 
@@ -48,25 +49,34 @@ class Form(NamedTuple):
     device: torch.device
 
     @classmethod
-    def of(cls, hidden: Tensor, logits: Tensor) -> "Form":
-        """Return that of a call."""
-        return cls(hidden.dtype, hidden.shape[-1], hidden.ndim, logits.dtype, logits.ndim, logits.device)
+    def of(cls, hidden: tuple[torch.dtype, torch.Size], logits: Tensor) -> "Form":
+        """Return that of a call, of whose input the dtype and the shape are given."""
+        dtype, shape = hidden
+        return cls(dtype, shape[-1], len(shape), logits.dtype, logits.ndim, logits.device)
 
 
 class Compared(Later):
     """One call, compared when somebody asks for its rows, with all calls that wait by then."""
 
-    __slots__ = ("_rows", "choice", "comparison", "form", "logits", "weights")
+    __slots__ = ("_rows", "choice", "comparison", "form", "logits", "versions", "weights")
 
-    def __init__(self, comparison: "Comparison", form: Form, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
-        self.comparison, self.form = comparison, form
-        self.logits, self.choice, self.weights = logits, choice, weights
+    def __init__(
+        self, comparison: "Comparison", hidden: Tensor, logits: Tensor, choice: Tensor, weights: Tensor
+    ) -> None:
+        self.comparison, self.logits, self.choice, self.weights = comparison, logits, choice, weights
+        self.form = hidden.dtype, hidden.shape
+        self.versions = None if weights.is_inference() else (choice._version, weights._version)
         self._rows: Tensor | None = None
 
     @property
     def is_cpu(self) -> bool:
         """Whether its rows are on the host."""
-        return self.form.device.type == "cpu"
+        return self.logits.is_cpu
+
+    @property
+    def as_it_was(self) -> bool:
+        """Whether nobody wrote to its ids and weights since."""
+        return self.versions is None or self.versions == (self.choice._version, self.weights._version)
 
     def rows(self) -> Tensor:
         """Return (N,) bools, which rows differ; nobody may write to it."""
@@ -79,9 +89,9 @@ class Compared(Later):
         """Know the rows, all of them if it can't be told which, and let go of what they come from."""
         if self._rows is None:
             if rows is None:
-                rows = torch.ones(self.weights.shape[:-1].numel(), dtype=torch.bool, device=self.form.device)
+                rows = torch.ones(self.weights.shape[:-1].numel(), dtype=torch.bool, device=self.logits.device)
             self._rows = rows
-            del self.logits, self.choice, self.weights
+            self.logits = self.choice = self.weights = rows
 
 
 class Comparison:
@@ -91,12 +101,14 @@ class Comparison:
     ----------
     way : Way
         Of one of the layers.
+    copies : bool
+        Whether the block may write to what its selection returned.
     """
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, copies: bool = False) -> None:
         assert way.by_name is not None
         assert way.places is not None
-        self._way, self._places = way, way.places
+        self._way, self._places, self._copies = way, way.places, copies
         self._run = by_name(way.by_name.function, frozenset({way.operation}))
         self._waiting: deque[Compared] = deque()  # the model's thread adds, the courier's works them out
         self._lock = threading.Lock()
@@ -114,10 +126,12 @@ class Comparison:
             What the selection returned.
         """
         choice, weights = output[self._places[0]], output[self._places[1]]
-        form = Form.of(hidden, logits)
         if logits.numel() > MOST_NUMBERS:
+            form = Form.of((hidden.dtype, hidden.shape), logits)
             return rows_differing(*zip(self.plain(form, logits), _rows(weights, choice), strict=True))
-        one = Compared(self, form, logits, choice.clone(), weights.clone())  # the block may write to them
+        if self._copies or weights.is_inference():
+            choice, weights = choice.clone(), weights.clone()
+        one = Compared(self, hidden, logits, choice, weights)
         self._waiting.append(one)
         if len(self._waiting) > _MOST_WAITING:
             self.work_out()
@@ -129,7 +143,11 @@ class Comparison:
         with self._lock:
             kinds: dict[Form, list[Compared]] = {}
             for one in taken(self._waiting):
-                kinds.setdefault(one.form, []).append(one)
+                if one.as_it_was:
+                    kinds.setdefault(Form.of(one.form, one.logits), []).append(one)
+                else:
+                    self._copies = True
+                    one.settle()
             for form, alike in kinds.items():
                 try:
                     self._compare(form, alike)
@@ -138,17 +156,17 @@ class Comparison:
                         one.settle()
 
     def _compare(self, form: Form, calls: Sequence[Compared]) -> None:
-        width = self._way.width
-        weights, choice, logits = (
+        columns = [
             torch.cat([part.reshape(-1, part.shape[-1]) for part in column])
             for column in zip(*((one.weights, one.choice, one.logits) for one in calls), strict=True)
-        )
-        counts = [one.logits.numel() // width for one in calls]
+        ]
+        weights, choice, logits = columns
         plain = self.plain(form, logits)
         if plain[0].shape != weights.shape:
             return
         differ = rows_differing(*zip(plain, (weights, choice), strict=True))
         alone = differ.is_cpu and len(differ) == len(calls)
+        counts = [one.logits.numel() // self._way.width for one in calls]
         parts = [ONE[one] for one in differ.tolist()] if alone else differ.split(counts)
         for one, part in zip(calls, parts, strict=True):
             one.settle(part)
@@ -190,8 +208,9 @@ def comparison(way: Way, seen: SelectionCall) -> Comparison | None:
     own = chain(way.module.parameters(), way.module.buffers())
     if logits is None or not never_written(logits) or any(id(tensor) not in used for tensor in own):
         return None
-    compares = Comparison(way)
-    form = Form.of(hidden, logits)
+    form = Form.of((hidden.dtype, hidden.shape), logits)
+    written = any(output[place]._version != seen.output[place]._version for place in way.places)
+    compares = Comparison(way, copies=written)
     rows = logits.reshape(-1, way.width)
     given = _rows(output[way.places[1]], output[way.places[0]])
     for order in (torch.arange(len(rows)), torch.arange(len(rows)).repeat(2).flip(0), torch.tensor([0])):

@@ -1,7 +1,7 @@
 """Which tokens the rows of a pass are, and what the pass is for: for overrides that act on some tokens or phases only."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.pools import Pool
-from moedesk.probe.overriding.captured import Captured
+from moedesk.probe.overriding.captured import Captured, CapturedRouting
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader, uses_cache
 from moedesk.probe.taking.compiled import apart
@@ -49,6 +49,33 @@ class Pass:
         return self._phase
 
 
+class Asking(Protocol):
+    """What asks for the rows of each call of one layer."""
+
+    @property
+    def binding(self) -> Binding:
+        """The layer."""
+
+    @property
+    def captured(self) -> Captured | None:
+        """What it replays."""
+
+    def find_rows(self, count: int, device: torch.device) -> Tensor | bool | None:
+        """Return which rows of the call it is about: False for none, None for all."""
+
+    def find_replayed(self, count: int, device: torch.device) -> CapturedRouting | None:
+        """Return what is replayed in the call."""
+
+
+class Ready(NamedTuple):
+    """What is asked in a call of a layer, worked out beforehand."""
+
+    length: int
+    device: torch.device
+    rows: Tensor | bool | None
+    replayed: CapturedRouting | None
+
+
 class Context:
     """Hooks that follow the passes of a model.
 
@@ -64,10 +91,14 @@ class Context:
     ----------
     last : Pass or None
         The pass under way, or the last one.
+    ready : dict of Asking to Ready
+        For layers of the call of a stack that is under way.
     """
 
     def __init__(self, model: nn.Module, bindings: Sequence[Binding], asking: Sequence[Binding]) -> None:
-        self._model = model
+        self._model, self._asking = model, asking
+        self.ready: dict[Asking, Ready] = {}
+        self._askers: dict[str, list[Asking]] = {}
         self._reader = CallReader()
         self._caches = uses_cache(model)
         self._stacks = {binding.candidate.stack_path: binding.layer.stream for binding in bindings}
@@ -76,9 +107,28 @@ class Context:
         self.last: Pass | None = None
         self._again: dict[nn.Module, StackCall] = {}
         self._handles = Bounds(model, self._stacks, self._opened, self._closed, Cost()).hook()
-        for block, path in {binding.candidate.block: binding.candidate.stack_path for binding in asking}.items():
+        self._follows_blocks = False
+
+    def _follow_blocks(self) -> None:
+        """Know calls of blocks again from now on: for passes with gradients, which may be computed a second time."""
+        self._follows_blocks = True
+        for block, path in {one.candidate.block: one.candidate.stack_path for one in self._asking}.items():
             hook = _entering(self._entered, path)
             self._handles.append(block.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def register(self, one: Asking) -> None:
+        """Have what one asks in a call worked out when the first layer of its stack asks: for all at once it takes less time."""
+        if one.binding.candidate.pool is None:
+            self._askers.setdefault(one.binding.candidate.stack_path, []).append(one)
+
+    def make_ready(self, one: Asking, count: int, device: torch.device) -> Ready | None:
+        """Work out what all layers of a stack will ask in its call that is under way; return what one of them asks."""
+        if recomputing():
+            return None
+        for other in self._askers.get(one.binding.candidate.stack_path, ()):
+            replayed = None if other.captured is None else other.find_replayed(count, device)
+            self.ready[other] = Ready(count, device, other.find_rows(count, device), replayed)
+        return self.ready.get(one)
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -88,12 +138,15 @@ class Context:
     def _opened(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         if recomputing():
             return
+        self.ready.clear()
         if module in self._open:  # it never left: an interrupt
             self._open.clear()
         if not self._open or self.last is None:
             training = self._model.training and torch.is_grad_enabled()
             self.last = Pass(0 if self.last is None else self.last.number + 1, training, self._caches)
         self._open.append(module)
+        if torch.is_grad_enabled() and not self._follows_blocks:
+            self._follow_blocks()
         call, ids = self._reader.read(path, module, args, kwargs, _as_it_is)
         if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
             outer = [c.ids for c in reversed(self.last.calls) if c.ids is not None]
@@ -127,6 +180,7 @@ class Context:
             self._again[block] = alike[0]
 
     def _closed(self, module: nn.Module, output: Any) -> None:
+        self.ready.clear()
         if not recomputing() and module in self._open:
             del self._open[self._open.index(module) :]
 

@@ -7,6 +7,7 @@ from moedesk.probe.overriding.act import Act
 from moedesk.probe.overriding.adapted_override import AdaptedOverride
 from moedesk.probe.overriding.layer_override import LayerOverride
 from moedesk.probe.overriding.layers import Layers
+from moedesk.probe.overriding.selecting_override import SelectingOverride
 from moedesk.probe.overriding.watched_override import WatchedOverride
 from moedesk.probe.overriding.within_override import WithinOverride
 
@@ -25,4 +26,6 @@ def layer_override(layers: Layers, binding: Binding, acts: Sequence[Act]) -> Lay
     way = layers.way(binding.layer.place) if any(act.scores for act in acts) else None
     if way is not None and way.by_adapter:
         return AdaptedOverride(binding, way, acts)
-    return WithinOverride(binding, way, acts) if way is not None and way.within else LayerOverride(binding, way, acts)
+    if way is None:
+        return LayerOverride(binding, way, acts)
+    return WithinOverride(binding, way, acts) if way.within else SelectingOverride(binding, way, acts)

@@ -11,26 +11,23 @@ from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.adapters.adapter import Routing
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
-from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.routing import CallForm, ExpertsCall, read_routing
 from moedesk.probe.overriding.act import Act
-from moedesk.probe.overriding.by_name import ByName, by_name, function_of
 from moedesk.probe.overriding.changes import ONE, Rows, changed_routing, rows_differing
 from moedesk.probe.overriding.forward_around import ForwardAround
-from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.rerouting import written
-from moedesk.probe.overriding.reselection import Edits, Reselection, ScoreEdit
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, slots_holders, with_slots
-from moedesk.probe.overriding.way import Way, never_written
+from moedesk.probe.overriding.way import Way
 from moedesk.probe.taking.compiled import apart
-from moedesk.probe.taking.overridden import Changed, Later, heard, rows_of, say
+from moedesk.probe.taking.overridden import Changed, heard, listening, say
 
 
 class LayerOverride:
     """What acts on one layer, until it is removed.
 
-    Overrides of the score run the layer's selection twice, without and with them: that is how it is known which rows they
-    change. Those of the routing act on what the selection gave.
+    Overrides of the score act in the layer's selection, each kind of which has a class of its own; those of the routing act on
+    what the selection gave.
 
     Parameters
     ----------
@@ -48,25 +45,19 @@ class LayerOverride:
         self._drops = any(_drops(act) for act in self._routing)
         self._hidden = self._drops or binding.adapter is not None  # what is used is not all that hooks see
         self._about = _about(self._routing)
+        self._lasting = not any(act.override.columns or act.override.phases for act in self._routing)
+        self._said = self._saying(self._routing)
         slots = [act.override.value for act in acts if act.override.kind is OverrideKind.TOP_K]
-        lasting = not any(act.override.columns or act.override.phases for act in self._scoring)
-        self._everywhere = _edits_everywhere(self._scoring)
-        self._edits = self._everywhere if lasting else None
-        self._chooses = all(act.override.kind in (OverrideKind.FORCE, OverrideKind.REPLAY) for act in self._scoring)
         self._slots = int(slots[-1] or 0) if slots else 0
         self._counts = slot_counts(binding) if slots else []
         self._form: CallForm | None = None
-        self._by_name: ByName | None = None
         self._pending: Tensor | None = None
         self._arounds: list[ForwardAround] = []
         self._handles: list[RemovableHandle] = []
 
     def put_on(self) -> None:
         """Hook the layer's modules."""
-        if self._scoring:
-            assert self._way is not None
-            self._by_name = _by_name(self._way, self._scoring)
-            self._arounds.append(ForwardAround(self._way.module, self._select))
+        self._hook_selection()
         adapter, hooked = self._binding.adapter, self._binding.hooked
         if not self._routing:
             return
@@ -85,107 +76,8 @@ class LayerOverride:
         self._arounds.clear()
         self._handles.clear()
 
-    # the score
-
-    def _select(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        way = self._way
-        assert way is not None
-        self._pending = None  # of a call that failed
-        learning = torch.is_grad_enabled()
-        if self._by_name is not None and (way.told if self._chooses else self._compares_later(way, learning)):
-            return self._once(way, self._by_name, inner, args, kwargs)
-        if learning:
-            with torch.no_grad():
-                output = inner(*args, **kwargs)
-        else:
-            output = inner(*args, **kwargs)
-        plain = self._read(way, args, kwargs, output)
-        acts, edits = self._scoring, self._edits
-        if edits is None:
-            acts, edits = self._of_call(len(plain.ids), plain.ids.device)
-        if not acts:
-            return inner(*args, **kwargs) if learning else output
-        if self._by_name is not None:
-            known = None if learning else _logits_in(way, output)
-            selection = Reselection(way, edits, known)
-            output = self._by_name.run(way.module, selection.take, args, kwargs)
-        else:
-            selection = reselection(way, edits)
-            with selection:
-                output = inner(*args, **kwargs)
-        if not selection.reached:
-            self._miss(acts)
-            return inner(*args, **kwargs)
-        self._tell(differing(plain, self._read(way, args, kwargs, output)), acts, edits)
-        return output
-
-    def _compares_later(self, way: Way, learning: bool) -> bool:
-        """Whether a call of the selection with what acts is enough: which rows differ is worked out behind it."""
-        if way.compares is None or learning or self._routing or way.module.training:
-            return False
-        return not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda")
-
-    def _once(
-        self, way: Way, run: ByName, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """One call of the selection, after which it is known which rows are others, or can be worked out."""
-        acts, edits, hidden = self._scoring, self._edits, first_tensor((*args, *kwargs.values()))
-        assert hidden is not None
-        if edits is None:
-            acts, edits = self._of_call(hidden.shape[:-1].numel(), hidden.device)
-        if not acts:
-            return inner(*args, **kwargs)
-        selection = Reselection(way, edits)
-        output = run.run(way.module, selection.take, args, kwargs)
-        changed: Tensor | Later | None = selection.changed if self._chooses else None
-        if not selection.reached or (self._chooses and changed is None):
-            self._miss(acts)
-            return inner(*args, **kwargs)
-        if changed is None:
-            assert way.compares is not None
-            assert selection.logits is not None
-            changed = way.compares.of(hidden, selection.logits, output)
-        self._tell(changed, acts, edits)
-        return output
-
-    def _of_call(self, count: int, device: torch.device) -> tuple[list[Act], Edits]:
-        """The acts on the score that act in a call of so many rows, and what they do to it."""
-        acting = [(act, edit) for act in self._scoring if (edit := edit_of(act, count, device)) is not None]
-        everywhere = len(acting) == len(self._scoring) and all(edit.rows is None for _, edit in acting)
-        if everywhere and self._everywhere is not None:
-            return self._scoring, self._everywhere
-        return [act for act, _ in acting], Edits([edit for _, edit in acting])
-
-    def _tell(self, changed: Tensor | Later, acts: Sequence[Act], edits: Edits) -> None:
-        """Count and say which rows are others."""
-        for act, edit in zip(acts, edits.every, strict=True):
-            act.count(changed, edit.rows)
-        if self._routing:
-            self._pending = rows_of(changed)
-        elif heard():
-            by = tuple([act.override for act in acts])
-            say(self._binding.candidate.experts, Changed(changed, by=by, ranked=self._ranked(by)))
-
-    def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> Routing:
-        """Ids (or masks) and weights in an output of what selects, a row a token."""
-        if way.places is None:
-            adapter = self._binding.adapter
-            assert adapter is not None
-            routing = adapter.routing(way.module, args, kwargs, output)
-            assert routing is not None
-            return routing
-        choice, weights = output[way.places[0]], output[way.places[1]]
-        if weights.requires_grad:
-            weights = weights.detach()
-        if weights.ndim != 2:
-            weights = weights.reshape(-1, weights.shape[-1])
-        if choice.shape == weights.shape:
-            return Routing(choice, weights)
-        choice = choice.detach()
-        if choice.numel() == weights.numel():
-            return Routing(choice.reshape(weights.shape), weights)
-        mask = choice.reshape(*weights.shape, -1)  # an empty row of it is a slot that was dropped
-        return Routing(mask.flatten(1), weights.masked_fill(~(mask != 0).any(-1), 0))
+    def _hook_selection(self) -> None:
+        """Hook what acts on the score."""
 
     def _miss(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -222,19 +114,27 @@ class LayerOverride:
 
     def _spared(self, choice: Tensor) -> bool:
         """Whether it can be seen without waiting that nothing changes: the only row has none of the experts. Tells so."""
-        if (
-            self._about is None
-            or choice.shape[0] != 1
-            or not choice.is_cpu
-            or not self._about.isdisjoint(choice.tolist()[0])
-        ):
+        if self._about is None or choice.shape[0] != 1 or not choice.is_cpu:
             return False
-        if heard():
-            acts = [act for act in self._routing if act.rows(1, choice.device) is not False]
-            by = tuple([act.override for act in acts])
+        row = choice.tolist()[0]
+        if not self._about.isdisjoint(row) or (self._drops and len(set(row)) < len(row)):
+            return False
+        if taps := listening():
+            by, ranked = self._said if self._lasting else self._saying(self._acting(choice))
             if by:
-                say(self._binding.candidate.experts, Changed(ONE[False], by=by, ranked=self._ranked(by)))
+                said = Changed(ONE[False], by=by, ranked=ranked)
+                for tap in taps:
+                    tap.overridden.setdefault(self._binding.candidate.experts, []).append(said)
         return True
+
+    def _acting(self, choice: Tensor) -> list[Act]:
+        """What acts on the routing of a call of one row."""
+        return [act for act in self._routing if act.rows(1, choice.device) is not False]
+
+    def _saying(self, acts: Sequence[Act]) -> tuple[tuple[Override, ...], bool]:
+        """What is said of acts: which they are, and whether what was ranked follows from the logits."""
+        by = tuple([act.override for act in acts])
+        return by, self._ranked(by)
 
     def _reroute(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = inner(*args, **kwargs)
@@ -260,7 +160,7 @@ class LayerOverride:
             mask = rows if isinstance(rows, Tensor) else None
             new = self._changed(act, routing, mask)
             if act.override.kind is OverrideKind.TOP_K:
-                pending = differ = torch.ones(count, dtype=torch.bool, device=routing.ids.device)
+                pending = differ = _every_row(count, routing.ids.device)
             else:
                 differ = differing(routing, new)
             act.count(differ, mask)
@@ -305,24 +205,6 @@ class LayerOverride:
             return inner(*args, **kwargs)
 
 
-def _by_name(way: Way, acts: Sequence[Act]) -> ByName | None:
-    """What runs a layer's selection by name, if that shows enough, and its forward is still the one that was studied."""
-    function = function_of(way.module.forward)
-    if way.by_name is None or function is not way.by_name.function:
-        return None
-    if all(act.override.kind in (OverrideKind.BIAS, OverrideKind.TEMPERATURE) for act in acts):
-        return by_name(function, frozenset({way.operation}))
-    return by_name(function, way.names) if way.ranks_by_name else None
-
-
-def _logits_in(way: Way, output: Any) -> Tensor | None:
-    """The logits in what a call of the selection returned, as its operation gave them."""
-    if way.logits_at is None:
-        return None
-    logits = output[way.logits_at]
-    return logits if isinstance(logits, Tensor) and never_written(logits) else None
-
-
 def _drops(act: Act) -> bool:
     """Whether an act on the routing may take slots from tokens."""
     if act.override.kind is OverrideKind.REPLAY:
@@ -330,19 +212,17 @@ def _drops(act: Act) -> bool:
     return act.override.kind is OverrideKind.CAPACITY
 
 
+def _every_row(count: int, device: torch.device) -> Tensor:
+    """(N,) bools, all true; nobody may write to it."""
+    return ONE[True] if count == 1 and device.type == "cpu" else torch.ones(count, dtype=torch.bool, device=device)
+
+
 def _about(acts: Sequence[Act]) -> frozenset[int] | None:
-    """The experts that acts on the routing are about; None if they may change others."""
-    kinds = (OverrideKind.ABLATE, OverrideKind.SCALE, OverrideKind.SWAP)
+    """The experts that acts on the routing are about; None if they may change a row that has none of them twice."""
+    kinds = (OverrideKind.ABLATE, OverrideKind.SCALE, OverrideKind.SWAP, OverrideKind.CAPACITY)
     if any(act.override.kind not in kinds for act in acts):
         return None
     return frozenset(expert for act in acts for expert in act.override.experts)
-
-
-def _edits_everywhere(acts: Sequence[Act]) -> Edits | None:
-    """What acts do to the score where they act on all rows; None if a capture says it."""
-    if any(act.override.kind is OverrideKind.REPLAY for act in acts):
-        return None
-    return Edits([ScoreEdit(act.override) for act in acts])
 
 
 def edit_of(act: Act, count: int, device: torch.device) -> ScoreEdit | None:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from moedesk.probe.overriding.forcing import with_forced
 from moedesk.probe.overriding.operations import is_choice
-from moedesk.probe.overriding.reselection import Edits, Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import Reselection
+from moedesk.probe.overriding.score_edit import Edits, ScoreEdit
 from moedesk.probe.overriding.way import Way
 
 

@@ -389,7 +389,10 @@ class Overrides:
     def _act(self, entry: Entry, binding: Binding) -> Act:
         tally = self._tallies.setdefault(entry.id, Tally())
         captured = self._captured.get(entry.override)
-        return Act(entry.override, binding, self._context, tally, self._notes, captured)
+        act = Act(entry.override, binding, self._context, tally, self._notes, captured)
+        if self._context is not None and _needs_context(entry.override):
+            self._context.register(act)
+        return act
 
 
 def _needs_context(override: Override) -> bool:

@@ -1,8 +1,6 @@
 """Rewrites the score of a layer inside its own selection: everything behind the score is the model's own code."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from math import isnan
 from typing import Any, Self
 
@@ -10,56 +8,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from moedesk.core.override import Override, OverrideKind
-from moedesk.probe.overriding.changes import Rows, rows_differing
+from moedesk.probe.overriding.changes import rows_differing
 from moedesk.probe.overriding.operations import RANKERS, Ranking, name_of
+from moedesk.probe.overriding.score_edit import HIGHEST, LOWEST, Edits, ScoreEdit, rows_like
 from moedesk.probe.overriding.turns import Turns
 from moedesk.probe.overriding.way import Way
 
 INFINITE = float("inf")
-_OF_LOGITS = frozenset({OverrideKind.EXCLUDE, OverrideKind.BIAS, OverrideKind.TEMPERATURE})
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreEdit:
-    """An override that acts on the score, in one call.
-
-    Attributes
-    ----------
-    override : Override
-    rows : (N,) bool tensor or None
-    ids : (N, k) int64 tensor or None
-        Of a replay: what each row is to choose, -1 in rows that choose for themselves.
-    whole : bool
-        Whether it is known that no row does.
-    """
-
-    override: Override
-    rows: Rows = None
-    ids: Tensor | None = None
-    whole: bool = False
-
-
-class Edits:
-    """What acts on the score of a layer, sorted once for all calls in which it does.
-
-    Parameters
-    ----------
-    every : sequence of ScoreEdit
-        In the order in which they act.
-    """
-
-    __slots__ = ("choosing", "every", "excluding", "experts", "forcing", "of_logits", "of_rankings", "replaying")
-
-    def __init__(self, every: Sequence[ScoreEdit]) -> None:
-        self.every = every
-        self.of_logits = [edit for edit in every if edit.override.kind in _OF_LOGITS]
-        self.excluding = [edit for edit in every if edit.override.kind is OverrideKind.EXCLUDE]
-        self.forcing = [edit for edit in every if edit.override.kind is OverrideKind.FORCE]
-        self.replaying = [edit for edit in every if edit.ids is not None]
-        self.experts = {expert for edit in self.forcing for expert in edit.override.experts}
-        self.choosing = bool(self.forcing or self.replaying)
-        self.of_rankings = self.choosing or bool(self.excluding)
 
 
 class Reselection:
@@ -150,19 +105,7 @@ class Reselection:
     def _edited(self, logits: Tensor) -> Tensor:
         """The logits with all that acts on them."""
         for edit in self.edits.of_logits:
-            kind, value = edit.override.kind, edit.override.value
-            if kind is OverrideKind.EXCLUDE:
-                new = logits.masked_fill(_columns(edit, logits), -INFINITE)
-            elif kind is OverrideKind.BIAS:
-                assert value is not None
-                new = torch.where(_columns(edit, logits), logits + value, logits)
-            else:
-                assert value is not None
-                new = logits / value
-                if self.way.width > self.way.experts:
-                    routed = torch.arange(self.way.width, device=logits.device) < self.way.experts
-                    new = torch.where(routed, new, logits)
-            logits = new if edit.rows is None else torch.where(_like(edit.rows, logits), new, logits)
+            logits = edit.of_logits(logits, self.way.experts)
         return logits
 
     def _rank(self, name: str, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -197,7 +140,7 @@ class Reselection:
     def _without_excluded(self, scores: Tensor) -> Tensor:
         """(…, E) scores with which no excluded expert can win."""
         for edit in self.edits.excluding:
-            scores = scores.masked_fill(_places(edit, scores), -INFINITE)
+            scores = scores.masked_fill(edit.places(scores), LOWEST)
         return scores
 
     def _raised(self, scores: Tensor) -> Tensor:
@@ -205,7 +148,7 @@ class Reselection:
         most = torch.finfo(scores.dtype).max
         scores = scores.nan_to_num(nan=most, posinf=most, neginf=-INFINITE)
         for edit in self.edits.forcing:
-            scores = scores.masked_fill(_places(edit, scores), INFINITE)
+            scores = scores.masked_fill(edit.places(scores), HIGHEST)
         for edit in self.edits.replaying:
             assert edit.ids is not None
             experts = self.way.experts
@@ -286,7 +229,7 @@ class Reselection:
             for expert in edit.override.experts:
                 hit = (indices == expert).any(-1, keepdim=True)
                 if edit.rows is not None:
-                    hit = hit | ~_like(edit.rows, indices)
+                    hit = hit | ~rows_like(edit.rows, indices)
                 chosen = hit if chosen is None else chosen & hit
         assert chosen is not None
         return chosen
@@ -322,28 +265,3 @@ class _Mode(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return self._reselection.take(name_of(func), func, args, kwargs or {})
-
-
-def _columns(edit: ScoreEdit, like: Tensor) -> Tensor:
-    """(1, W) which columns of ``like`` an edit is about."""
-    return columns_of(edit.override.experts, like.shape[-1], like.device)
-
-
-def _like(rows: Tensor, scores: Tensor) -> Tensor:
-    """Rows as a mask that broadcasts to (…, E) scores."""
-    return rows.view(*scores.shape[:-1], 1)
-
-
-def _places(edit: ScoreEdit, scores: Tensor) -> Tensor:
-    """Where in (…, E) scores an edit acts."""
-    columns = _columns(edit, scores)
-    return columns if edit.rows is None else columns & _like(edit.rows, scores)
-
-
-@lru_cache(maxsize=256)
-def columns_of(experts: tuple[int, ...], width: int, device: torch.device) -> Tensor:
-    """Return (1, width) bools, true at some experts; nobody writes to them."""
-    with torch.inference_mode(False):  # a pass with gradients may come later
-        numbers = torch.zeros(1, width, dtype=torch.bool)
-        numbers[:, list(experts)] = True
-        return numbers.to(device)

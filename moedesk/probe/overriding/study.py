@@ -25,7 +25,8 @@ from moedesk.probe.overriding.comparison import Comparison, comparison, kind_of
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.operations import OperationLog
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import Reselection
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.slots import SlotsTrial, slot_counts
 from moedesk.probe.overriding.way import SelectionCall, Way, find_way, named
 from moedesk.probe.overriding.within import Ends, chooses_within, watch_blocks

@@ -15,7 +15,8 @@ from moedesk.probe.overriding.act import Act
 from moedesk.probe.overriding.detour import Detour, DeviatedError
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.layer_override import LayerOverride, differing, edit_of
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import Reselection
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.watched_layer import WatchedLayer
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.watched.operations import unseen

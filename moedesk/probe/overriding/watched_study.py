@@ -14,7 +14,7 @@ from moedesk.probe.exactness.bits import differing_rows, same_bits
 from moedesk.probe.exactness.single_expert import silenced
 from moedesk.probe.exactness.untouched import SEED
 from moedesk.probe.overriding.operations import OperationLog
-from moedesk.probe.overriding.reselection import ScoreEdit
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.watched_trial import BlockTrial, Fixed
 from moedesk.probe.overriding.watched_way import WatchedWay
 from moedesk.probe.overriding.way import SelectionCall, find_way

@@ -14,7 +14,8 @@ from moedesk.probe.exactness.untouched import SEED
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.overriding.detour import Detour, DeviatedError
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import Reselection
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.watched_way import WatchedWay
 from moedesk.probe.watched.watch import Watch
 from moedesk.probe.watched.watched_scout import begin_watch, rows_of

@@ -11,8 +11,10 @@ from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.routing import ExpertsCall, read_routing
 from moedesk.probe.overriding.act import Act
 from moedesk.probe.overriding.changes import rows_differing
+from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.layer_override import LayerOverride, edit_of
-from moedesk.probe.overriding.reselection import Reselection, ScoreEdit
+from moedesk.probe.overriding.reselection import Reselection
+from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.within import Within
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.overridden import Changed, heard, say
@@ -28,6 +30,10 @@ class WithinOverride(LayerOverride):
         super().put_on()
         experts = self._binding.candidate.experts
         self._handles.append(experts.register_forward_pre_hook(self._arrive, with_kwargs=True, prepend=True))
+
+    def _hook_selection(self) -> None:
+        assert self._way is not None
+        self._arounds.append(ForwardAround(self._way.module, self._select))
 
     def _select(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._pending = self._call = None  # of a call that failed

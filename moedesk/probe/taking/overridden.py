@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override
-from moedesk.probe.taking.tap import Current, recomputing
+from moedesk.probe.taking.tap import Current, Tap, recomputing
 
 T = TypeVar("T")
 
@@ -97,6 +97,11 @@ def heard() -> bool:
         if current is not None and current.tap is not None:
             return True
     return False
+
+
+def listening() -> Sequence[Tap]:
+    """Return the taps of the passes that are recorded now."""
+    return [current.tap for known in _currents if (current := known()) is not None and current.tap is not None]
 
 
 def say(experts: nn.Module, changed: Changed, in_place_of_last: bool = False) -> None:
