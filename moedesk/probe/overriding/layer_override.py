@@ -17,7 +17,7 @@ from moedesk.probe.overriding.changes import ONE, Rows, changed_routing, rows_di
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.rerouting import written
 from moedesk.probe.overriding.score_edit import ScoreEdit
-from moedesk.probe.overriding.slots import slot_counts, slots_holders, with_slots
+from moedesk.probe.overriding.slots import slot_counts, slots_holders
 from moedesk.probe.overriding.way import Way
 from moedesk.probe.taking.compiled import apart
 from moedesk.probe.taking.overridden import Changed, heard, listening, say
@@ -201,8 +201,16 @@ class LayerOverride:
             self._arounds += [ForwardAround(module, self._with_slots) for module in slots_holders(self._binding)]
 
     def _with_slots(self, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with with_slots(self._counts, self._slots):
+        before = [
+            vars(holder)[name] for holder, name in self._counts
+        ]  # a generator's context takes several times as long
+        try:
+            for holder, name in self._counts:
+                vars(holder)[name] = self._slots
             return inner(*args, **kwargs)
+        finally:
+            for (holder, name), value in zip(self._counts, before, strict=True):
+                vars(holder)[name] = value
 
 
 def _drops(act: Act) -> bool:
