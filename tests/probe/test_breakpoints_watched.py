@@ -56,12 +56,15 @@ def other_expert(ids: Tensor) -> int:
 TYPED = {
     "an expert": "ids[0] = other(ids)",
     "a weight": "weights[0] = 0.875",
+    "no expert": "ids[0] = -1",
     "both": "ids[0] = other(ids); weights = weights * 0.5",
 }
 
 
 @pytest.mark.parametrize(
-    ("name", "typed"), [*((name, "both") for name in EVERY), ("LoopOverExperts", "an expert"), ("OwnGate", "a weight")]
+    ("name", "typed"),
+    [*((name, "both") for name in EVERY), ("LoopOverExperts", "an expert"), ("OwnGate", "a weight")]
+    + [(name, "no expert") for name in ("SortedTokens", "OwnGate", "GatedShared")],
 )
 @torch.no_grad()
 def test_what_is_changed_is_what_its_experts_do(name: str, typed: str) -> None:
@@ -86,7 +89,8 @@ def test_what_is_changed_is_what_its_experts_do(name: str, typed: str) -> None:
     given, experts = calls.given[-2][row], experts_of(model)
 
     def made(routes: Any) -> Tensor:
-        slots = zip(routes.experts[row].tolist(), routes.weights[row].tolist(), strict=True)
+        slots = list(zip(routes.experts[row].tolist(), routes.weights[row].tolist(), strict=True))
+        assert all(weight == 0 for expert, weight in slots if expert < 0)
         return sum((weight * experts[expert](given[None])[0] for expert, weight in slots), torch.zeros(WIDTH)) * scale
 
     assert after.experts[row].tolist() != before.experts[row].tolist() or typed == "a weight"

@@ -124,14 +124,14 @@ def test_what_an_expert_raises_leaves_no_mode_behind(kind: OverrideKind, error: 
     assert torch.equal(one.run()[1], one.output)
 
 
-@pytest.mark.parametrize("kind", [ABLATE, EXCLUDE, OverrideKind.TEMPERATURE])
+@pytest.mark.parametrize("kind", [ABLATE, EXCLUDE, OverrideKind.TEMPERATURE, OverrideKind.SWAP])
 @pytest.mark.parametrize("name", ["AllExpertsRun", "MaskedLoop", "SortedTokens"])
 def test_what_is_attached_meanwhile_reads_the_block_as_it_is(name: str, kind: OverrideKind) -> None:
     """A layer that is found while its routing is changed is described as without that."""
     one = tried(name)
     expert, _ = one.favourite
-    override = Override(kind, (0,), (expert,) if kind.names_experts else (), None if kind.names_experts else 2.0)
-    with one.on(override):
+    experts = (expert, (expert + 1) % 6) if kind is OverrideKind.SWAP else (expert,) if kind.names_experts else ()
+    with one.on(Override(kind, (0,), experts, None if experts else 2.0)):
         first, _, _ = one.run()
         recording, again = gather(one.model, logits=True)
         with recording, torch.no_grad():

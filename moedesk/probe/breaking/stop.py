@@ -197,6 +197,8 @@ class Locals:
                 f"{layer.experts}: 0 to {layer.experts - 1}, or -1 for none"
             )
         assert given is not None
+        weights = weights.masked_fill(ids < 0, 0)
+        same &= (ids >= 0) | (weights == given.weights)
         kept = given.weights if bool(same.all()) else torch.where(same, given.weights, weights)
         return replace(given, ids=ids.to(given.ids) if changed_ids else given.ids, weights=kept)
 

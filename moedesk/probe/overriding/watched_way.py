@@ -80,8 +80,8 @@ class WatchedWay:
         return filled(ids, own, self.plan.experts).to(like.dtype).reshape(like.shape)
 
     def as_weights(self, routing: Routing, like: Tensor) -> Tensor:
-        """Return the weights of a routing in the form that they have at their place; dropped slots have none."""
-        weights = routing.weights.masked_fill(routing.ids < 0, 0)
+        """Return the weights of a routing, 0 in dropped slots, in the form that they have at their place."""
+        weights = routing.weights
         if self.dense:
             weights = chosen_of(routing.ids, weights, self.plan.experts)
         return weights.to(like.dtype).reshape(like.shape)
