@@ -91,16 +91,17 @@ class Stop:
 
     @property
     def where(self) -> str:
-        """Layer, expert, token and pass in one line."""
-        parts = [f"layer {self.layer}"]
-        if self.expert is not None:
-            parts.append("dropped slot" if self.expert < 0 else f"expert {self.expert}")
-        if token := self._token():
-            parts.append(token)
+        """Pass, layer, expert and token in one line; first that the pass is not stored, which is what is missed elsewhere."""
+        parts = []
         if self.pass_id is not None:
             parts.append(f"pass {self.pass_id:,}" + (f" ({self.phase})" if self.phase else "") + ", not stored yet")
         elif self.phase:
             parts.append(self.phase)
+        parts.append(f"layer {self.layer}")
+        if self.expert is not None:
+            parts.append("dropped slot" if self.expert < 0 else f"expert {self.expert}")
+        if token := self._token():
+            parts.append(token)
         if not math.isnan(self.margin):
             parts.append(f"margin {self.margin:.4g}")
         if self.matching > 1:

@@ -73,6 +73,17 @@ class PanelDock(QDockWidget):
         for host in self.hosts.values():
             host.set_theme()
 
+    def take_keyboard(self) -> None:
+        """Take the keyboard to where it was in this panel the last time; else to its first field, or in the drawer its prompt."""
+        view = self.current.view if self.current is not None else None
+        before = self.focusWidget()
+        if before is not None and before is not self and before.isVisible():
+            before.setFocus()
+        elif view is not None and self.spec.place == "drawer":
+            view.focus_find()
+        else:
+            (view or self).setFocus()
+
     def _visibility_changed(self, visible: bool) -> None:
         # Not isVisible(): the docks behind the current tab are moved off the window, but stay visible to Qt.
         self.shown = visible

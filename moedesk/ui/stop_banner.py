@@ -1,6 +1,7 @@
 """The banner across the window while a model stands at a breakpoint: why, where, and how to go on."""
 
 from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from moedesk.session import breakpoints
@@ -8,6 +9,9 @@ from moedesk.ui.elided_label import ElidedLabel
 from moedesk.ui.icons import icon
 from moedesk.ui.stops import Stops
 from moedesk.ui.theme import LIGHT, Theme
+
+NARROW = 1000
+"""Pixels of a window below which buttons with a picture are that alone, so that more of the lines can be read."""
 
 
 class StopBanner(QWidget):
@@ -38,6 +42,7 @@ class StopBanner(QWidget):
 
     def _button(self, text: str, hint: str, pressed: object) -> QPushButton:
         button = QPushButton(text)
+        button.setAccessibleName(text)
         button.setToolTip(hint)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard in the console
         button.setIconSize(QSize(14, 14))
@@ -72,8 +77,15 @@ class StopBanner(QWidget):
         self.to_front.setVisible(not here)
         active = breakpoints.breakpoints_of(session.live).active
         self.all.setText("Deactivate all" if active else "Activate all")
+        self.all.setAccessibleName(self.all.text())
         hint = "Stop at no breakpoint from now on" if active else "Stop at the breakpoints again"
         self.all.setToolTip(f"{hint}; the list stays as it is (Ctrl+F8)")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave the words of the buttons out where there is little room."""
+        for button in (self.resume, self.next_token, self.next_layer):
+            button.setText("" if event.size().width() < NARROW else button.accessibleName())
+        super().resizeEvent(event)
 
     def set_theme(self, theme: Theme) -> None:
         """Take over new colours."""

@@ -232,7 +232,18 @@ class Workspace(QMainWindow):
             for place in range(bar.count()):
                 hints = (dock.spec.hint for dock in self.docks.values() if dock.windowTitle() == bar.tabText(place))
                 bar.setTabToolTip(place, next(hints, ""))
+        self._take_keyboard_along()
         self.arranged.emit()
+
+    def _take_keyboard_along(self) -> None:
+        """Give the keyboard, if it is in a panel that went behind another one, to that one: it would type unseen."""
+        focus = QApplication.focusWidget()
+        for dock in self.docks.values():
+            if focus is None or dock.shown or dock.isHidden() or not dock.isAncestorOf(focus):
+                continue
+            for mate in self.tabifiedDockWidgets(dock):
+                if isinstance(mate, PanelDock) and mate.shown:
+                    mate.take_keyboard()
 
     def _close_tab(self, bar: QTabBar, place: int) -> None:
         for dock in self.docks.values():

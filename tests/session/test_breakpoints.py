@@ -45,7 +45,7 @@ def test_a_stop_is_read_and_said() -> None:
     assert stop.place == "2.5"
     assert (
         stop.where
-        == 'layer 2 · expert 5 · token " def" at 17 of sequence 1 · pass 12 (decode), not stored yet · margin 0.003'
+        == 'pass 12 (decode), not stored yet · layer 2 · expert 5 · token " def" at 17 of sequence 1 · margin 0.003'
     )
     assert stop.chosen == "5 × 0.5 · dropped · 3 × 0.25"
     assert stop.slots[0] == Slot(5, 0.5)
@@ -57,7 +57,7 @@ def test_a_stop_without_an_expert_selects_its_layer() -> None:
     stop = read_stop({**TOLD, "expert": None, "margin": None, "pass": None, "token": None})
     assert stop is not None
     assert stop.selection == Selection(Kind.LAYER, layer=2)
-    assert stop.where == "layer 2 · decode"
+    assert stop.where == "decode · layer 2"
     assert stop.place == "2"
 
 

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from moedesk.core.selection import Kind, Selection
@@ -53,6 +55,26 @@ def test_a_hidden_panel_does_nothing_and_catches_up_once(window: Window, qtbot: 
     window.workspace.show_panel("routes")
     qtbot.waitUntil(lambda: len(view(window, "routes").refreshes) == before + 1)
     assert view(window, "routes").refreshes[-1] == frozenset({"selection", "window"})
+
+
+def test_the_keyboard_never_stays_in_a_panel_behind_another(window: Window, qtbot: QtBot) -> None:
+    """What is typed would go where nobody sees it; and it comes back to where it was."""
+    window.workspace.show_panel("modules")
+    qtbot.waitUntil(lambda: host(window, "modules").view is not None and window.settled)
+    window.workspace.show_panel("routes")
+    window.activateWindow()
+    field = view(window, "routes").find_field
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    window.workspace.show_panel("modules")
+    qtbot.waitUntil(lambda: window.workspace.docks["modules"].isAncestorOf(QApplication.focusWidget()))
+    QTest.keyClicks(QApplication.focusWidget(), "typed")
+    assert field.text() == ""
+    window.workspace.show_panel("routes")
+    qtbot.waitUntil(field.hasFocus)
+    window.workspace.show_panel("output")
+    qtbot.waitUntil(lambda: host(window, "output").view is not None and window.settled)
+    assert field.hasFocus(), "nothing went behind the drawer"
 
 
 def test_nothing_ticks_while_nothing_changes(window: Window) -> None:

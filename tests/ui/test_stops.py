@@ -97,7 +97,7 @@ def test_the_banner_says_why_and_where_and_goes(window: Window, feed: Played) ->
     feed.tell("stopped", STOP)
     assert banner.isVisible()
     assert banner.why.text() == "Stopped: layer:2 expert:5"
-    assert banner.where.text().startswith('layer 2 · expert 5 · token " def" at 4 · pass 3 (decode), not stored yet · ')
+    assert banner.where.text().startswith('pass 3 (decode), not stored yet · layer 2 · expert 5 · token " def" at 4 · ')
     assert "5 × 0.5 · 3 × 0.25" in banner.where.text()
     assert session.selection == Selection(Kind.EXPERT, layer=2, expert=5), "the stop is $0"
     feed.wait(lambda: window.status._state.text().startswith("stopped at a breakpoint"))
@@ -105,6 +105,27 @@ def test_the_banner_says_why_and_where_and_goes(window: Window, feed: Played) ->
     feed.tell("stopped", {})
     assert banner.isHidden()
     feed.wait(lambda: window.status._state.text().startswith("recording"))
+
+
+@pytest.mark.parametrize("width", [700, 1500])
+def test_where_there_is_little_room_it_still_says_that_the_pass_is_not_stored(
+    window: Window, feed: Played, qtbot: QtBot, width: int
+) -> None:
+    window.resize(width, 900)
+    feed.attach()
+    feed.tell("stopped", STOP)
+    banner = window.stop_banner
+    qtbot.waitUntil(lambda: banner.width() == window.width())
+    said = banner.where.text().split(" · token")[0]
+    assert banner.where.fontMetrics().horizontalAdvance(f"{said}…") <= banner.where.width()
+    for button, name in (
+        (banner.resume, "Resume"),
+        (banner.next_token, "Next token"),
+        (banner.next_layer, "Next layer"),
+    ):
+        assert button.text() == ("" if width < 1000 else name)
+        assert button.accessibleName() == name
+        assert not button.icon().isNull()
 
 
 def test_only_a_new_stop_is_selected(window: Window, feed: Played) -> None:

@@ -91,7 +91,7 @@ class PassesView(QTableView):
         width = self.fontMetrics().averageCharWidth()
         for place, shown in enumerate(COLUMNS):
             widest = {
-                "phase": 14,
+                "phase": 20,
                 "timeline": 24,
                 "shape": 11,
                 "start": 14,

@@ -97,7 +97,7 @@ class Search(QObject):
         def work(_: Ticket) -> str:
             passes, model = store.n_passes, store.model
             rows = sum(store.token_span(0, passes, stream)[1] for stream in model.streams)
-            return f"{passes:,} passes · {rows:,} token rows · {len(model.layers)} layers"
+            return f"{passes:,} pass{'es' * (passes != 1)} · {rows:,} token rows · {len(model.layers)} layers"
 
         self._total.ask(work, self._say, self._fail)
 
