@@ -124,7 +124,8 @@ class CommandPalette(QFrame):
         width = min(_WIDTH, window.width() - 40)
         row = self.list.sizeHintForRow(0) if self.entries else 0
         self.list.setFixedHeight(max(row, 18) * min(_ROWS, len(self.entries)) + 6)
-        self.list.setColumnWidth(0, int(width * 0.62))
+        details = self.list.sizeHintForColumn(1) if self.entries else 0
+        self.list.setColumnWidth(0, max(int(width * 0.62), width - details - 40))  # 40: margins and a scroll bar
         self.setFixedWidth(width)
         self.adjustSize()
         self.move((window.width() - width) // 2, 40)

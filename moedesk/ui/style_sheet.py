@@ -40,10 +40,9 @@ QPushButton:pressed { background: $selection; color: $selection_text; }
 QPushButton:focus { border-color: $focus; }
 QPushButton:default { background: $accent; color: $accent_text; border-color: $accent; }
 QPushButton:disabled, QPushButton:default:disabled { background: $raised; color: $muted; border-color: $border; }
-QLineEdit, QSpinBox#bare { background: $surface; border: 1px solid $border; border-radius: 4px; padding: 3px 5px; color: $text;
+QLineEdit { background: $surface; border: 1px solid $border; border-radius: 4px; padding: 3px 5px; color: $text;
   selection-background-color: $selection; selection-color: $selection_text; }
-QSpinBox#bare::up-button, QSpinBox#bare::down-button { width: 0; border: none; }
-QLineEdit:focus, QSpinBox#bare:focus { border-color: $focus; }
+QLineEdit:focus { border-color: $focus; }
 QHeaderView::section { background: $raised; color: $text; border: none; border-right: 1px solid $border;
   border-bottom: 1px solid $border; padding: 3px 5px; }
 QTableView, QTreeView, QListView { background: $surface; border: none; gridline-color: $grid;

@@ -71,7 +71,6 @@ class BreakpointRow(QObject):
         self.ignore.setKeyboardTracking(False)
         self.ignore.setAccessibleName("Pass over first")
         self.ignore.setToolTip("How many matches are passed over first")
-        self.ignore.setObjectName("bare")  # drawn as the lines beside it
         self.ignore.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.ignore.setFixedSize(60, self.text.sizeHint().height())
         self.hits.setAccessibleName("Hits")
