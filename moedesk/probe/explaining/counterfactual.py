@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from moedesk.core.attribution import Counterfactual
 from moedesk.core.errors import MoedeskError
 from moedesk.probe.explaining.dtypes import dtypes_of
+from moedesk.probe.explaining.forced import forceable, logits_where_selected
 from moedesk.probe.explaining.passage import Passage, place_of, target_id, text_of
 from moedesk.probe.explaining.ranked import ranked
 from moedesk.probe.explaining.rerun import Progress, Rerun, moved
@@ -146,18 +147,19 @@ def _menus(
 ) -> tuple[list[_Menu], list[str]]:
     """What can be tried at each layer, and a line about each at which nothing can."""
     menus, notes = [], []
+    unread = logits_where_selected(rerun, [one for one in chosen if one.layer.place in ways])
     for binding in chosen:
         place = binding.layer.place
-        way, routing, logits = ways.get(place), rerun.routing(binding), rerun.routes[place].logits
-        why = ""
-        if way is None or not way.choosable or way.by_adapter:
+        way, routing, read = ways.get(place), rerun.routing(binding), rerun.routes[place].logits
+        logits = unread.get(place) if read is None else np.array(read[rerun.row], np.float64)
+        if not forceable(binding, way):
             why = unknown.get(place, "its choice can't be forced")
         elif routing is None or logits is None:
             why = "its routing or its logits are not known"
         elif (routing[0] < 0).any():
             why = "the token lost a slot to the capacity limit"
         else:
-            order = ranked(binding, np.array(logits[rerun.row], np.float64), routing[0])
+            order = ranked(binding, logits, routing[0])
             menu = _Menu(place, routing[0], routing[1], _next_ones(order.ranked, order.logits, routing[0], runners))
             if menu.runners:
                 menus.append(menu)

@@ -11,17 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moedesk.core.errors import MoedeskError
-from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.adapters.adapter import Routing
+from moedesk.probe.explaining.forced import forced
 from moedesk.probe.explaining.rerun import Progress, Rerun, logits_of
 from moedesk.probe.explaining.slots import replaced
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
-from moedesk.probe.overriding.forward_around import ForwardAround
-from moedesk.probe.overriding.looked_up import reselection
 from moedesk.probe.overriding.rerouting import Change, Rerouting, can_reroute
-from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.way import Way
 
 MOST_ROWS = 64
@@ -217,10 +213,9 @@ class Variants:
                 place = binding.layer.place
                 routes = {row: variant.routes[place] for row, variant in enumerate(rows) if place in variant.routes}
                 minus = {row: variant.minus[place] for row, variant in enumerate(rows) if place in variant.minus}
-                forced = {row: variant.forced[place] for row, variant in enumerate(rows) if place in variant.forced}
-                if forced:
-                    stack.enter_context(_forced(self._ways[place], forced, len(rows)))
-                    stack.enter_context(Rerouting(binding, _noting(seen, place)))
+                chosen = {row: variant.forced[place] for row, variant in enumerate(rows) if place in variant.forced}
+                if chosen:
+                    stack.enter_context(forced(binding, self._ways[place], chosen, len(rows), seen))
                 if routes:
                     stack.enter_context(Rerouting(binding, _rerouted(routes, len(rows))))
                 if minus:
@@ -265,31 +260,6 @@ def _taken(seen: Mapping[int, Routing], rows: Sequence[Variant]) -> list[dict[in
         routings = {layer: seen[layer] for layer in variant.forced}
         found.append({n: Route(r.ids[place].cpu(), r.weights[place].float().cpu()) for n, r in routings.items()})
     return found
-
-
-@contextmanager
-def _forced(way: Way, forced: Mapping[int, Tensor], rows: int) -> Iterator[None]:
-    """A layer's selection made to choose some experts in some rows of a batch, or in the last row of a whole pass."""
-
-    def select(inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        hidden = first_tensor((*args, *kwargs.values()))
-        assert hidden is not None
-        count = hidden.shape[:-1].numel()
-        width = len(next(iter(forced.values())))
-        ids = torch.full((count, width), -1, dtype=torch.int64, device=hidden.device)
-        for row, chosen in forced.items():
-            ids[row if rows > 1 else -1] = chosen.to(ids)
-        with reselection(way, [ScoreEdit(Override(OverrideKind.REPLAY), ids=ids)]) as selection:
-            output = inner(*args, **kwargs)
-        if not selection.reached:
-            raise MoedeskError("a layer selects in another way than when it was tried, so its choice can't be forced")
-        return output
-
-    around = ForwardAround(way.module, select)
-    try:
-        yield
-    finally:
-        around.remove()
 
 
 @contextmanager
