@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moedesk.core.signed import signed
 from moedesk.core.why_text import Table
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def attribution_table(attribution: "Attribution") -> Table:
         others.append((component.name, ("", *_cells(columns, values)), _largest(values[1:] or values)))
     unit = "nats" if attribution.target == "log-probability" else "logits"
     return Table(
-        f"{attribution.title}: {attribution.value:.4f} {unit}",
+        f"{attribution.title}: {attribution.value:z.4f} {unit}",
         ("weight", *(title for _, _, title in columns)),
         tuple(_shown(section) for section in (rows, others) if section),
         "\n".join([*verdict(attribution), *attribution.notes]),
@@ -49,7 +50,7 @@ def verdict(attribution: "Attribution") -> list[str]:
     if attribution.method == "direct":
         fine = "rounding explains" if attribution.complete else "NOT complete: rounding explains only"
         lines.append(
-            f"direct contributions add up to {attribution.explained:.4f} of the logit {attribution.logit:.4f}; "
+            f"direct contributions add up to {attribution.explained:z.4f} of the logit {attribution.logit:z.4f}; "
             f"residual {attribution.residual:+.1e}, {fine} {attribution.tolerance:.1e}"
         )
     errors, allowed = attribution.sum_errors, attribution.sum_tolerances
@@ -84,5 +85,5 @@ def _at(values: "np.ndarray | None", place: int) -> float:
 
 
 def _cells(columns: list[tuple[str, str, str]], values: list[float]) -> tuple[str, ...]:
-    forms = ("{:.4f}" if name == "norms" else "{:+.4f}" for name, _, _ in columns)
-    return tuple("" if np.isnan(value) else form.format(value) for form, value in zip(forms, values, strict=True))
+    texts = (f"{v:.4f}" if name == "norms" else signed(v, 4) for (name, _, _), v in zip(columns, values, strict=True))
+    return tuple("" if np.isnan(value) else text for text, value in zip(texts, values, strict=True))

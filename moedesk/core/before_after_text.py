@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moedesk.core.signed import signed
 from moedesk.core.visible import visible_text
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def summary(result: "BeforeAfter") -> str:
     parts = []
     if scored:
         parts.append(
-            f"Loss {one:.4f} → {other:.4f} ({other - one:+.4f}) nats a token, over {scored:,} tokens of the text before"
+            f"Loss {one:.4f} → {other:.4f} ({signed(other - one, 4)}) nats a token, over {scored:,} tokens of the text before"
         )
     parted = result.first_difference
     wrote = max(len(result.ids) - result.prompt, len(result.written_ids))
@@ -49,7 +50,7 @@ def lines(result: "BeforeAfter") -> str:
 def _tokens(result: "BeforeAfter") -> str:
     change = np.nan_to_num(result.after - result.before)
     most = [place for place in np.argsort(-np.abs(change), kind="stable")[:MOST_TOKENS].tolist() if change[place]]
-    named = [f"{visible_text(result.texts[place])} (#{place}) {change[place]:+.3f}" for place in most]
+    named = [f"{visible_text(result.texts[place])} (#{place}) {signed(change[place], 3)}" for place in most]
     return f"log-probability, changed most: {', '.join(named)}" if named else ""
 
 

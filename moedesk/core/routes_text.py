@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moedesk.core.signed import signed
 from moedesk.core.why_text import Table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def routes_table(found: "Counterfactual") -> Table:
         own = next(row for row in mine.tolist() if found.own[row])
         best = int(mine[found.losses[mine].argmin()])
         rank = f"{found.ranks[place] + 1} of {len(mine)}"
-        change = f"{found.losses[best] - found.losses[own]:+.4f}"
+        change = signed(found.losses[best] - found.losses[own], 4)
         rows.append((f"layer {layer}", (_route(found.experts[own]), rank, _route(found.experts[best]), change)))
     first = int((found.ranks == 0).sum())
     below = [
@@ -29,7 +30,7 @@ def routes_table(found: "Counterfactual") -> Table:
         better = int((found.whole_losses < found.loss).sum())
         count, best_change = len(found.whole_losses), found.whole_losses.min() - found.loss
         below.append(
-            f"{better} of {count} whole routes have a lower loss than the router's; the best {best_change:+.4f} nats"
+            f"{better} of {count} whole routes have a lower loss than the router's; the best {signed(best_change, 4)} nats"
         )
     if np.isfinite(found.noise):
         below.append(f"equal runs differ by up to {found.noise:.1e}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moedesk.core.signed import signed
+
 if TYPE_CHECKING:
     from moedesk.core.attribution import Why
 
@@ -119,8 +121,8 @@ def _component_rows(why: "Why", columns: list[int]) -> list[tuple[str, tuple[str
 
 
 def _cells(values: np.ndarray) -> tuple[str, ...]:
-    return tuple(f"{value:.4f}" if np.isfinite(value) else "–" if np.isnan(value) else str(value) for value in values)
+    return tuple(f"{value:z.4f}" if np.isfinite(value) else "–" if np.isnan(value) else str(value) for value in values)
 
 
 def _signed(values: np.ndarray) -> tuple[str, ...]:
-    return tuple(f"{value:+.4f}" for value in values)
+    return tuple(signed(value, 4) for value in values)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from moedesk.core.signed import signed
+
 
 @dataclass(frozen=True)
 class LoadPair:
@@ -54,5 +56,5 @@ class LoadPair:
         change, (one, other) = self.b[bar] - self.a[bar], self.sides
         return (
             f"Expert {self.experts[bar]}: {one} {self.a[bar]:.2%} of slots ({self.slots_a[bar]:,}), "
-            f"{other} {self.b[bar]:.2%} ({self.slots_b[bar]:,}), {100 * change:+.2f} points"
+            f"{other} {self.b[bar]:.2%} ({self.slots_b[bar]:,}), {signed(100 * change, 2)} points"
         )

@@ -122,7 +122,7 @@ def test_a_text_is_asked_for_and_its_answer_shown(stage: OverriddenStage, qtbot:
     assert [text.toPlainText() for text in runs.texts.texts] == ["Once upon a time↵\n", "Once upon a·dark time"]
     model = runs.tokens.rows
     change = TOKEN_COLUMNS.index("change")
-    assert [model.index(row, change).data() for row in range(5)] == ["", "-3.000", "+1.000", "+0.000", "-2.000"]
+    assert [model.index(row, change).data() for row in range(5)] == ["", "-3.000", "+1.000", "0.000", "-2.000"]
     assert runs.layer.currentIndex() == 1
     assert [runs.layer.itemText(place) for place in range(3)] == [
         "L0  0.0% of slots moved",

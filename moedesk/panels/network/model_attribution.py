@@ -8,6 +8,7 @@ import numpy as np
 
 from moedesk.core.attribution import Attribution
 from moedesk.core.attribution_text import verdict as verdict_lines
+from moedesk.core.signed import signed
 from moedesk.core.visible import visible_text
 from moedesk.panels.network.model_explain import sentences
 
@@ -140,7 +141,7 @@ def text(value: float, quantity: Quantity) -> str:
     """Return a cell's text."""
     if not isfinite(value):
         return "–" if isnan(value) else str(value)
-    return f"{value:+.4f}" if quantity.signed else f"{value:.4f}"
+    return signed(value, 4) if quantity.signed else f"{value:.4f}"
 
 
 def ordered(found: list[Row], column: int, descending: bool) -> list[Row]:
@@ -157,7 +158,7 @@ def headline(attribution: Attribution) -> str:
     token, target = visible_text(attribution.token.text), visible_text(attribution.target_text)
     name = f"“{target}”" if target else f"id {attribution.target_id}"
     what = "Log-probability" if attribution.target == "log-probability" else "Logit"
-    return f"{what} of {name} after “{token}”: {attribution.value:.4f} {unit(attribution).removeprefix('in ')}"
+    return f"{what} of {name} after “{token}”: {attribution.value:z.4f} {unit(attribution).removeprefix('in ')}"
 
 
 def verdict(attribution: Attribution) -> tuple[bool, str]:
@@ -170,7 +171,7 @@ def verdict(attribution: Attribution) -> tuple[bool, str]:
         names = {"gradient": "gradient × output", "ablation": "ablation effects"}
         lines.insert(
             0,
-            f"{names[attribution.method]} add up to {attribution.explained:.4f}; residual {attribution.residual:+.1e}, which "
+            f"{names[attribution.method]} add up to {attribution.explained:z.4f}; residual {attribution.residual:+.1e}, which "
             "this method need not explain",
         )
     return fine, sentences(lines)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moedesk.core.attribution import Counterfactual
+from moedesk.core.signed import signed
 from moedesk.core.visible import visible_text
 from moedesk.ui.bar import Bar
 
@@ -117,7 +118,7 @@ def headline(found: Counterfactual) -> str:
     worst = max(every, key=lambda each: each.regret)
     if worst.regret > 0:
         top = routes(found, worst.layer)[0]
-        said += f" Best other route: L{worst.layer} with {top.experts}, {top.change:+.4f} nats."
+        said += f" Best other route: L{worst.layer} with {top.experts}, {signed(top.change, 4)} nats."
     return said
 
 
@@ -129,7 +130,7 @@ def whole(found: Counterfactual) -> str:
         change = float(found.whole_losses.min()) - found.loss
         said.append(
             f"Of {count} whole routes, sampled through these layers at once, {better} have a lower loss than the router's; the "
-            f"best {change:+.4f} nats."
+            f"best {signed(change, 4)} nats."
         )
     if np.isfinite(found.noise):
         said.append(f"Equal runs differ by up to {found.noise:.1e} nats: nearer losses can't be told apart.")

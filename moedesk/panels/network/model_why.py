@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moedesk.core.attribution import Why
+from moedesk.core.signed import signed
 from moedesk.ui.bar import Bar
 from moedesk.ui.term import Term
 
@@ -42,7 +43,7 @@ def bars(why: Why) -> list[Bar]:
         result.append(
             Bar(
                 f"{expert}{marks[state]}",
-                f"{score:.4f}" if np.isfinite(score) else "left out",
+                f"{score:z.4f}" if np.isfinite(score) else "left out",
                 (score - low) / (high - low) if known else 0.0,
                 hint="\n".join(f"{name}: {value}" for name, value in facts(why, expert)),
                 key=expert,
@@ -88,17 +89,17 @@ def facts(why: Why, expert: int) -> list[tuple[str, str]]:
     """Return names and values of how an expert's score came about: logit, transform, bias, group, ranked score, gate weight."""
     name = why.score.partition(",")[0].removesuffix("+bias") or "transformed"
     found = [("expert", str(expert))]
-    for title, array, form in (
-        ("logit", why.logits, "{:.4f}"),
-        (f"{name} of it", why.transformed, "{:.4f}"),
-        ("bias added for the choice", why.bias if np.nan_to_num(why.bias).any() else why.bias[:0], "{:+.4f}"),
+    for title, array, shown in (
+        ("logit", why.logits, "{:z.4f}".format),
+        (f"{name} of it", why.transformed, "{:z.4f}".format),
+        ("bias added for the choice", why.bias if np.nan_to_num(why.bias).any() else why.bias[:0], _with_sign),
     ):
         if len(array) and np.isfinite(array[expert]):
-            found.append((title, form.format(array[expert])))
+            found.append((title, shown(float(array[expert]))))
     if len(why.kept) and not why.kept.all():
         found.append(("its group", "kept" if why.kept[expert] else "left out"))
     if len(why.ranked) and not np.isnan(why.ranked[expert]):
-        found.append(("ranked score", f"{why.ranked[expert]:.4f}"))
+        found.append(("ranked score", f"{why.ranked[expert]:z.4f}"))
     slots = np.flatnonzero(why.chosen == expert)
     found.append(("gate weight", f"{why.weights[slots].sum():.4f}" if len(slots) else "none: not chosen"))
     return found
@@ -148,12 +149,12 @@ def terms(why: Why, expert: int, other: int | None = None, by_size: bool = False
     found, at = [], 0.0
     for place in places:
         component, value = why.components[place], float(contributions[place])
-        found.append(Term(component.name, f"{value:+.4f}", at, at + value, "term", component.path))
+        found.append(Term(component.name, _with_sign(value), at, at + value, "term", component.path))
         at += value
     rounding = _rounding(why, expert, other)
     found.append(Term("remainder", f"{remainder:+.1e}", at, at + remainder, "remainder", rounding))
     name = "dot product" if other is None else f"{expert} minus {other}"
-    found.append(Term(name, f"{total:+.4f}", 0.0, total, "sum", "What the router computed"))
+    found.append(Term(name, _with_sign(total), 0.0, total, "sum", "What the router computed"))
     return found
 
 
@@ -174,7 +175,7 @@ def decided(why: Why, expert: int, other: int) -> str:
     ahead, behind = (expert, other) if total >= 0 else (other, expert)
     for_it = difference if total >= 0 else -difference
     top = [place for place in np.argsort(-for_it, kind="stable")[:2].tolist() if for_it[place] > 0]
-    names = " and ".join(f"{why.components[place].name} ({for_it[place]:+.3f})" for place in top)
+    names = " and ".join(f"{why.components[place].name} ({signed(for_it[place], 3)})" for place in top)
     return (
         f"Expert {ahead} is {abs(total):.4g} ahead of {behind} before transform and bias, most by {names}."
         if names
@@ -194,3 +195,7 @@ def _of(values: Floats, why: Why, expert: int, other: int | None) -> Floats:
     """Rows of an expert, or the difference to another's."""
     first = values[_place(why, expert)]
     return first if other is None else first - values[_place(why, other)]
+
+
+def _with_sign(value: float) -> str:
+    return signed(value, 4)

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
 
 from moedesk.core.attribution import Counterfactual, Explanation
 from moedesk.core.selection import Kind, Selection
+from moedesk.core.signed import signed
 from moedesk.panels.network import model_other_routes as model
 from moedesk.panels.network.model_explain import sentences
 from moedesk.ui.ranked_bars import RankedBars
@@ -108,7 +109,7 @@ class OtherRoutesPage(QWidget):
         self.which.setText(f"Routes tried at L{self.layer}, the best first; bold: the router's choice.")
         self.table.setRowCount(len(routes))
         for row, route in enumerate(routes):
-            for place, text in enumerate((route.experts, f"{route.loss:.4f}", f"{route.change:+.4f}")):
+            for place, text in enumerate((route.experts, f"{route.loss:.4f}", signed(route.change, 4))):
                 item = QTableWidgetItem(text)
                 item.setToolTip(route.hint)
                 if place:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from moedesk.core.before_after import BeforeAfter
 from moedesk.core.model import LayerInfo
+from moedesk.core.signed import signed
 from moedesk.core.visible import visible_text
 from moedesk.ui.load_pair import LoadPair
 
@@ -64,7 +65,7 @@ def token_row(result: BeforeAfter, place: int) -> dict[TokenColumn, str]:
         "token": visible_text(result.texts[place]) + end,
         "before": _number(before),
         "after": _number(after),
-        "change": "" if isnan(after - before) else f"{after - before:+.3f}",
+        "change": "" if isnan(after - before) else signed(after - before, 3),
     }
 
 
@@ -105,4 +106,4 @@ def most_moved(result: BeforeAfter) -> int:
 
 
 def _number(value: float) -> str:
-    return "" if isnan(value) else f"{value:.3f}"
+    return "" if isnan(value) else f"{value:z.3f}"
