@@ -5,7 +5,7 @@
 The sample model, attached to a sink that keeps nothing. In each round, in a new order: no breakpoint; one that could match at one
 layer; three that could match at every layer: by an expert's number, by a margin, which has to be worked out, and by a token; the
 same deactivated; all cleared. Each turn is a prompt of 128 tokens and 24 decode passes, in CPU time of the model's thread.
-The ratios are medians over rounds against the turn without a breakpoint in the same round.
+The ratios are medians (quartiles) over rounds against the turn without a breakpoint in the same round.
 """
 
 import argparse
@@ -77,7 +77,8 @@ def main() -> None:
         print(f"{what}: {statistics.median(bare) * 1e3:.2f} ms of CPU without a breakpoint")
         for name, times in spent.items():
             ratios = [one[place] / other for one, other in zip(times, bare, strict=True)]
-            print(f"  {name:42} × {statistics.median(ratios):.3f}")
+            quarters = statistics.quantiles(ratios, n=4) if rounds > 1 else [ratios[0]] * 3
+            print(f"  {name:42} × {quarters[1]:.3f} ({quarters[0]:.3f} to {quarters[2]:.3f})")
 
 
 if __name__ == "__main__":

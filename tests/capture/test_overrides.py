@@ -12,6 +12,7 @@ import moedesk.capture.overrides
 from moedesk.capture.open import open_capture
 from moedesk.capture.recovery import recover
 from moedesk.capture.save import save_capture
+from moedesk.capture.schema import OVERRIDE_RANGES
 from moedesk.capture.writer import CaptureWriter
 from moedesk.cli.info import as_json, as_text
 from moedesk.core.override import Override, OverrideKind
@@ -150,6 +151,18 @@ def test_what_is_broken_is_left_out_in_one_line(
             save_capture(capture, tmp_path / "b.h5", lambda share: None)
             with open_capture(tmp_path / "b.h5") as saved:
                 assert saved.overrides == capture.overrides
+
+
+def test_more_runs_than_a_chunk_of_the_file_holds(tmp_path: Path) -> None:
+    acting = tuple((ABLATE,) if number % 2 else (WARMER, ABLATE)[: number % 3] for number in range(300))
+    with CaptureWriter(tmp_path / "a.h5") as writer:
+        write(writer, acting)
+    with h5py.File(tmp_path / "a.h5") as file:
+        rows = file[OVERRIDE_RANGES.path]
+        assert len(rows) > rows.chunks[0] == OVERRIDE_RANGES.rows
+    with open_capture(tmp_path / "a.h5") as capture:
+        assert by_pass(capture) == [set(overrides) for overrides in acting]
+        assert not [line for line in capture.notes if "overrid" in line]
 
 
 def test_of_too_many_the_first_ones_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

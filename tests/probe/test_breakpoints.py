@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import moedesk
 from tests.support.families import build, some_ids
@@ -189,6 +189,24 @@ def test_only_layers_that_can_match_are_hooked(sample: Any) -> None:
         assert hooks() == [1] * 6
         app.break_on("layer:2,4 -expert:3")
         assert hooks() == [1, 1, 2, 1, 2, 1]
+
+
+def test_one_that_is_set_in_the_middle_of_a_pass_stops_in_the_layers_to_come(sample: Any) -> None:
+    """Those before found that none of the tokens can match, so that the layers rest; that no longer holds then."""
+    model, tokenizer = sample
+    app, inputs = PlayedApp(), batch_of(tokenizer)
+    with torch.no_grad(), attached_to(app, model, tokenizer):
+        model(**inputs)
+        app.break_on("position:5000")
+
+        def set_two(module: nn.Module, args: Any) -> None:
+            app.break_on("layer:1 position:2")
+            app.break_on("layer:4 position:2")
+
+        handle = model.model.layers[3].register_forward_pre_hook(set_two)
+        model(**inputs)
+        handle.remove()
+    assert {(stop["layer"], stop["token"]["position"]) for stop in app.stops} == {(4, 2)}
 
 
 def test_steps_go_from_layer_to_layer_with_one_token_and_on_to_the_next_pass(sample: Any) -> None:

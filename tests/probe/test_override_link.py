@@ -148,6 +148,24 @@ def test_what_has_to_be_found_out_first_waits_for_the_main_thread(
     link.close()
 
 
+def test_a_list_is_told_to_the_session_of_a_model_that_is_attached_later(overrides: Overrides, olmoe: Any) -> None:
+    kept: list[dict[str, Any]] = []
+    server = server_of(kept)
+    link = OverrideLink(lambda stream: overrides, lambda: server)
+    link.follow(overrides)
+    overrides.add(Override(OverrideKind.EXCLUDE, (), (3,)))
+    other = build("olmoe")
+    elsewhere = attach(other, sink=Stream())
+    assert not kept, "there is no session of its model to tell"
+    attachment = attach(olmoe, sink=Stream())
+    try:
+        assert [[entry["override"]["kind"] for entry in told["entries"]] for told in kept] == [["exclude"]]
+    finally:
+        attachment.detach()
+        elsewhere.detach()
+        link.close()
+
+
 def test_before_and_after_are_what_the_model_gives(overrides: Overrides, olmoe: Any) -> None:
     """Scores, texts and counts by the model itself, once as it is and once with the same override."""
     tokenizer = Letters()
