@@ -15,6 +15,7 @@ from moedesk.capture.writer import CaptureWriter
 from moedesk.core.errors import MoedeskError
 from moedesk.core.label import Label, encode_name
 from moedesk.core.resources import resource
+from tests.support.cut_short import cut_short
 from tests.support.families import build, some_ids
 from tests.support.routing import random_batch, random_model
 
@@ -44,14 +45,10 @@ def test_live_saved_and_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_was_cut_short(tmp_path: Path) -> None:
-    writer = CaptureWriter(tmp_path / "a.h5")
-    write(writer)
-    writer.flush()
-    (tmp_path / "cut.h5").write_bytes((tmp_path / "a.h5").read_bytes())
-    writer.close()
-    with open_capture(tmp_path / "cut.h5") as capture:
+    cut = cut_short(tmp_path, write)
+    with open_capture(cut) as capture:
         assert set(capture.labels) == set(EXPECTED)
-    with open_capture(recover(tmp_path / "cut.h5", tmp_path / "whole.h5")) as capture:
+    with open_capture(recover(cut, tmp_path / "mended.h5")) as capture:
         assert set(capture.labels) == set(EXPECTED)
 
 

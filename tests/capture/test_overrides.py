@@ -18,6 +18,7 @@ from moedesk.cli.info import as_json, as_text
 from moedesk.core.override import Override, OverrideKind
 from moedesk.core.resources import resource
 from moedesk.core.store import Store
+from tests.support.cut_short import cut_short
 from tests.support.routing import random_batch, random_model
 
 ABLATE = Override(OverrideKind.ABLATE, (1,), (3, 4), name="früh")
@@ -76,14 +77,10 @@ def test_it_shows_while_it_happens(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_was_cut_short(tmp_path: Path) -> None:
-    writer = CaptureWriter(tmp_path / "a.h5")
-    write(writer)
-    writer.flush()
-    (tmp_path / "cut.h5").write_bytes((tmp_path / "a.h5").read_bytes())
-    writer.close()
-    with open_capture(tmp_path / "cut.h5") as capture:
+    cut = cut_short(tmp_path, write)
+    with open_capture(cut) as capture:
         assert by_pass(capture) == EXPECTED
-    with open_capture(recover(tmp_path / "cut.h5")) as capture:
+    with open_capture(recover(cut)) as capture:
         assert by_pass(capture) == EXPECTED
 
 

@@ -9,7 +9,6 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from moedesk.panels.console.model_messages import LINES
@@ -18,21 +17,8 @@ from moedesk.panels.console.view_colors import ansi_colors
 from moedesk.session.kernel import KernelState
 from moedesk.ui.color import contrast
 from moedesk.ui.theme import DARK, LIGHT, THEMES, Theme
-from tests.support.console_panel import Console, OneDesk, desk_with_kernel
+from tests.support.console_panel import Console, OneDesk, linked_console, shared_desk  # noqa: F401
 from tests.support.kernels import own_ipython  # noqa: F401
-
-
-@pytest.fixture(scope="module")
-def shared(qapp: QApplication) -> Iterator[OneDesk]:
-    with desk_with_kernel(qapp) as desk:
-        yield desk
-
-
-@pytest.fixture
-def console(qtbot: QtBot, shared: OneDesk) -> Iterator[Console]:
-    with Console(qtbot, shared) as console:
-        console.wait_linked()
-        yield console
 
 
 @pytest.fixture

@@ -1,28 +1,11 @@
 """The console's prompt while a model stands at a breakpoint, with a real kernel."""
 
-from collections.abc import Iterator
-
-import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
-from pytestqt.qtbot import QtBot
 
-from tests.support.console_panel import Console, OneDesk, desk_with_kernel
+from tests.support.console_panel import Console, linked_console, shared_desk  # noqa: F401
 from tests.support.kernels import own_ipython  # noqa: F401
-
-
-@pytest.fixture(scope="module")
-def shared(qapp: QApplication) -> Iterator[OneDesk]:
-    with desk_with_kernel(qapp) as desk:
-        yield desk
-
-
-@pytest.fixture
-def console(qtbot: QtBot, shared: OneDesk) -> Iterator[Console]:
-    with Console(qtbot, shared) as console:
-        console.wait_linked()
-        yield console
 
 
 def stands(console: Console, stopped: bool) -> None:

@@ -15,22 +15,11 @@ from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.view import NetworkPanel
 from moedesk.session.panel import load_view, panel_specs
 from moedesk.ui.theme import DARK
-from tests.support.memory_store import MemoryStore, memory_store
-from tests.support.network_panel import SHOWN, cell, click_heatmap, click_row, type_filter
+from tests.support.memory_store import memory_store
+from tests.support.network_panel import SHOWN, cell, click_heatmap, click_row, network_stage, twenty_passes, type_filter  # noqa: F401
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return memory_store(passes=20, layers=3, experts=8)
-
-
-@pytest.fixture
-def stage(qtbot, store):
-    with Stage(qtbot, store, NetworkPanel) as stage:
-        yield stage
 
 
 def test_the_declaration_loads():

@@ -1,29 +1,17 @@
 """The tabs beside the table of the Network panel: tokens, routing, numbers, raw, against the store's own columns."""
 
 import numpy as np
-import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu
 
 from moedesk.core.selection import Kind, Selection
 from moedesk.panels.network.view import NetworkPanel
-from tests.support.memory_store import MemoryStore, memory_store
-from tests.support.network_panel import click_row, click_token
+from tests.support.memory_store import memory_store
+from tests.support.network_panel import click_row, click_token, network_stage, twenty_passes  # noqa: F401
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return memory_store(passes=20, layers=3, experts=8)
-
-
-@pytest.fixture
-def stage(qtbot, store):
-    with Stage(qtbot, store, NetworkPanel) as stage:
-        yield stage
 
 
 def test_tokens_are_shown_with_their_first_expert(stage, store):

@@ -1,25 +1,11 @@
 """What narrows the Network panel: filter, brush and cursor, against the store's own columns."""
 
 import numpy as np
-import pytest
 
 from moedesk.core.filter import parse
 from moedesk.core.selection import Kind, Selection
-from moedesk.panels.network.view import NetworkPanel
-from tests.support.memory_store import MemoryStore, memory_store, spare
-from tests.support.network_panel import SHOWN, cell, click_row, type_filter
-from tests.support.stage import Stage
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return memory_store(passes=20, layers=3, experts=8)
-
-
-@pytest.fixture
-def stage(qtbot, store):
-    with Stage(qtbot, store, NetworkPanel) as stage:
-        yield stage
+from tests.support.memory_store import spare
+from tests.support.network_panel import SHOWN, cell, click_row, network_stage, twenty_passes, type_filter  # noqa: F401
 
 
 def test_a_filter_narrows_table_heatmap_and_tokens(stage, store):

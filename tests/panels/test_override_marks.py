@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,16 @@ def pixels(image: QImage, color: QColor) -> np.ndarray:
     bits = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine() // 4, 4)
     y, x = (bits[:, : image.width(), :3] == (color.blue(), color.green(), color.red())).all(axis=2).nonzero()
     return np.stack([x, y], axis=1)
+
+
+def pictured(stage: Stage) -> tuple[Any, Any]:
+    """The picture of Network's or Waterfall's panel, and the line that says what is pointed at."""
+    panel = stage.panel
+    return (
+        (panel.waterfall, panel.readout)
+        if isinstance(panel, WaterfallPanel)
+        else (panel.overview.heatmap, panel.overview.readout)
+    )
 
 
 def act(stage: OverriddenStage, *passes: tuple[int, int]) -> None:
@@ -170,7 +181,7 @@ def test_axes_have_a_diamond_beside_the_expert_and_the_readout_says_what(
     panel: Callable,  # type: ignore[type-arg]
 ) -> None:
     with OverriddenStage(qtbot, store, panel) as stage:
-        picture = stage.panel.overview.heatmap if panel is NetworkPanel else stage.panel.waterfall
+        picture, readout = pictured(stage)
         warning = LIGHT.color("warning")
         assert len(pixels(picture.grab().toImage(), warning)) == 0
         stage.live.set(ABLATE)
@@ -183,7 +194,6 @@ def test_axes_have_a_diamond_beside_the_expert_and_the_readout_says_what(
         for where, said in ((picture.position_of(1, 3, 0), True), (picture.position_of(2, 3, 0), False)):
             picture.hovered.emit(picture.cell_at(where))
             stage.settle()
-            readout = stage.panel.overview.readout if panel is NetworkPanel else stage.panel.readout
             assert ("on now, not on these passes: ablate expert 3 in layer 1" in readout.text()) == said
             assert "overridden" not in readout.text()
         act(stage, (2, 5))
@@ -212,7 +222,7 @@ def test_axes_mark_what_acted_on_the_passes_that_they_show(
     """Zoomed to passes that ran without it, nothing is marked."""
     with OverriddenStage(qtbot, store, panel) as stage:
         act(stage, (0, 2))
-        picture = stage.panel.overview.heatmap if panel is NetworkPanel else stage.panel.waterfall
+        picture, _ = pictured(stage)
         assert len(pixels(picture.grab().toImage(), LIGHT.color("warning")))
         if panel is NetworkPanel:
             picture._plot.setXRange(5, 9, padding=0)
@@ -245,8 +255,7 @@ def test_axes_of_a_capture_mark_what_acted_on_the_passes_in_view(
 ) -> None:
     with Stage(qtbot, recorded, panel) as stage:
         stage.settle()
-        picture = stage.panel.overview.heatmap if panel is NetworkPanel else stage.panel.waterfall
-        readout = stage.panel.overview.readout if panel is NetworkPanel else stage.panel.readout
+        picture, readout = pictured(stage)
         drawn = pixels(picture.grab().toImage(), LIGHT.color("warning"))
         assert abs(drawn[:, 1].mean() - picture.position_of(1, 3, 0).y()) < 2.5
         for number in range(10):

@@ -1,6 +1,5 @@
 """The Waterfall panel over a store that grows, driven by mouse and keyboard, against the store's own counts."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +23,7 @@ from tests.support.growing_store import GrowingStore, growing_store
 from tests.support.played_live import PlayedLive
 from tests.support.routing import random_batch, random_model
 from tests.support.stage import Stage
-from tests.support.waterfall_panel import assert_all_in_view, click, grow, hover, shown
-
-
-@pytest.fixture
-def store() -> GrowingStore:
-    return growing_store(passes=400, shown=60, layers=3, experts=8)
-
-
-@pytest.fixture
-def stage(qtbot: QtBot, store: GrowingStore) -> Iterator[Stage]:
-    with Stage(qtbot, store, WaterfallPanel) as stage:
-        yield stage
+from tests.support.waterfall_panel import assert_all_in_view, click, grow, growing_passes, hover, shown, waterfall_stage  # noqa: F401
 
 
 def test_the_declaration_loads() -> None:

@@ -1,6 +1,5 @@
 """What the Waterfall panel says when it has nothing, or not all, to show; what it keeps; its sizes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,18 +14,7 @@ from tests.support.growing_store import GrowingStore, growing_store
 from tests.support.memory_store import spare
 from tests.support.played_live import PlayedLive
 from tests.support.stage import Stage
-from tests.support.waterfall_panel import assert_all_in_view, grow, hover
-
-
-@pytest.fixture
-def store() -> GrowingStore:
-    return growing_store(passes=400, shown=60, layers=3, experts=8)
-
-
-@pytest.fixture
-def stage(qtbot: QtBot, store: GrowingStore) -> Iterator[Stage]:
-    with Stage(qtbot, store, WaterfallPanel) as stage:
-        yield stage
+from tests.support.waterfall_panel import assert_all_in_view, grow, growing_passes, hover, waterfall_stage  # noqa: F401
 
 
 @pytest.mark.parametrize(("live", "words"), [(True, "moe.run("), (False, "moedesk.record(")])

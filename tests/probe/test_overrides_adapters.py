@@ -1,7 +1,6 @@
 """Overrides of the score in families that an adapter reads and whose choice no module of theirs makes, against brute force."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,15 @@ from moedesk.probe.overriding.overrides import Overrides
 from tests.support.families import FAMILIES, some_ids
 from tests.support.families.observed import first_tensor
 from tests.support.gathered import gather
+from tests.support.overridden import added
 
 EXCLUDE, FORCE, BIAS, TEMPERATURE = (
     OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIAS, OverrideKind.TEMPERATURE,
 )  # fmt: skip
 
 
-@contextmanager
-def on(model: nn.Module, inputs: dict[str, Any], *given: Override) -> Iterator[Overrides]:
-    overrides = Overrides(model, Layers(model, inputs=inputs))
-    try:
-        for override in given:
-            overrides.add(override)
-        yield overrides
-    finally:
-        overrides.close()
+def on(model: nn.Module, inputs: dict[str, Any], *given: Override) -> AbstractContextManager[Overrides]:
+    return added(Overrides(model, Layers(model, inputs=inputs)), *given)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from moedesk.probe.overriding.overrides import Overrides
 from tests.support.families import FAMILIES, some_ids
 from tests.support.families.observed import first_tensor
 from tests.support.gathered import Gathered, gather
+from tests.support.overridden import added
 
 EVERY = pytest.mark.parametrize("name", FAMILIES)
 UNRANKED = {"vitpose_backbone", "nllb_moe"}
@@ -71,12 +72,8 @@ class Tried:
     @contextmanager
     def on(self, *overrides: Override) -> Iterator[None]:
         """Overrides that act in the block, and leave nothing."""
-        try:
-            for override in overrides:
-                self.overrides.add(override)
+        with added(self.overrides, *overrides):
             yield
-        finally:
-            self.overrides.close()
         assert hooks_on(self.model) == self.hooks
 
     def chosen(self) -> Iterator[tuple[Any, int, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""The console panel over kernels alone, and what a test does with it."""
+"""The console panel over kernels alone, as fixtures too, and what a test does with it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -137,3 +138,16 @@ class Console:
         assert kernel is not None
         self.wait(lambda: kernel.state is KernelState.READY and kernel.client is not None)
         self.wait_prompt()
+
+
+@pytest.fixture(name="shared", scope="module")
+def shared_desk(qapp: QApplication) -> Iterator[OneDesk]:
+    with desk_with_kernel(qapp) as desk:
+        yield desk
+
+
+@pytest.fixture(name="console")
+def linked_console(qtbot: QtBot, shared: OneDesk) -> Iterator[Console]:
+    with Console(qtbot, shared) as console:
+        console.wait_linked()
+        yield console

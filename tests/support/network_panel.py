@@ -1,12 +1,29 @@
-"""What a test does with the Network panel on a stage, by mouse and keyboard."""
+"""The Network panel on a stage, as fixtures, and what a test does with it by mouse and keyboard."""
 
+from collections.abc import Iterator
+
+import pytest
 from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
 
 from moedesk.panels.network.model_passes import COLUMNS
+from moedesk.panels.network.view import NetworkPanel
+from tests.support.memory_store import MemoryStore, memory_store
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
 SHOWN = {column.id: place for place, column in enumerate(COLUMNS)}
+
+
+@pytest.fixture(name="store")
+def twenty_passes() -> MemoryStore:
+    return memory_store(passes=20, layers=3, experts=8)
+
+
+@pytest.fixture(name="stage")
+def network_stage(qtbot: QtBot, store: MemoryStore) -> Iterator[Stage]:
+    with Stage(qtbot, store, NetworkPanel) as stage:
+        yield stage
 
 
 def cell(stage: Stage, number: int, column: str) -> str:

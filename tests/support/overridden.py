@@ -1,7 +1,7 @@
 """Overrides that are on a model for a while."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from moedesk.core.override import Override
@@ -9,10 +9,14 @@ from moedesk.probe.overriding.overrides import Overrides
 from moedesk.probe.overriding.registry import overrides_of
 
 
-@contextmanager
-def on(model: Any, *given: Override) -> Iterator[Overrides]:
+def on(model: Any, *given: Override) -> AbstractContextManager[Overrides]:
     """Put overrides on a model, and take them all off again."""
-    overrides = overrides_of(model)
+    return added(overrides_of(model), *given)
+
+
+@contextmanager
+def added(overrides: Overrides, *given: Override) -> Iterator[Overrides]:
+    """Add overrides to a model's list, and take them all off again."""
     try:
         for override in given:
             overrides.add(override)

@@ -17,6 +17,7 @@ from tests.support.capacity import SwitchBlock
 from tests.support.gathered import Gathered, gather
 from tests.support.hand_written import BLOCKS, WIDTH, ExpertChoice, Small, SoftMoE, some_ids
 from tests.support.more_hand_written import MORE
+from tests.support.overridden import added
 
 EVERY: dict[str, Any] = {**BLOCKS, **MORE}
 """Blocks whose routing is written as a whole."""
@@ -65,14 +66,9 @@ class Tried:
     @contextmanager
     def on(self, *overrides: Override) -> Iterator[None]:
         """Overrides that act in the block, and leave nothing."""
-        try:
-            for override in overrides:
-                self.overrides.add(override)
+        with added(self.overrides, *overrides):
             yield
-        finally:
-            notes = self.overrides.notes
-            self.overrides.close()
-        assert not notes
+            assert not self.overrides.notes
         assert pristine(self.model)
 
     @property

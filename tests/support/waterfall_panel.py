@@ -1,12 +1,29 @@
-"""What a test does with the Waterfall panel on a stage, and a live session as far as it needs one."""
+"""The Waterfall panel on a stage, as fixtures, and what a test does with it."""
+
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
 
 from moedesk.analysis.waterfall import read_columns
+from moedesk.panels.waterfall.view import WaterfallPanel
+from tests.support.growing_store import GrowingStore, growing_store
 from tests.support.stage import Stage
 
 LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.fixture(name="store")
+def growing_passes() -> GrowingStore:
+    return growing_store(passes=400, shown=60, layers=3, experts=8)
+
+
+@pytest.fixture(name="stage")
+def waterfall_stage(qtbot: QtBot, store: GrowingStore) -> Iterator[Stage]:
+    with Stage(qtbot, store, WaterfallPanel) as stage:
+        yield stage
 
 
 def grow(stage: Stage, passes: int) -> None:
