@@ -17,6 +17,7 @@ from moedesk.probe.overriding.registry import overrides_of
 from tests.support.console import own_moe
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
+from tests.support.overridden import logits
 
 ABLATE = OverrideKind.ABLATE
 
@@ -38,11 +39,6 @@ def pristine(model: nn.Module) -> bool:
     return not any(
         module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) for module in model.modules()
     )
-
-
-@torch.no_grad()
-def logits(model: Any, ids: torch.Tensor | None = None) -> torch.Tensor:
-    return model(some_ids() if ids is None else ids).logits
 
 
 def test_with_none_on_nothing_is_on_the_model(olmoe: nn.Module, overrides: Overrides) -> None:

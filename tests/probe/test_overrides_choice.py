@@ -13,7 +13,7 @@ from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override, OverrideKind
 from tests.support.families import build
 from tests.support.gathered import gather
-from tests.support.overridden import on
+from tests.support.overridden import logits, on
 
 FORCE, REPLAY = OverrideKind.FORCE, OverrideKind.REPLAY
 IDS = torch.arange(3, 39, 2).view(2, 9)
@@ -31,15 +31,10 @@ def hashed() -> Any:
     return build("deepseek_v4")
 
 
-@torch.no_grad()
-def logits(model: Any) -> Tensor:
-    return model(IDS).logits
-
-
 def routes(model: Any, place: int) -> Any:
     recording, gathered = gather(model, logits=True)
     with recording:
-        logits(model)
+        logits(model, IDS)
     return gathered.routes(place)
 
 
@@ -80,7 +75,7 @@ def test_sparsemixer_that_samples_says_that_nothing_is_forced(phimoe: Any) -> No
     """In training it ranks six times, and samples: what was tried is another selection."""
     with on(phimoe, Override(FORCE, (0,), (6,))) as overrides:
         phimoe.train()
-        logits(phimoe)
+        logits(phimoe, IDS)
         phimoe.eval()
         assert overrides.acted(overrides.entries[0]) == 0
         assert "select in another way" in overrides.notes[0]
@@ -91,7 +86,7 @@ def test_forcing_a_looked_up_choice_is_another_table(hashed: Any, experts: tuple
     """Each token's row of the table with the expert of the lowest logit replaced, which is then the model's own code."""
     plain = routes(hashed, 0)
     with on(hashed, Override(FORCE, (0,), experts)):
-        found, output = routes(hashed, 0), logits(hashed)
+        found, output = routes(hashed, 0), logits(hashed, IDS)
     table = hashed.model.layers[0].mlp.gate.tid2eid
     before = table.clone()
     had = np.stack([(plain.experts == expert).any(1) for expert in experts]).all(0)
@@ -105,10 +100,10 @@ def test_forcing_a_looked_up_choice_is_another_table(hashed: Any, experts: tuple
     np.testing.assert_array_equal(found.experts, expected)
     np.testing.assert_array_equal((found.flags & RouteFlag.OVERRIDDEN) == 0, had)
     table[IDS.flatten()] = torch.tensor(expected).to(table)
-    again = logits(hashed)
+    again = logits(hashed, IDS)
     table.copy_(before)
     assert torch.equal(output, again)
-    assert not torch.equal(output, logits(hashed))
+    assert not torch.equal(output, logits(hashed, IDS))
 
 
 @pytest.mark.parametrize("name", ["phimoe", "deepseek_v4"])
@@ -116,9 +111,9 @@ def test_replayed_ids_go_through_the_models_own_selection(name: str, tmp_path: P
     model = request.getfixturevalue({"phimoe": "phimoe", "deepseek_v4": "hashed"}[name])
     forced = Override(FORCE, (), (3,))
     with on(model, forced), moedesk.record(model, tmp_path / "run.h5"):
-        expected = logits(model)
+        expected = logits(model, IDS)
     with on(model, Override(REPLAY, capture=str(tmp_path / "run.h5"))) as overrides:
-        found = logits(model)
+        found = logits(model, IDS)
         assert not overrides.notes
     assert torch.equal(found, expected)
-    assert not torch.equal(found, logits(model))
+    assert not torch.equal(found, logits(model, IDS))

@@ -15,14 +15,9 @@ from tests.support import hand_written
 from tests.support.families import build, some_ids
 from tests.support.hand_written import Small
 from tests.support.hand_written import some_ids as small_ids
-from tests.support.overridden import on
+from tests.support.overridden import logits, on
 
 FAR = 1e4
-
-
-@torch.no_grad()
-def logits(model: Any) -> Tensor:
-    return model(some_ids()).logits
 
 
 @pytest.mark.parametrize("name", ["deepseek_v3", "minimax_m2", "afmoe", "glm4_moe", "deepseek_v4"])

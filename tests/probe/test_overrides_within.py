@@ -14,7 +14,7 @@ from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override, OverrideKind
 from tests.support.families import build, some_ids
 from tests.support.gathered import gather
-from tests.support.overridden import on
+from tests.support.overridden import logits, on
 
 EXCLUDE, FORCE, BIAS, TEMPERATURE = (
     OverrideKind.EXCLUDE, OverrideKind.FORCE, OverrideKind.BIAS, OverrideKind.TEMPERATURE,
@@ -24,11 +24,6 @@ EXCLUDE, FORCE, BIAS, TEMPERATURE = (
 @pytest.fixture(scope="module")
 def dbrx() -> Any:
     return build("dbrx")
-
-
-@torch.no_grad()
-def logits(model: Any) -> Tensor:
-    return model(some_ids()).logits
 
 
 def rows(place: slice) -> Tensor:
