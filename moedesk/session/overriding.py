@@ -95,6 +95,7 @@ class Overriding:
     def __init__(self, session: "Session") -> None:
         self._session = session
         self._read: tuple[Mapping[str, Any], Told] = ({}, Told())
+        self._listed: tuple[tuple[Acted, ...], tuple[Entry, ...]] = ((), ())
         self._recorded = RecordedOverrides(session.store, session.jobs, session.changed, TOPIC)
 
     @property
@@ -119,9 +120,13 @@ class Overriding:
     @property
     def acted(self) -> tuple[Entry, ...]:
         """Those that acted on the session's passes, also of a model that runs, as far as they are read."""
-        return tuple(
-            Entry(number, True, 0, one.override, one.passes) for number, one in enumerate(self._recorded.all, 1)
-        )
+        found = self._recorded.all
+        if found is not self._listed[0]:
+            self._listed = (
+                found,
+                tuple(Entry(number, True, 0, one.override, one.passes) for number, one in enumerate(found, 1)),
+            )
+        return self._listed[1]
 
     @property
     def recorded(self) -> tuple[Entry, ...]:
@@ -130,9 +135,11 @@ class Overriding:
 
     def over(self, first: int, last: int) -> Overridden:
         """Return what acted on the passes first…last (end excluded), and what is on now but did not."""
-        acted = tuple(entry for entry in self.acted if Acted(entry.override, entry.passes).within(first, last))
-        known = {replace(entry.override, name="") for entry in acted}
-        waiting = tuple(entry for entry in self.acting if replace(entry.override, name="") not in known)
+        entries = zip(self.acted, self._listed[0], strict=True)
+        acted = tuple(entry for entry, one in entries if one.within(first, last))
+        acting = self.acting
+        known = {_nameless(entry.override) for entry in acted} if acting else frozenset()
+        waiting = tuple(entry for entry in acting if _nameless(entry.override) not in known)
         return Overridden(acted, waiting, len(self._session.store.model.layers))
 
     def in_view(self, first: int | None = None, last: int | None = None) -> Overridden:
@@ -243,6 +250,11 @@ class Overriding:
         live = self._session.live
         if live is not None and not self.why_not:
             live.order(TOPIC, {"do": do, **more})
+
+
+def _nameless(override: Override) -> Override:
+    """An override without its name: renamed, it is the same one."""
+    return replace(override, name="") if override.name else override
 
 
 def say_all(entries: Iterable[Entry]) -> str:
