@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from struct import Struct
 from typing import Self
 
 import numpy as np
@@ -54,6 +55,11 @@ class CapturedRouting:
         parts = (self.ids, self.weights, self.present, self.chosen)
         ids, weights, present, chosen = (part[self.present] for part in parts)
         return replace(self, ids=ids, weights=weights, present=present, chosen=chosen, everywhere=True)
+
+    def fits(self, ids: Tensor, weights: Tensor) -> bool:
+        """Return whether it can be used in the place of ids and weights as it is: of all rows, in their form."""
+        same = ids.dtype is self.ids.dtype and weights.dtype is self.weights.dtype and not weights.requires_grad
+        return same and self.everywhere and ids.shape == self.ids.shape
 
     def on(self, device: torch.device) -> Self:
         """Return it on another device."""
@@ -206,9 +212,15 @@ def _key_of(store: Store, number: int, stream: str) -> bytes | None:
 
 def _key_of_call(call: Call) -> bytes:
     """The key of the tokens of a call."""
+    if call.batch == call.length == 1 and isinstance(call.past, int) and call.ids is not None:  # whatever its positions
+        return _ONE.pack(int(call.ids), call.past, 1)
     host = arrive(call)
     rows = token_rows(host, packed_sequences(host)[0], {})
     return _key(rows["token_id"], rows["column"], rows["sequence"])
+
+
+_ONE = Struct("=qqq")
+"""The key of one token: its id, its column, and that a sequence begins."""
 
 
 def _key_of_rows(count: int) -> bytes:

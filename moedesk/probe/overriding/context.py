@@ -241,6 +241,14 @@ class StackCall:
             self._rows[pool] = self.call.batch * self.call.length if seen is None else int(seen.sum())
         return self._rows[pool]
 
+    @property
+    def span(self) -> range | None:
+        """Slots in the sequence of all its rows, if all sequences have the same; None if only the device may know."""
+        call = self.call
+        if not isinstance(call.past, int) or may_be_packed(call):
+            return None
+        return range(call.past, call.past + call.length)
+
     def columns(self, device: torch.device, pool: Pool | None = None) -> Tensor:
         """Return slots in the sequence of its rows, (batch · length,), or of those that a block sees."""
         if self._columns is None:
@@ -255,11 +263,20 @@ class StackCall:
         """
         key = columns, device, pool
         if key not in self._rows_in:
-            slots = self.columns(device, pool)
-            rows = (slots >= columns[0]) & (slots < columns[1])
-            whole = device.type == "cpu" and bool(rows.all())
-            self._rows_in[key] = None if whole else False if device.type == "cpu" and not bool(rows.any()) else rows
+            self._rows_in[key] = self._find_rows(columns, device, pool)
         return self._rows_in[key]
+
+    def _find_rows(self, columns: tuple[int, int], device: torch.device, pool: Pool | None) -> Tensor | bool | None:
+        span, (first, end) = self.span, columns
+        if span is not None and first <= span.start and span.stop <= end:
+            return None
+        if span is not None and (span.stop <= first or end <= span.start):
+            return False
+        slots = self.columns(device, pool)
+        rows = (slots >= first) & (slots < end)
+        if device.type != "cpu":
+            return rows
+        return None if bool(rows.all()) else rows if bool(rows.any()) else False
 
     def replayed(self, captured: Captured, stream: str, count: int) -> int | None:
         """Return which pass of a capture this call is given again, the same for all layers; None for none."""
@@ -267,6 +284,14 @@ class StackCall:
         if key not in self._replayed:
             self._replayed[key] = captured.find(self.call, stream, count)
         return self._replayed[key]
+
+
+def may_be_packed(call: Call) -> bool:
+    """Return whether a row of a call may hold several sequences: what it was given has to be looked at."""
+    if call.positions is None or call.length < 2:
+        return False
+    known_starts = call.starts is not None and call.batch == 1
+    return known_starts or (call.axes == 1 and isinstance(call.past, int) and call.past == 0)
 
 
 @torch.no_grad()
@@ -278,20 +303,18 @@ def columns_of(call: Call, device: torch.device) -> Tensor:
     past = call.past.to(device).max() if isinstance(call.past, Tensor) else call.past
     columns = (past + torch.arange(call.length, device=device)).expand(call.batch, -1)
     positions = call.positions
-    if positions is None or call.length < 2:
+    if positions is None or not may_be_packed(call):
         return columns.reshape(-1)
     positions = positions.to(device)
     if call.starts is not None and call.batch == 1:
         starts = call.starts.to(device).reshape(-1)
         packed = ((starts > 0) & (starts < call.length)).any()
-    elif call.axes == 1 and isinstance(call.past, int) and call.past == 0:
+    else:
         begins = positions[:, 1:] == 0
         if call.padding is not None:
             padding = call.padding.to(device)
             begins = begins & ~(padding[:, 1:] | padding[:, :-1])
         packed = begins.any()
-    else:
-        return columns.reshape(-1)
     return torch.where(packed, positions.expand(call.batch, -1), columns).reshape(-1)
 
 

@@ -13,6 +13,7 @@ from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.finding.routing import CallForm, ExpertsCall, read_routing
 from moedesk.probe.overriding.act import Act
+from moedesk.probe.overriding.captured import CapturedRouting
 from moedesk.probe.overriding.changes import ONE, Rows, changed_routing, rows_differing
 from moedesk.probe.overriding.forward_around import ForwardAround
 from moedesk.probe.overriding.rerouting import written
@@ -20,7 +21,8 @@ from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, slots_holders
 from moedesk.probe.overriding.way import Way
 from moedesk.probe.taking.compiled import apart
-from moedesk.probe.taking.overridden import Changed, heard, listening, say
+from moedesk.probe.taking.overridden import Changed, Later, heard, listening, say
+from moedesk.probe.taking.tap import recomputing
 
 
 class LayerOverride:
@@ -47,6 +49,9 @@ class LayerOverride:
         self._about = _about(self._routing)
         self._lasting = not any(act.override.columns or act.override.phases for act in self._routing)
         self._said = self._saying(self._routing)
+        alone = self._lasting and not self._drops and len(self._routing) == 1 and not self._scoring
+        replays = alone and self._routing[0].override.kind is OverrideKind.REPLAY and self._routing[0].override.weights
+        self._replay_weights = self._routing[0] if replays else None
         slots = [act.override.value for act in acts if act.override.kind is OverrideKind.TOP_K]
         self._slots = int(slots[-1] or 0) if slots else 0
         self._counts = slot_counts(binding) if slots else []
@@ -101,8 +106,13 @@ class LayerOverride:
             assert adapter.write is not None
             return None if changed is None or changed is routing else adapter.write(module, args, kwargs, None, changed)
         known = None if self._form is None else self._form.read(args, kwargs)
-        if known is not None and self._pending is None and self._spared(known[0]):
-            return None
+        if known is not None and self._pending is None:
+            if self._spared(known[0]):
+                return None
+            if self._replay_weights is not None and known[0].is_cpu and len(known[0]) == 1:
+                captured = self._replay_weights.replayed(1, known[0].device)
+                if captured is not None and captured.fits(*known):
+                    return self._give(captured, args, kwargs, known)
         call = read_routing(args, kwargs) if known is None else ExpertsCall(known[1], *known)
         if call is None:
             return None
@@ -119,13 +129,33 @@ class LayerOverride:
         row = choice.tolist()[0]
         if not self._about.isdisjoint(row) or (self._drops and len(set(row)) < len(row)):
             return False
-        if taps := listening():
-            by, ranked = self._said if self._lasting else self._saying(self._acting(choice))
-            if by:
-                said = Changed(ONE[False], by=by, ranked=ranked)
-                for tap in taps:
-                    tap.overridden.setdefault(self._binding.candidate.experts, []).append(said)
+        by, ranked = self._said if self._lasting else self._saying(self._acting(choice))
+        if by and not recomputing():
+            self._say(ONE[False], by, ranked)
         return True
+
+    def _give(
+        self, given: CapturedRouting, args: tuple[Any, ...], kwargs: Mapping[str, Any], known: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]] | None:
+        """The arguments of the experts with what a capture says of their only row; None if that is what they are given."""
+        choice, weights = known
+        differs = not torch.equal(given.weights, weights) or not torch.equal(given.ids, choice)
+        if not recomputing():
+            self._routing[0].tally.add(ONE[differs])
+            self._say(ONE[differs], *self._said)
+        if not differs:
+            return None
+        new = {id(choice): given.ids, id(weights): given.weights}
+        return tuple([new.get(id(value), value) for value in args]), {
+            name: new.get(id(value), value) for name, value in kwargs.items()
+        }
+
+    def _say(self, rows: Tensor | Later, by: tuple[Override, ...], ranked: bool) -> None:
+        """Tell what is recorded now which rows are others."""
+        if taps := listening():
+            said = Changed(rows, None, None, by, ranked)
+            for tap in taps:
+                tap.overridden.setdefault(self._binding.candidate.experts, []).append(said)
 
     def _acting(self, choice: Tensor) -> list[Act]:
         """What acts on the routing of a call of one row."""

@@ -55,7 +55,7 @@ class OneRow:
         self._selection = redirected(run.function, {**others, way.operation: self._calculate})
         self._module = way.module
         self._lock = threading.Lock()
-        self._replayed: ScoreEdit | None = None
+        self._ids: Tensor | None = None
         self._calls = self._rankings = 0
         self.missed = False
         self.logits: Tensor | None = None
@@ -71,7 +71,7 @@ class OneRow:
             return None
         return cls(way, run, edits)
 
-    def select(self, hidden: Tensor, replayed: ScoreEdit | None) -> tuple[Any, Tensor | None, Tensor | None] | None:
+    def select(self, hidden: Tensor, ids: Tensor | None) -> tuple[Any, Tensor | None, Tensor | None] | None:
         """Return what the selection gives with all that acts on it, ``logits`` and ``changed``.
 
         None if anything was not as expected, or another thread is here: the call has to be made in another way.
@@ -80,13 +80,13 @@ class OneRow:
         ----------
         hidden : (…, H) tensor
             Of one row.
-        replayed : ScoreEdit or None
+        ids : (1, k) int64 tensor or None
             Of a replay: what the row chooses.
         """
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            self._replayed, self._calls, self._rankings, self.missed = replayed, 0, 0, False
+            self._ids, self._calls, self._rankings, self.missed = ids, 0, 0, False
             self.logits = self.changed = None
             output = self._selection(self._module, hidden)
             if self.missed or self.logits is None or self._rankings != self._ranks:
@@ -130,9 +130,8 @@ class OneRow:
         if not self._chooses:
             return best
         (chosen,) = best[1].tolist()
-        if self._replayed is not None:
-            ids = self._replayed.ids
-            assert ids is not None
+        ids = self._ids
+        if ids is not None:
             if chosen == ids.tolist()[0]:
                 self.changed = ONE[False]
                 return best

@@ -19,7 +19,7 @@ from moedesk.probe.overriding.one_row import OneRow
 from moedesk.probe.overriding.reselection import Reselection
 from moedesk.probe.overriding.score_edit import Edits, ScoreEdit
 from moedesk.probe.overriding.way import Way, never_written
-from moedesk.probe.taking.overridden import Changed, Later, listening, rows_of
+from moedesk.probe.taking.overridden import Later, rows_of
 from moedesk.probe.taking.tap import recomputing
 
 
@@ -41,9 +41,9 @@ class SelectingOverride(LayerOverride):
         super().__init__(binding, way, acts)
         self._selection = way
         self._everywhere = _edits_everywhere(self._scoring)
-        lasting = not any(act.override.columns or act.override.phases for act in self._scoring)
-        self._edits = self._everywhere if lasting else None
-        self._every = () if self._everywhere is None else self._everywhere.every
+        self._every = [ScoreEdit(act.override) for act in self._scoring]
+        self._lasts = not any(act.override.columns or act.override.phases for act in self._scoring)
+        self._edits = self._everywhere if self._lasts else None
         alone = len(self._scoring) == 1 and self._everywhere is None
         self._replay = self._scoring[0] if alone else None
         self._chooses = all(act.override.kind in (OverrideKind.FORCE, OverrideKind.REPLAY) for act in self._scoring)
@@ -82,21 +82,20 @@ class SelectingOverride(LayerOverride):
 
     def _select_one(self, one: OneRow, inner: Callable[..., Any], hidden: Tensor) -> tuple[bool, Any]:
         """Whether a call for one row could be made in the quick way, and what it gave."""
-        acts, edits, replayed = self._scoring, self._every, None
+        acts, ids = self._scoring, None
+        if not self._lasts:
+            for act in acts:
+                rows = act.rows(1, hidden.device)
+                if rows is not None:
+                    return (True, inner(hidden)) if rows is False and len(acts) == 1 else (False, None)
         if self._replay is not None:
-            replayed = edit_of(self._replay, 1, hidden.device)
-            if replayed is None:
+            given = self._replay.replayed(1, hidden.device)
+            if given is None:
                 return True, inner(hidden)
-            if replayed.rows is not None or not replayed.whole:
+            if given.drops or not given.everywhere:
                 return False, None
-            edits = [replayed]
-        elif self._edits is None:
-            acts, some = self._of_call(1, hidden.device)
-            if not acts:
-                return True, inner(hidden)
-            if some is not self._everywhere:
-                return False, None
-        found = one.select(hidden, replayed)
+            ids = given.ids
+        found = one.select(hidden, ids)
         if found is None:
             if one.missed:
                 self._one_row = None  # nor will the next call be as expected
@@ -104,11 +103,11 @@ class SelectingOverride(LayerOverride):
         output, logits, changed = found
         if self._chooses:
             assert changed is not None
-            self._tell(changed, acts, edits)
+            self._tell(changed, acts, self._every)
         else:
             assert self._selection.compares is not None
             assert logits is not None
-            self._tell(self._selection.compares.of(hidden, logits, output), acts, edits)
+            self._tell(self._selection.compares.of(hidden, logits, output), acts, self._every)
         return True, output
 
     def _once(
@@ -175,11 +174,8 @@ class SelectingOverride(LayerOverride):
             act.tally.add(changed, edit.rows)
         if self._routing:
             self._pending = rows_of(changed)
-        elif taps := listening():
-            by, ranked = self._score_said if acts is self._scoring else self._saying(acts)
-            said = Changed(changed, None, None, by, ranked)
-            for tap in taps:
-                tap.overridden.setdefault(self._binding.candidate.experts, []).append(said)
+        else:
+            self._say(changed, *(self._score_said if acts is self._scoring else self._saying(acts)))
 
     def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> Routing:
         """Ids (or masks) and weights in an output of what selects, a row a token."""
