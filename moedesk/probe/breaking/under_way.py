@@ -19,7 +19,6 @@ from moedesk.probe.taking.batch import arrive
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader
 from moedesk.probe.taking.compiled import CallsAround
-from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.overridden import Changed, listen
 from moedesk.probe.taking.room import Room
 from moedesk.probe.taking.tap import Current, Tap, recomputing
@@ -87,7 +86,7 @@ class UnderWay:
         self._began, self._ended = began, ended
         stacks = {candidate.stack_path: candidate.stream for candidate in find_candidates(model)}
         self._stacks = stacks
-        self._bounds = Bounds(model, stacks, self._open, self._close, Cost())
+        self._bounds = Bounds(model, stacks, self._open, self._close)
         self._reader = CallReader(tracer.hooks.identities)
         self._kinds = token_kinds(getattr(model, "config", None))
         self._calls: list[OpenCall] = []

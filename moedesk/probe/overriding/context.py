@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from moedesk.core.override import Override
 from moedesk.probe.finding.binding import Binding
 from moedesk.probe.finding.parts import first_tensor
 from moedesk.probe.finding.pools import Pool
@@ -13,7 +14,6 @@ from moedesk.probe.overriding.captured import Captured, CapturedRouting
 from moedesk.probe.taking.bounds import Bounds
 from moedesk.probe.taking.calls import Call, CallReader, uses_cache
 from moedesk.probe.taking.compiled import apart
-from moedesk.probe.taking.cost import Cost
 from moedesk.probe.taking.tap import recomputing
 from moedesk.probe.taking.tokens import HostCall, find_phase
 
@@ -50,7 +50,11 @@ class Pass:
 
 
 class Asking(Protocol):
-    """What asks for the rows of each call of one layer."""
+    """An override that asks for the rows of each call of one layer."""
+
+    @property
+    def override(self) -> Override:
+        """The override."""
 
     @property
     def binding(self) -> Binding:
@@ -86,6 +90,8 @@ class Context:
         All layers of the model.
     asking : sequence of Binding
         Those whose rows will be asked for.
+    phased : bool
+        Whether phases of passes will be asked for.
 
     Attributes
     ----------
@@ -95,8 +101,11 @@ class Context:
         For layers of the call of a stack that is under way.
     """
 
-    def __init__(self, model: nn.Module, bindings: Sequence[Binding], asking: Sequence[Binding]) -> None:
-        self._model, self._asking = model, asking
+    def __init__(
+        self, model: nn.Module, bindings: Sequence[Binding], asking: Sequence[Binding], phased: bool = True
+    ) -> None:
+        self._model, self._asking, self._phased = model, asking, phased
+        self._unread: list[tuple[str, nn.Module, Sequence[Any], Mapping[str, Any]]] = []
         self.ready: dict[Asking, Ready] = {}
         self._askers: dict[str, list[Asking]] = {}
         self._reader = CallReader()
@@ -106,7 +115,7 @@ class Context:
         self._recent: dict[str, list[StackCall]] = {}
         self.last: Pass | None = None
         self._again: dict[nn.Module, StackCall] = {}
-        self._handles = Bounds(model, self._stacks, self._opened, self._closed, Cost()).hook()
+        self._handles = Bounds(model, self._stacks, self._opened, self._closed).hook()
         self._follows_blocks = False
 
     def _follow_blocks(self) -> None:
@@ -125,9 +134,13 @@ class Context:
         """Work out what all layers of a stack will ask in its call that is under way; return what one of them asks."""
         if recomputing():
             return None
+        found: dict[int, Tensor | bool | None] = {}  # the same for all layers of a stack
         for other in self._askers.get(one.binding.candidate.stack_path, ()):
+            key = id(other.override)
+            if key not in found:
+                found[key] = other.find_rows(count, device)
             replayed = None if other.captured is None else other.find_replayed(count, device)
-            self.ready[other] = Ready(count, device, other.find_rows(count, device), replayed)
+            self.ready[other] = Ready(count, device, found[key], replayed)
         return self.ready.get(one)
 
     def remove(self) -> None:
@@ -142,13 +155,18 @@ class Context:
         if module in self._open:  # it never left: an interrupt
             self._open.clear()
         if not self._open or self.last is None:
+            self._unread.clear()
             training = self._model.training and torch.is_grad_enabled()
             self.last = Pass(0 if self.last is None else self.last.number + 1, training, self._caches)
         self._open.append(module)
         if torch.is_grad_enabled() and not self._follows_blocks:
             self._follow_blocks()
+        if path not in self._stacks and not self._phased:
+            self._unread.append((path, module, args, kwargs))
+            return
         call, ids = self._reader.read(path, module, args, kwargs, _as_it_is)
         if ids is None:  # embeddings: the ids are those of the call around it, if it has as many
+            self._read_outer()
             outer = [c.ids for c in reversed(self.last.calls) if c.ids is not None]
             ids = next((given for given in outer if tuple(given.shape) == (call.batch, call.length)), None)
         call.ids = ids
@@ -157,6 +175,15 @@ class Context:
             recent = self._recent.setdefault(path, [])
             recent.append(StackCall(call, self.last))
             del recent[:-_KEPT]
+
+    def _read_outer(self) -> None:
+        """Read the calls around that weren't read since nothing but their ids may be needed."""
+        assert self.last is not None
+        for given in self._unread:
+            call, ids = self._reader.read(*given, None)
+            call.ids = ids
+            self.last.calls.append(call)
+        self._unread.clear()
 
     def _entered(self, path: str, block: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Know a call of a block again by its input, where gradient checkpointing repeats one of several.
@@ -183,6 +210,8 @@ class Context:
         self.ready.clear()
         if not recomputing() and module in self._open:
             del self._open[self._open.index(module) :]
+        if not self._open:
+            self._unread.clear()
 
     def call(self, binding: Binding, rows: int, unnamed: bool = False) -> "StackCall | None":
         """Return the call of its stack that a layer is in; None if the layer's rows are not its tokens.

@@ -373,7 +373,8 @@ class Overrides:
                 for b in bindings
                 if any(_needs_context(e.override) and e.override.acts_on(b.layer.place) for e in acting)
             ]
-            self._context = Context(self.module, bindings, asking)
+            phased = any(entry.override.phases for entry in acting)
+            self._context = Context(self.module, bindings, asking, phased)
         try:
             for binding in bindings:
                 place = binding.layer.place

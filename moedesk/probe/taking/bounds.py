@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 from moedesk.probe.finding.discovery import takes_tokens
 from moedesk.probe.finding.lookout import NO_NAMES
 from moedesk.probe.taking.calls import Call
-from moedesk.probe.taking.compiled import CallsAround, CompiledPart, compiled_parts, in_graphs, nothing
+from moedesk.probe.taking.compiled import CallsAround, CompiledPart, apart, compiled_parts, in_graphs, nothing
 from moedesk.probe.taking.cost import Cost
 
 Opened = Callable[[str, nn.Module, Sequence[Any], Mapping[str, Any]], None]
@@ -28,7 +28,7 @@ class Bounds:
         Takes path, module, arguments and keyword arguments of a call that begins.
     closed : function
         Takes module and output of a call that ended, None if it raised.
-    cost : Cost
+    cost : Cost, optional
         Takes the time in these hooks.
 
     Attributes
@@ -37,13 +37,15 @@ class Bounds:
         What ran compiled when it was last looked for.
     """
 
-    def __init__(self, model: nn.Module, stacks: Mapping[str, str], opened: Opened, closed: Closed, cost: Cost) -> None:
+    def __init__(
+        self, model: nn.Module, stacks: Mapping[str, str], opened: Opened, closed: Closed, cost: Cost | None = None
+    ) -> None:
         self.parts: list[CompiledPart] = []
         self._model = model
         self._stacks = stacks
         self._opened = opened
         self._closed = closed
-        self._timed = cost.timed
+        self._timed = apart if cost is None else cost.timed
         self._around: nn.Module | None = None
         self._modules = [
             (path, module)

@@ -101,7 +101,12 @@ def heard() -> bool:
 
 def listening() -> Sequence[Tap]:
     """Return the taps of the passes that are recorded now."""
-    return [current.tap for known in _currents if (current := known()) is not None and current.tap is not None]
+    taps = []
+    for known in _currents:
+        current = known()
+        if current is not None and current.tap is not None:
+            taps.append(current.tap)
+    return taps
 
 
 def say(experts: nn.Module, changed: Changed, in_place_of_last: bool = False) -> None:
