@@ -59,6 +59,11 @@ def test_an_expert_that_nobody_chose_has_no_effect(name: str) -> None:
             gathered, again, _ = one.run(token)
         assert torch.equal(again, output)
         assert not flagged(gathered).any()
+    chosen = int(plain.routes(0).experts[0, 0])
+    with one.on(Override(OverrideKind.ABLATE, (0,), (idle, chosen))):
+        gathered, again, _ = one.run(token)
+    assert not torch.equal(again, output)
+    assert flagged(gathered).all()
 
 
 @blocks

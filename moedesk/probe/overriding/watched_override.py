@@ -23,6 +23,9 @@ from moedesk.probe.watched.operations import unseen
 from moedesk.probe.watched.watch import experts_of
 from moedesk.probe.watched.watched_scout import hidden_of
 
+_MOVING = frozenset({OverrideKind.SWAP, OverrideKind.FORCE, OverrideKind.REPLAY})
+"""Kinds that send tokens to other experts."""
+
 
 class WatchedOverride(LayerOverride):
     """What acts on a watched block, until it is removed: in one call of its own forward, without a second one.
@@ -103,8 +106,10 @@ class WatchedOverride(LayerOverride):
         """Return (N, k) ids with all that sends tokens elsewhere; a slot is dropped by its weight alone."""
         new = ids
         for act in self._routing:
+            if act.override.kind not in _MOVING:
+                continue
             rows = act.rows(len(ids), ids.device)
-            if rows is False or act.override.kind is OverrideKind.CAPACITY:
+            if rows is False:
                 continue
             nothing = torch.zeros(ids.shape, device=ids.device)
             new = self._changed(act, Routing(new, nothing), rows if isinstance(rows, Tensor) else None).ids
@@ -112,6 +117,8 @@ class WatchedOverride(LayerOverride):
 
     def new_routing(self, routing: Routing, plain: Routing | None) -> Routing:
         """Return the routing with all that acts on it; counts and tells which rows differ."""
+        if plain is None and not self._factors and self._spared(routing.ids):
+            return routing
         if plain is not None:
             self._pending = differing(plain, routing)
             for act, edit in self._scored:
