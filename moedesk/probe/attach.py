@@ -132,6 +132,12 @@ def attachment_of(model: nn.Module) -> "Attachment | None":
     return next((attachment for attachment in attached() if attachment.module is model), None)
 
 
+def known_bindings(model: nn.Module | None) -> tuple[Binding, ...]:
+    """Return the layers that an attachment of a model found, by place; empty without."""
+    found = (attachment.bindings for attachment in attached() if attachment.module is model)
+    return next((bindings for bindings in found if bindings), ())
+
+
 def attachment_at(stream: object) -> "Attachment | None":
     """Return the attachment whose routing goes to a stream of the link, if one does."""
     return next((each for each in attached() if each.stream is not None and each.stream == stream), None)

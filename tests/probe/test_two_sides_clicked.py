@@ -19,7 +19,8 @@ from moedesk.probe.console.loaded import Loaded
 from moedesk.probe.console.moe import Moe
 from moedesk.probe.console.selected_token import SelectedToken
 from moedesk.probe.explaining.asked import asked_passage
-from moedesk.probe.explaining.passage import Passage
+from moedesk.probe.explaining.passage import Passage, passage_of_ids
+from moedesk.probe.explaining.why import why
 from moedesk.session.asked_token import asked_token
 from moedesk.session.selected import selected_data
 from tests.support.console import own_moe
@@ -93,9 +94,9 @@ def test_a_token_that_the_decoder_wrote(recorded: Recorded, sequence: int) -> No
     moe, store, written = recorded
     row, place = recorded.row("decoder", sequence, 2), first_place(store, "decoder") + 1
     by_hand = {"decoder": written[sequence].tolist(), "index": 2}
-    why, same = moe.why(clicked(store, row, "decoder"), place), moe.why(unpadded(sequence), place, **by_hand)
-    np.testing.assert_array_equal(why.logits, same.logits)
-    np.testing.assert_array_equal(why.contributions, same.contributions)
+    found, same = moe.why(clicked(store, row, "decoder"), place), moe.why(unpadded(sequence), place, **by_hand)
+    np.testing.assert_array_equal(found.logits, same.logits)
+    np.testing.assert_array_equal(found.contributions, same.contributions)
     (_, arrays) = moe.do_why({"passage": asked(store, row, "decoder"), "layer": place}, lambda *_: None)
     np.testing.assert_array_equal(arrays["logits"], same.logits)
     effects = moe.attribute(clicked(store, row, "decoder"), method=("direct", "norm"))
@@ -191,3 +192,35 @@ def test_copies_of_what_the_encoder_wrote_are_refused_by_name(
         check(passage(0), None, None)
         with pytest.raises(MoedeskError, match="beams and several answers"):
             moe.why(clicked(store, 0, "decoder"), 5)
+
+
+def test_layers_have_the_places_that_the_app_knows(family: Any, tmp_path: Path) -> None:
+    """Of a decoder that ran alone first, and of a model of which one layer is attached."""
+    model = family("switch_transformers")
+    with torch.no_grad(), own_moe() as moe:
+        states = model.encoder(SOURCE[:1])
+        moe.attach(model)
+        model(encoder_outputs=states, decoder_input_ids=torch.tensor([[0, 33, 18]]))
+        model(input_ids=SOURCE[:1], decoder_input_ids=torch.tensor([[0, 33, 18]]))
+        moe._passage((1, 1), -1)  # both are there
+        assert moe.attachment is not None
+        paths = [layer.path for layer in moe.attachment.model.layers]
+        assert paths[0].startswith("decoder.")
+        for place in (1, 5):
+            found = moe.why((1, 1), place)
+            assert (found.layer, found.path) == (place, paths[place])
+        effects = moe.attribute((1, 1), method="norm")
+        assert effects.layers.tolist() == [0, 1, 2, 3]
+    olmoe, ids = family("olmoe"), SOURCE[0].tolist()
+    with torch.no_grad(), own_moe() as moe:
+        by_hand = why(olmoe, passage_of_ids(ids, 4), 1)
+        moe.attach(olmoe, layers=[1])
+        olmoe(SOURCE[:1])
+        found = moe.why((0, 4), 0)
+        assert (found.layer, found.path) == (0, by_hand.path)
+        np.testing.assert_array_equal(found.logits, by_hand.logits)
+        np.testing.assert_array_equal(found.chosen, by_hand.chosen)
+        effects = moe.attribute((0, 4), layer=[0, 1], method="norm")
+        assert effects.experts[0].tolist() == by_hand.chosen.tolist()
+        routes = moe.counterfactual((0, 4), layers=0, runners=1, tries=0)
+        assert set(routes.experts[0].tolist()) == set(by_hand.chosen.tolist())

@@ -1,8 +1,10 @@
 """A model run again on a passage, with its MoE layers found and their routing read; the model is left as it was."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from moedesk.core.batch import LayerRoutes
 from moedesk.core.errors import MoedeskError
 from moedesk.core.sides import DECODER, ENCODER
+from moedesk.probe.attach import known_bindings
 from moedesk.probe.exactness.kept import Kept
 from moedesk.probe.exactness.sample_input import token_argument
 from moedesk.probe.exactness.text_batch import input_device
@@ -61,6 +64,7 @@ class Rerun:
     """
 
     def __init__(self, model: nn.Module, passage: Passage) -> None:
+        self._attached = known_bindings(model)
         model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         name = type(model).__name__
         self.model, self.passage = model, passage
@@ -154,15 +158,25 @@ class Rerun:
             tracer.stop()
         if tracer.courier.failure is not None:
             raise MoedeskError(f"nothing can be explained: {tracer.courier.failure}")
-        self.bindings, self.notes = tracer.bindings, list(dict.fromkeys(kept.notes))
+        places = self._places(tracer.bindings)
+        found = sorted((each.placed(places[each.layer.place]) for each in tracer.bindings), key=lambda b: b.layer.place)
+        self.bindings, self.notes = tuple(found), list(dict.fromkeys(kept.notes))
         if self.side:
-            self.bindings = tuple(each for each in tracer.bindings if each.layer.stream == self.side)
-            self._elsewhere = tuple(each for each in tracer.bindings if each.layer.stream != self.side)
+            self.bindings = tuple(each for each in found if each.layer.stream == self.side)
+            self._elsewhere = tuple(each for each in found if each.layer.stream != self.side)
             self.notes.insert(0, self._about_sides())
         if not self.bindings:
             raise MoedeskError(f"the {self.side or 'model'} has no MoE layers that its tokens run through")
-        self.routes = {routes.layer: routes for batch in kept.batches[:1] for routes in batch.layers}
+        routes = (routes for batch in kept.batches[:1] for routes in batch.layers)
+        self.routes = {places[each.layer]: replace(each, layer=places[each.layer]) for each in routes}
         self.output = output
+
+    def _places(self, bindings: Sequence[Binding]) -> dict[int, int]:
+        """The places that layers have in what the attached model's apps see, by those of this run; others come after them."""
+        known = {each.candidate.path: each.layer.place for each in self._attached}
+        free = count(1 + max(known.values(), default=-1))
+        of_path = {each.candidate.path: each.layer.place for each in bindings}
+        return {place: known[path] if path in known else next(free) for path, place in of_path.items()}
 
     @property
     def logits(self) -> Tensor:

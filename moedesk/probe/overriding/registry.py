@@ -4,8 +4,7 @@ import weakref
 
 from torch import nn
 
-from moedesk.probe.attach import attached
-from moedesk.probe.finding.binding import Binding
+from moedesk.probe.attach import known_bindings
 from moedesk.probe.overriding.layers import Layers
 from moedesk.probe.overriding.overrides import Overrides
 
@@ -19,9 +18,3 @@ def overrides_of(model: nn.Module) -> Overrides:
         itself = weakref.ref(model)
         found = _lists[model] = Overrides(model, Layers(model, lambda: known_bindings(itself())))
     return found
-
-
-def known_bindings(model: nn.Module | None) -> tuple[Binding, ...]:
-    """Return the layers that an attachment of a model found; empty without."""
-    found = (attachment.bindings for attachment in attached() if attachment.module is model)
-    return next((bindings for bindings in found if bindings), ())
