@@ -24,6 +24,7 @@ from moedesk.probe.explaining.why import why
 from moedesk.session.asked_token import asked_token
 from moedesk.session.selected import selected_data
 from tests.support.console import own_moe
+from tests.support.families import build
 
 SOURCE = torch.tensor([[11, 57, 23, 80, 5, 42, 9, 71], [30, 31, 62, 17, 88, 0, 0, 0]])
 MASK = (SOURCE != 0).long()
@@ -211,7 +212,7 @@ def test_layers_have_the_places_that_the_app_knows(family: Any, tmp_path: Path) 
             assert (found.layer, found.path) == (place, paths[place])
         effects = moe.attribute((1, 1), method="norm")
         assert effects.layers.tolist() == [0, 1, 2, 3]
-    olmoe, ids = family("olmoe"), SOURCE[0].tolist()
+    olmoe, ids = build("olmoe"), SOURCE[0].tolist()
     with torch.no_grad(), own_moe() as moe:
         by_hand = why(olmoe, passage_of_ids(ids, 4), 1)
         moe.attach(olmoe, layers=[1])
@@ -222,5 +223,6 @@ def test_layers_have_the_places_that_the_app_knows(family: Any, tmp_path: Path) 
         np.testing.assert_array_equal(found.chosen, by_hand.chosen)
         effects = moe.attribute((0, 4), layer=[0, 1], method="norm")
         assert effects.experts[0].tolist() == by_hand.chosen.tolist()
-        routes = moe.counterfactual((0, 4), layers=0, runners=1, tries=0)
+        routes = moe.counterfactual((0, 4), runners=1, tries=0)
+        assert routes.tried_layers.tolist() == [0, 1], "the layer that isn't attached comes after"
         assert set(routes.experts[0].tolist()) == set(by_hand.chosen.tolist())

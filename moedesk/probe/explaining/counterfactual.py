@@ -94,14 +94,15 @@ def _ways(model: nn.Module, bindings: Sequence[Binding]) -> tuple[dict[int, Way]
     layers = overrides_of(model).layers
     ways: dict[int, Way] = {}
     unknown: dict[int, str] = {}
-    places = {binding.candidate.path: binding.layer.place for binding in layers.bindings}
+    reached = {binding.candidate.path for binding in layers.study.bindings}
     for binding in bindings:
+        if binding.candidate.path not in reached:
+            unknown[binding.layer.place] = "a small batch of token ids doesn't reach it"
+            continue
         try:
-            ways[binding.layer.place] = layers.way(places[binding.candidate.path])
+            ways[binding.layer.place] = layers.way_of(binding)
         except MoedeskError as error:
             unknown[binding.layer.place] = str(error)
-        except KeyError:
-            unknown[binding.layer.place] = "a small batch of token ids doesn't reach it"
     return ways, unknown
 
 

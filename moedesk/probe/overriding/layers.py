@@ -108,7 +108,16 @@ class Layers:
         MoedeskError
             If that is not known, or can't be changed.
         """
-        asked = self.bindings[place]
+        return self.way_of(self.bindings[place])
+
+    def way_of(self, asked: Binding) -> Way:
+        """Return how a layer selects, whether or not it has a place here (``attach`` may have been told of some layers only).
+
+        Raises
+        ------
+        MoedeskError
+            If that is not known, or can't be changed.
+        """
         path = asked.candidate.path
         for binding in self.study.bindings:
             if binding.candidate.path == path:
