@@ -78,8 +78,7 @@ def test_what_is_changed_is_what_its_experts_do(name: str, typed: str) -> None:
         recording, begun = gather(model, logits=True)  # its first call is watched from beginning to end
         with recording:
             model(some_ids())
-        with gather(model, logits=True)[0]:
-            model(some_ids())
+            model(some_ids())  # and this one is read where that found the routing
         calls.remove()
         scale = attachment.bindings[0].layer.post_scale or 1.0
         assert not begun.notes
@@ -101,6 +100,7 @@ def test_what_is_changed_is_what_its_experts_do(name: str, typed: str) -> None:
     others = np.arange(len(calls.given[0])) != row
     torch.testing.assert_close(calls.output[-2][others], calls.output[0][others], rtol=1e-6, atol=1e-7)
     assert torch.equal(calls.output[-1], calls.output[0])
+    np.testing.assert_array_equal(begun.routes(0, 1).weights, before.weights)
     for routes in (after, begun.routes(0)):
         assert np.flatnonzero(routes.filled().flags & RouteFlag.OVERRIDDEN).tolist() == [row]
         np.testing.assert_array_equal(routes.experts, after.experts)
