@@ -6,12 +6,13 @@ alone, which are kept: one run of the selection's own code on those of many call
 
 import threading
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from copy import copy
 from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moedesk.probe.overriding.by_name import by_name
 from moedesk.probe.overriding.changes import ONE, rows_differing
@@ -24,6 +25,8 @@ MOST_NUMBERS = 8192
 """Logits of a call that is compared later; one with more is compared at once, so that little is held."""
 _MOST_WAITING = 256
 """Calls that wait; with one more, all of them are compared."""
+_FEW = 4096
+"""Numbers of tensors of its own that a selection may use behind the logits: they are copied at every call."""
 _NOTHING = Edits(())
 
 
@@ -58,13 +61,14 @@ class Form(NamedTuple):
 class Compared(Later):
     """One call, compared when somebody asks for its rows, with all calls that wait by then."""
 
-    __slots__ = ("_rows", "choice", "comparison", "form", "logits", "versions", "weights")
+    __slots__ = ("_rows", "choice", "comparison", "form", "logits", "own", "versions", "weights")
 
     def __init__(
         self, comparison: "Comparison", hidden: Tensor, logits: Tensor, choice: Tensor, weights: Tensor
     ) -> None:
         self.comparison, self.logits, self.choice, self.weights = comparison, logits, choice, weights
         self.form = hidden.dtype, hidden.shape
+        self.own: Sequence[Tensor] = ()
         self.versions = None if weights.is_inference() else (choice._version, weights._version)
         self._rows: Tensor | None = None
 
@@ -103,12 +107,19 @@ class Comparison:
         Of one of the layers.
     copies : bool
         Whether the block may write to what its selection returned.
+
+    Attributes
+    ----------
+    own : tuple of str
+        Tensors of the module that its selection uses behind the logits, as a bias of the score: they may have changed until calls
+        are compared. With any, it is about this one layer.
     """
 
     def __init__(self, way: Way, copies: bool = False) -> None:
         assert way.by_name is not None
         assert way.places is not None
         self._way, self._places, self._copies = way, way.places, copies
+        self.own: tuple[str, ...] = ()
         self._run = by_name(way.by_name.function, frozenset({way.operation}))
         self._waiting: deque[Compared] = deque()  # the model's thread adds, the courier's works them out
         self._lock = threading.Lock()
@@ -132,6 +143,8 @@ class Comparison:
         if self._copies or weights.is_inference():
             choice, weights = choice.clone(), weights.clone()
         one = Compared(self, hidden, logits, choice, weights)
+        if self.own:
+            one.own = [tensor.clone() for tensor in self._tensors()]
         self._waiting.append(one)
         if len(self._waiting) > _MOST_WAITING:
             self.work_out()
@@ -143,10 +156,11 @@ class Comparison:
         with self._lock:
             kinds: dict[Form, list[Compared]] = {}
             for one in taken(self._waiting):
-                if one.as_it_was:
+                if not one.as_it_was:
+                    self._copies = True
+                if one.as_it_was and all(map(torch.equal, one.own, self._tensors())):
                     kinds.setdefault(Form.of(one.form, one.logits), []).append(one)
                 else:
-                    self._copies = True
                     one.settle()
             for form, alike in kinds.items():
                 try:
@@ -171,13 +185,16 @@ class Comparison:
         for one, part in zip(calls, parts, strict=True):
             one.settle(part)
 
-    def plain(self, form: Form, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (N, k) weights and ids that the selection makes of logits."""
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self._way.module, name) for name in self.own]
+
+    def plain(self, form: Form, logits: Tensor, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Return (N, k) weights and ids that the selection makes of logits; that of another module, if one is given."""
         rows = logits.numel() // self._way.width
         some = [1] * (form.axes - 2)
         hidden = torch.zeros(*some, rows, form.width, dtype=form.hidden, device=form.device)  # the logits say it all
         known = logits.reshape(*[1] * (form.logits_axes - 2), rows, -1)
-        output = self._run.run(self._way.module, Reselection(self._way, _NOTHING, known).take, (hidden,), {})
+        output = self._run.run(module or self._way.module, Reselection(self._way, _NOTHING, known).take, (hidden,), {})
         return _rows(output[self._places[1]], output[self._places[0]])
 
 
@@ -190,44 +207,62 @@ def comparison(way: Way, seen: SelectionCall) -> Comparison | None:
     """Return what compares calls of a layer later; None if its logits alone don't say what it chooses.
 
     They do where its selection, given those of some calls in another order or of one row alone, returns for each row the same
-    bits, and uses no tensor of its own behind them.
+    bits.
     """
     if way.by_name is None or way.places is None or seen.choice.shape != seen.weights.shape:
         return None
     if len(seen.args) != 1 or seen.kwargs or not isinstance(hidden := seen.args[0], Tensor) or hidden.ndim < 2:
         return None
-    before = dict(vars(way.module))
-    selection, used = Reselection(way, _NOTHING), set[int]()
-
-    def take(name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if name == way.operation:
-            used.update(id(value) for value in (*args, *kwargs.values()))
-        return selection.take(name, func, args, kwargs)
-
-    output, logits = way.by_name.run(way.module, take, seen.args, {}), selection.logits
-    own = chain(way.module.parameters(), way.module.buffers())
-    if logits is None or not never_written(logits) or any(id(tensor) not in used for tensor in own):
+    before, selection = dict(vars(way.module)), Reselection(way, _NOTHING)
+    output, logits = way.by_name.run(way.module, selection.take, seen.args, {}), selection.logits
+    if logits is None or not never_written(logits):
         return None
     form = Form.of((hidden.dtype, hidden.shape), logits)
     written = any(output[place]._version != seen.output[place]._version for place in way.places)
-    compares = Comparison(way, copies=written)
-    rows = logits.reshape(-1, way.width)
-    given = _rows(output[way.places[1]], output[way.places[0]])
-    for order in (torch.arange(len(rows)), torch.arange(len(rows)).repeat(2).flip(0), torch.tensor([0])):
-        order = order.to(rows.device)
-        again = compares.plain(form, rows[order])
-        if any(part.shape[1:] != one.shape[1:] for part, one in zip(again, given, strict=True)):
+    compares, given = Comparison(way, copies=written), _rows(output[way.places[1]], output[way.places[0]])
+    rows, number = logits.reshape(-1, way.width), torch.arange(logits.numel() // way.width, device=logits.device)
+    for order in (number, number.repeat(2).flip(0), number[:1]):
+        if not _same(compares.plain(form, rows[order]), [part[order] for part in given]):
             return None
-        if not all(torch.equal(part, one[order]) for part, one in zip(again, given, strict=True)):
-            return None
+    own = _needed(way.module, lambda other: _same(compares.plain(form, rows, other), given))
     after = vars(way.module)
-    same = before.keys() == after.keys() and all(after[name] is value for name, value in before.items())
-    return compares if same else None
+    if own is None or before.keys() != after.keys() or any(after[name] is not value for name, value in before.items()):
+        return None
+    compares.own = own
+    return compares
 
 
-def kind_of(way: Way) -> Hashable:
-    """Return what layers have in common whose selections make the same of the same logits, if their tensors don't matter."""
+def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return all(map(torch.equal, one, other))
+
+
+def _needed(module: nn.Module, same: Callable[[nn.Module], bool]) -> tuple[str, ...] | None:
+    """Names of a module's tensors without which a selection is not the same; None if those can't be copied at every call.
+
+    Each is replaced by what is no number, in a module that stands in for this one.
+    """
+    found = []
+    for kind in ("_parameters", "_buffers"):
+        for name, tensor in vars(module)[kind].items():
+            if tensor is None:
+                continue
+            other = copy(module)
+            try:
+                vars(other)[kind] = {**vars(module)[kind], name: torch.full_like(tensor.detach(), torch.nan)}
+                needs = not same(other)
+            except RuntimeError:  # of integers there is no such value
+                needs = True
+            if needs:
+                found.append(name)
+    within = any(True for child in module.children() for _ in chain(child.parameters(), child.buffers()))
+    return None if within or any(getattr(module, name).numel() > _FEW for name in found) else tuple(found)
+
+
+def kind_of(way: Way, compares: Comparison) -> Hashable:
+    """Return what layers have in common whose selections make the same of the same logits."""
     own = vars(way.module)
+    if compares.own:
+        return way.module
     settings = [(name, own[name]) for name in sorted(own) if not name.startswith("_") and name not in _NO_SETTINGS]
     plain = tuple([(name, value if isinstance(value, _PLAIN) else id(value)) for name, value in settings])
     return way.by_name, way.operation, way.call, way.width, way.experts, way.places, plain

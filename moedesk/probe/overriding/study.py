@@ -187,7 +187,7 @@ class Study:
     def _compared(self, way: Way, seen: SelectionCall) -> Comparison | None:
         """What compares calls of a layer later, one for all that are alike."""
         compares = comparison(way, seen)
-        return None if compares is None else self._comparisons.setdefault(kind_of(way), compares)
+        return None if compares is None else self._comparisons.setdefault(kind_of(way, compares), compares)
 
     def _try_within(self, bindings: Sequence[Binding], untouched: Untouched) -> None:
         """Try blocks between whose router and experts the choice may be made."""
