@@ -1,13 +1,15 @@
-"""Which rows an override of the score changed, where that is worked out behind the call: what running the selection twice shows."""
+"""Which rows an override of the score changed, where that is worked out behind the call: what two selections show."""
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import moedesk
 from moedesk.core.columns import RouteFlag
 from moedesk.core.override import Override, OverrideKind
 from moedesk.probe.overriding import comparison
@@ -121,13 +123,41 @@ def test_an_excluded_expert_of_one_row_never_wins_whatever_its_logit(value: floa
         gate = model.model.layers[0].mlp.gate
         real = torch.nn.functional.linear(torch.ones(1, gate.hidden_dim), gate.weight)
         gate.weight.data[1] = value
-        logits, weights, ids = gate(torch.ones(1, 1, gate.hidden_dim))
+        _, weights, ids = gate(torch.ones(1, 1, gate.hidden_dim))
         assert 1 not in ids.tolist()[0]
         real[0, 1] = -torch.inf
         best = torch.topk(real.softmax(-1), gate.top_k)
         assert torch.equal(ids, best.indices)
         torch.testing.assert_close(weights, best.values / best.values.sum() if gate.norm_topk_prob else best.values)
         assert overrides.notes == ()
+
+
+@torch.no_grad()
+def test_an_excluded_expert_of_one_row_is_not_chosen_for_its_bias() -> None:
+    model = build("laguna")
+    with on(model, KINDS["exclude"]) as overrides:
+        ways = overrides.layers.study.ways.values()
+        assert all(way.told for way in ways)
+        for way in ways:
+            way.module.e_score_correction_bias.data[1] = 100
+        recording, gathered = gather(model)
+        with recording:
+            model(input_ids=ROWS[:, :1])
+        for layer in overrides.info.layers:
+            assert 1 not in gathered.routes(layer.place).experts
+            assert gathered.routes(layer.place).flags.item() & RouteFlag.OVERRIDDEN
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_token_that_is_given_its_own_routing_counts_as_unchanged(tmp_path: Path, weights: bool) -> None:
+    model, path = model_of("olmoe"), str(tmp_path / "run.h5")
+    with moedesk.record(model, path):
+        model(input_ids=ROWS[:, :1])
+    replay = Override(OverrideKind.REPLAY, capture=path, weights=weights)
+    _, marks, acted = marked(model, 1, replay)
+    assert not marks.any()
+    assert acted == 0
 
 
 def test_the_key_of_one_token_is_that_of_any_number() -> None:
