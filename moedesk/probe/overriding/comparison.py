@@ -29,6 +29,8 @@ _FEW = 4096
 """Numbers of tensors of its own that a selection may use behind the logits: they are copied at every call."""
 _NOTHING = Edits(())
 
+Table = Sequence[Sequence[float]]
+
 
 class Form(NamedTuple):
     """What calls have in common that are compared together, their number of rows aside.
@@ -59,28 +61,17 @@ class Form(NamedTuple):
 
 
 class Compared(Later):
-    """One call, compared when somebody asks for its rows, with all calls that wait by then."""
+    """One call on the host, compared when somebody asks for its rows, with all calls that wait by then."""
 
-    __slots__ = ("_rows", "choice", "comparison", "form", "logits", "own", "versions", "weights")
+    __slots__ = ("_rows", "comparison", "form", "ids", "logits", "own", "weights")
 
-    def __init__(
-        self, comparison: "Comparison", hidden: Tensor, logits: Tensor, choice: Tensor, weights: Tensor
-    ) -> None:
-        self.comparison, self.logits, self.choice, self.weights = comparison, logits, choice, weights
+    is_cpu = True
+
+    def __init__(self, comparison: "Comparison", hidden: Tensor, logits: Tensor, ids: Table, weights: Table) -> None:
+        self.comparison, self.logits, self.ids, self.weights = comparison, logits, ids, weights
         self.form = hidden.dtype, hidden.shape
         self.own: Sequence[Tensor] = ()
-        self.versions = None if weights.is_inference() else (choice._version, weights._version)
         self._rows: Tensor | None = None
-
-    @property
-    def is_cpu(self) -> bool:
-        """Whether its rows are on the host."""
-        return self.logits.is_cpu
-
-    @property
-    def as_it_was(self) -> bool:
-        """Whether nobody wrote to its ids and weights since."""
-        return self.versions is None or self.versions == (self.choice._version, self.weights._version)
 
     def rows(self) -> Tensor:
         """Return (N,) bools, which rows differ; nobody may write to it."""
@@ -89,13 +80,19 @@ class Compared(Later):
         assert self._rows is not None
         return self._rows
 
-    def settle(self, rows: Tensor | None = None) -> None:
-        """Know the rows, all of them if it can't be told which, and let go of what they come from."""
+    def settle(self, plain_ids: Table, plain_weights: Table) -> None:
+        """Know the rows, and let go of what they come from."""
+        pairs = zip(self.ids, plain_ids, self.weights, plain_weights, strict=True)
+        self._know([one != other or mine != theirs for one, other, mine, theirs in pairs])
+
+    def give_up(self) -> None:
+        """Count all rows as changed, if it isn't known by now which were: something else has changed since."""
         if self._rows is None:
-            if rows is None:
-                rows = torch.ones(self.weights.shape[:-1].numel(), dtype=torch.bool, device=self.logits.device)
-            self._rows = rows
-            self.logits = self.choice = self.weights = rows
+            self._know([True] * len(self.ids))
+
+    def _know(self, differ: Sequence[bool]) -> None:
+        self._rows = self.logits = ONE[differ[0]] if len(differ) == 1 else torch.tensor(differ)
+        self.ids = self.weights = ()
 
 
 class Comparison:
@@ -105,8 +102,6 @@ class Comparison:
     ----------
     way : Way
         Of one of the layers.
-    copies : bool
-        Whether the block may write to what its selection returned.
 
     Attributes
     ----------
@@ -115,10 +110,10 @@ class Comparison:
         are compared. With any, it is about this one layer.
     """
 
-    def __init__(self, way: Way, copies: bool = False) -> None:
+    def __init__(self, way: Way) -> None:
         assert way.by_name is not None
         assert way.places is not None
-        self._way, self._places, self._copies = way, way.places, copies
+        self._way, self._places = way, way.places
         self.own: tuple[str, ...] = ()
         self._run = by_name(way.by_name.function, frozenset({way.operation}))
         self._waiting: deque[Compared] = deque()  # the model's thread adds, the courier's works them out
@@ -136,13 +131,13 @@ class Comparison:
         output
             What the selection returned.
         """
-        choice, weights = output[self._places[0]], output[self._places[1]]
-        if logits.numel() > MOST_NUMBERS:
+        ids, weights = output[self._places[0]], output[self._places[1]]
+        if ids.ndim != 2:
+            ids, weights = ids.reshape(-1, ids.shape[-1]), weights.reshape(-1, weights.shape[-1])
+        if logits.numel() > MOST_NUMBERS or not logits.is_cpu:
             form = Form.of((hidden.dtype, hidden.shape), logits)
-            return rows_differing(*zip(self.plain(form, logits), _rows(weights, choice), strict=True))
-        if self._copies or weights.is_inference():
-            choice, weights = choice.clone(), weights.clone()
-        one = Compared(self, hidden, logits, choice, weights)
+            return rows_differing(*zip(self.plain(form, logits), (ids, weights), strict=True))
+        one = Compared(self, hidden, logits, ids.tolist(), weights.tolist())
         if self.own:
             one.own = [tensor.clone() for tensor in self._tensors()]
         self._waiting.append(one)
@@ -154,52 +149,48 @@ class Comparison:
     def work_out(self) -> None:
         """Compare all calls that wait."""
         with self._lock:
-            kinds: dict[Form, list[Compared]] = {}
-            for one in taken(self._waiting):
-                if not one.as_it_was:
-                    self._copies = True
-                if one.as_it_was and all(map(torch.equal, one.own, self._tensors())):
-                    kinds.setdefault(Form.of(one.form, one.logits), []).append(one)
-                else:
-                    one.settle()
-            for form, alike in kinds.items():
-                try:
+            waiting = taken(self._waiting)
+            try:
+                kinds: dict[Form, list[Compared]] = {}
+                for one in waiting:
+                    if not one.own or _same(one.own, self._tensors()):
+                        kinds.setdefault(Form.of(one.form, one.logits), []).append(one)
+                for form, alike in kinds.items():
                     self._compare(form, alike)
-                finally:
-                    for one in alike:  # a router that was changed since tells nothing: all its rows count as changed
-                        one.settle()
+            finally:
+                for one in waiting:
+                    one.give_up()
 
     def _compare(self, form: Form, calls: Sequence[Compared]) -> None:
-        columns = [
-            torch.cat([part.reshape(-1, part.shape[-1]) for part in column])
-            for column in zip(*((one.weights, one.choice, one.logits) for one in calls), strict=True)
-        ]
-        weights, choice, logits = columns
-        plain = self.plain(form, logits)
-        if plain[0].shape != weights.shape:
+        logits = [one.logits if form.logits_axes == 2 else one.logits.reshape(-1, self._way.width) for one in calls]
+        ids, weights = self.plain(form, logits[0] if len(logits) == 1 else torch.cat(logits))
+        if ids.shape[1] != len(calls[0].ids[0]):  # a router that was changed since tells nothing
             return
-        differ = rows_differing(*zip(plain, (weights, choice), strict=True))
-        alone = differ.is_cpu and len(differ) == len(calls)
-        counts = [one.logits.numel() // self._way.width for one in calls]
-        parts = [ONE[one] for one in differ.tolist()] if alone else differ.split(counts)
-        for one, part in zip(calls, parts, strict=True):
-            one.settle(part)
+        every_id, every_weight, first = ids.tolist(), weights.tolist(), 0
+        for one in calls:
+            end = first + len(one.ids)
+            one.settle(every_id[first:end], every_weight[first:end])
+            first = end
 
     def _tensors(self) -> list[Tensor]:
         return [getattr(self._way.module, name) for name in self.own]
 
     def plain(self, form: Form, logits: Tensor, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """Return (N, k) weights and ids that the selection makes of logits; that of another module, if one is given."""
+        """Return (N, k) ids and weights that the selection makes of logits; that of another module, if one is given."""
         rows = logits.numel() // self._way.width
-        some = [1] * (form.axes - 2)
-        hidden = torch.zeros(*some, rows, form.width, dtype=form.hidden, device=form.device)  # the logits say it all
-        known = logits.reshape(*[1] * (form.logits_axes - 2), rows, -1)
+        shape = (rows, form.width) if form.axes == 2 else (*[1] * (form.axes - 2), rows, form.width)
+        hidden = torch.zeros(shape, dtype=form.hidden, device=form.device)  # the logits say it all
+        shape = (
+            (rows, self._way.width) if form.logits_axes == 2 else (*[1] * (form.logits_axes - 2), rows, self._way.width)
+        )
+        known = logits if logits.shape == shape else logits.reshape(shape)
         output = self._run.run(module or self._way.module, Reselection(self._way, _NOTHING, known).take, (hidden,), {})
-        return _rows(output[self._places[1]], output[self._places[0]])
+        return self.routing(output)
 
-
-def _rows(weights: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
-    return weights.reshape(-1, weights.shape[-1]), choice.reshape(-1, choice.shape[-1])
+    def routing(self, output: Any) -> tuple[Tensor, Tensor]:
+        """Return (N, k) ids and weights in what a selection returned."""
+        ids, weights = (output[place] for place in self._places)
+        return ids.reshape(-1, ids.shape[-1]), weights.reshape(-1, weights.shape[-1])
 
 
 @torch.no_grad()
@@ -218,8 +209,8 @@ def comparison(way: Way, seen: SelectionCall) -> Comparison | None:
     if logits is None or not never_written(logits):
         return None
     form = Form.of((hidden.dtype, hidden.shape), logits)
-    written = any(output[place]._version != seen.output[place]._version for place in way.places)
-    compares, given = Comparison(way, copies=written), _rows(output[way.places[1]], output[way.places[0]])
+    compares = Comparison(way)
+    given = compares.routing(output)
     rows, number = logits.reshape(-1, way.width), torch.arange(logits.numel() // way.width, device=logits.device)
     for order in (number, number.repeat(2).flip(0), number[:1]):
         if not _same(compares.plain(form, rows[order]), [part[order] for part in given]):

@@ -49,6 +49,7 @@ class LayerOverride:
         self._about = _about(self._routing)
         self._lasting = not any(act.override.columns or act.override.phases for act in self._routing)
         self._said = self._saying(self._routing)
+        self._only_slots = not self._scoring and all(act.override.kind is OverrideKind.TOP_K for act in self._routing)
         alone = self._lasting and not self._drops and len(self._routing) == 1 and not self._scoring
         replays = alone and self._routing[0].override.kind is OverrideKind.REPLAY and self._routing[0].override.weights
         self._replay_weights = self._routing[0] if replays else None
@@ -107,6 +108,9 @@ class LayerOverride:
             return None if changed is None or changed is routing else adapter.write(module, args, kwargs, None, changed)
         known = None if self._form is None else self._form.read(args, kwargs)
         if known is not None and self._pending is None:
+            if self._only_slots:  # they acted already, and this is what came of them
+                self._tell_all(_every_row(len(known[0]), known[0].device))
+                return None
             if self._spared(known[0]):
                 return None
             if self._replay_weights is not None and known[0].is_cpu and len(known[0]) == 1:
@@ -140,9 +144,7 @@ class LayerOverride:
         """The arguments of the experts with what a capture says of their only row; None if that is what they are given."""
         choice, weights = known
         differs = not torch.equal(given.weights, weights) or not torch.equal(given.ids, choice)
-        if not recomputing():
-            self._routing[0].tally.add(ONE[differs])
-            self._say(ONE[differs], *self._said)
+        self._tell_all(ONE[differs])
         if not differs:
             return None
         new = {id(choice): given.ids, id(weights): given.weights}
@@ -150,12 +152,18 @@ class LayerOverride:
             name: new.get(id(value), value) for name, value in kwargs.items()
         }
 
+    def _tell_all(self, rows: Tensor) -> None:
+        """Count and say which rows all that acts on the routing made others."""
+        if not recomputing():
+            for act in self._routing:
+                act.tally.add(rows)
+            self._say(rows, *self._said)
+
     def _say(self, rows: Tensor | Later, by: tuple[Override, ...], ranked: bool) -> None:
         """Tell what is recorded now which rows are others."""
-        if taps := listening():
-            said = Changed(rows, None, None, by, ranked)
-            for tap in taps:
-                tap.overridden.setdefault(self._binding.candidate.experts, []).append(said)
+        for tap in listening():
+            told = tap.overridden.setdefault(self._binding.candidate.experts, [])
+            told.append(Changed(rows, None, None, by, ranked))
 
     def _acting(self, choice: Tensor) -> list[Act]:
         """What acts on the routing of a call of one row."""

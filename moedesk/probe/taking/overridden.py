@@ -74,6 +74,8 @@ class Changed(NamedTuple):
 
     def through(self, take: Callable[[Tensor], Tensor]) -> "Changed":
         """Return it with its tensors taken to the host; what is worked out later there stays so."""
+        if self.ids is None and self.rows.is_cpu:
+            return self
         ids, weights = (None if part is None else take(part) for part in (self.ids, self.weights))
         waits = isinstance(self.rows, Later) and self.rows.is_cpu
         return self._replace(rows=self.rows if waits else take(rows_of(self.rows)), ids=ids, weights=weights)
@@ -149,10 +151,8 @@ class Marks:
 
     def __init__(self, calls: Sequence[Changed]) -> None:
         rows = [_array(rows_of(call.rows)) for call in calls]
-        self._rows = np.concatenate(rows)
-        self._unranked = np.concatenate(
-            [np.full(len(part), not call.ranked) for part, call in zip(rows, calls, strict=True)]
-        )
+        self._rows = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        self._ranked = [(len(part), call.ranked) for part, call in zip(rows, calls, strict=True)]
         self._used: tuple[np.ndarray, np.ndarray] | None = None
         if all(call.ids is not None and call.weights is not None for call in calls):
             ids = np.concatenate([_array(call.ids) for call in calls if call.ids is not None])
@@ -161,8 +161,12 @@ class Marks:
 
     def correct(self, ids: np.ndarray, weights: np.ndarray | None, margin: np.ndarray | None) -> None:
         """Write what is used into (N, k) ids and weights, where it is known better; in place. A dropped slot has no margin."""
-        if margin is not None and len(margin) == len(self._unranked):
-            margin[self._unranked] = np.nan
+        if margin is not None and len(margin) == len(self._rows):
+            first = 0
+            for count, ranked in self._ranked:
+                if not ranked:
+                    margin[first : first + count] = np.nan
+                first += count
         if self._used is None or self._used[0].shape != ids.shape:
             return
         ids[:] = self._used[0]
@@ -173,11 +177,13 @@ class Marks:
 
     def mark(self, flags: npt.NDArray[np.uint8]) -> bool:
         """Set ``OVERRIDDEN`` in (N,) flags; return whether rows and flags fit together."""
+        if len(self._rows) == len(flags):
+            flags[self._rows] |= np.uint8(RouteFlag.OVERRIDDEN)
+            return True
         seen = np.flatnonzero((flags & RouteFlag.ABSENT) == 0)
-        if len(self._rows) not in (len(flags), len(seen)):
+        if len(self._rows) != len(seen):
             return False
-        places = np.flatnonzero(self._rows) if len(self._rows) == len(flags) else seen[self._rows]
-        flags[places] |= np.uint8(RouteFlag.OVERRIDDEN)
+        flags[seen[self._rows]] |= np.uint8(RouteFlag.OVERRIDDEN)
         return True
 
 
