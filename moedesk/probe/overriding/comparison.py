@@ -11,6 +11,7 @@ from copy import copy
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +30,8 @@ _FEW = 4096
 """Numbers of tensors of its own that a selection may use behind the logits: they are copied at every call."""
 _NOTHING = Edits(())
 
-Table = Sequence[Sequence[float]]
+Numbers = list[float]
+"""Those of all rows, one after the other: lists in lists would have the garbage collector look for them."""
 
 
 class Form(NamedTuple):
@@ -67,7 +69,9 @@ class Compared(Later):
 
     is_cpu = True
 
-    def __init__(self, comparison: "Comparison", hidden: Tensor, logits: Tensor, ids: Table, weights: Table) -> None:
+    def __init__(
+        self, comparison: "Comparison", hidden: Tensor, logits: Tensor, ids: Numbers, weights: Numbers
+    ) -> None:
         self.comparison, self.logits, self.ids, self.weights = comparison, logits, ids, weights
         self.form = hidden.dtype, hidden.shape
         self.own: Sequence[Tensor] = ()
@@ -80,19 +84,28 @@ class Compared(Later):
         assert self._rows is not None
         return self._rows
 
-    def settle(self, plain_ids: Table, plain_weights: Table) -> None:
+    def settle(self, plain_ids: Numbers, plain_weights: Numbers) -> None:
         """Know the rows, and let go of what they come from."""
-        pairs = zip(self.ids, plain_ids, self.weights, plain_weights, strict=True)
-        self._know([one != other or mine != theirs for one, other, mine, theirs in pairs])
+        if self.count == 1:
+            self._know([self.ids != plain_ids or self.weights != plain_weights])
+            return
+        pairs = (self.ids, plain_ids), (self.weights, plain_weights)
+        differ = [(np.array(one) != np.array(other)).reshape(self.count, -1).any(-1) for one, other in pairs]
+        self._know((differ[0] | differ[1]).tolist())
 
     def give_up(self) -> None:
         """Count all rows as changed, if it isn't known by now which were: something else has changed since."""
         if self._rows is None:
-            self._know([True] * len(self.ids))
+            self._know([True] * self.count)
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return self.form[1][:-1].numel()
 
     def _know(self, differ: Sequence[bool]) -> None:
         self._rows = self.logits = ONE[differ[0]] if len(differ) == 1 else torch.tensor(differ)
-        self.ids = self.weights = ()
+        self.ids = self.weights = []
 
 
 class Comparison:
@@ -132,12 +145,10 @@ class Comparison:
             What the selection returned.
         """
         ids, weights = output[self._places[0]], output[self._places[1]]
-        if ids.ndim != 2:
-            ids, weights = ids.reshape(-1, ids.shape[-1]), weights.reshape(-1, weights.shape[-1])
         if logits.numel() > MOST_NUMBERS or not logits.is_cpu:
             form = Form.of((hidden.dtype, hidden.shape), logits)
-            return rows_differing(*zip(self.plain(form, logits), (ids, weights), strict=True))
-        one = Compared(self, hidden, logits, ids.tolist(), weights.tolist())
+            return rows_differing(*zip(self.plain(form, logits), self.routing(output), strict=True))
+        one = Compared(self, hidden, logits, ids.flatten().tolist(), weights.flatten().tolist())
         if self.own:
             one.own = [tensor.clone() for tensor in self._tensors()]
         self._waiting.append(one)
@@ -164,9 +175,9 @@ class Comparison:
     def _compare(self, form: Form, calls: Sequence[Compared]) -> None:
         logits = [one.logits if form.logits_axes == 2 else one.logits.reshape(-1, self._way.width) for one in calls]
         ids, weights = self.plain(form, logits[0] if len(logits) == 1 else torch.cat(logits))
-        if ids.shape[1] != len(calls[0].ids[0]):  # a router that was changed since tells nothing
+        if ids.numel() != sum(len(one.ids) for one in calls):  # a router that was changed since tells nothing
             return
-        every_id, every_weight, first = ids.tolist(), weights.tolist(), 0
+        every_id, every_weight, first = ids.flatten().tolist(), weights.flatten().tolist(), 0
         for one in calls:
             end = first + len(one.ids)
             one.settle(every_id[first:end], every_weight[first:end])

@@ -6,7 +6,7 @@ made ready once, and a call adds as little as it can. Whatever looks otherwise t
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -16,11 +16,8 @@ from moedesk.core.override import OverrideKind
 from moedesk.probe.overriding.by_name import ByName, redirected
 from moedesk.probe.overriding.changes import ONE
 from moedesk.probe.overriding.operations import RANKERS
-from moedesk.probe.overriding.score_edit import Edits, ScoreEdit
+from moedesk.probe.overriding.score_edit import Edits, ScoreEdit, row_of
 from moedesk.probe.overriding.way import Way
-
-_NOTHING = -0.0
-"""What can be added to any number and leaves its bits as they are."""
 
 
 class OneRow:
@@ -48,7 +45,7 @@ class OneRow:
         with torch.inference_mode(False):
             self._steps = [_step(edit, way.width) for edit in edits.of_logits]
             excluded = [expert for edit in edits.excluding for expert in edit.override.experts]
-            self._without = _row(excluded, -torch.inf, way.experts) if excluded else None
+            self._without = row_of(tuple(excluded), -torch.inf, way.experts) if excluded else None
         self._forced = edits.forcing[0].override.experts[0] if edits.forcing else -1
         self._chooses, self._ranks = edits.choosing, edits.of_rankings
         others = dict.fromkeys(RANKERS, self._miss) | {"topk": self._rank} if self._ranks else {}
@@ -152,15 +149,8 @@ def _step(edit: ScoreEdit, width: int) -> tuple[bool, Tensor]:
     """What an edit adds to logits, or else divides them by."""
     kind, value, experts = edit.override.kind, edit.override.value, edit.override.experts
     if kind is OverrideKind.EXCLUDE:
-        return True, _row(experts, -torch.inf, width)
+        return True, row_of(experts, -torch.inf, width)
     assert value is not None
     if kind is OverrideKind.BIAS:
-        return True, _row(experts, value, width)
+        return True, row_of(experts, value, width)
     return False, torch.full((1, width), value, device="cpu", dtype=torch.float32)
-
-
-def _row(experts: Sequence[int], value: float, width: int) -> Tensor:
-    """(1, W) what changes some columns by a value when it is added."""
-    row = torch.full((1, width), _NOTHING, device="cpu", dtype=torch.float32)
-    row[0, list(experts)] = value
-    return row
