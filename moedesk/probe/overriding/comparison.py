@@ -40,12 +40,11 @@ class Form(NamedTuple):
     Attributes
     ----------
     hidden : dtype
-    width : int
-        Of what is selected for, and how many axes it has.
-    axes : int
+    width, axes : int
+        Of what is selected for: how many numbers a row, and how many axes.
     logits : dtype
     logits_axes : int
-    device
+    device : device
     """
 
     hidden: torch.dtype
@@ -144,10 +143,10 @@ class Comparison:
         output
             What the selection returned.
         """
-        ids, weights = output[self._places[0]], output[self._places[1]]
         if logits.numel() > MOST_NUMBERS or not logits.is_cpu:
             form = Form.of((hidden.dtype, hidden.shape), logits)
             return rows_differing(*zip(self.plain(form, logits), self.routing(output), strict=True))
+        ids, weights = output[self._places[0]], output[self._places[1]]
         one = Compared(self, hidden, logits, ids.flatten().tolist(), weights.flatten().tolist())
         if self.own:
             one.own = [tensor.clone() for tensor in self._tensors()]
@@ -188,13 +187,11 @@ class Comparison:
 
     def plain(self, form: Form, logits: Tensor, module: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """Return (N, k) ids and weights that the selection makes of logits; that of another module, if one is given."""
-        rows = logits.numel() // self._way.width
-        shape = (rows, form.width) if form.axes == 2 else (*[1] * (form.axes - 2), rows, form.width)
+        width = self._way.width
+        rows = logits.numel() // width
+        shape = (*[1] * (form.axes - 2), rows, form.width)
         hidden = torch.zeros(shape, dtype=form.hidden, device=form.device)  # the logits say it all
-        shape = (
-            (rows, self._way.width) if form.logits_axes == 2 else (*[1] * (form.logits_axes - 2), rows, self._way.width)
-        )
-        known = logits if logits.shape == shape else logits.reshape(shape)
+        known = logits.reshape(*[1] * (form.logits_axes - 2), rows, width)
         output = self._run.run(module or self._way.module, Reselection(self._way, _NOTHING, known).take, (hidden,), {})
         return self.routing(output)
 

@@ -16,7 +16,7 @@ from moedesk.probe.overriding.act import Act
 from moedesk.probe.overriding.captured import CapturedRouting
 from moedesk.probe.overriding.changes import ONE, Rows, changed_routing, rows_differing
 from moedesk.probe.overriding.forward_around import ForwardAround
-from moedesk.probe.overriding.rerouting import written
+from moedesk.probe.overriding.rerouting import with_routing, written
 from moedesk.probe.overriding.score_edit import ScoreEdit
 from moedesk.probe.overriding.slots import slot_counts, slots_holders
 from moedesk.probe.overriding.way import Way
@@ -28,8 +28,8 @@ from moedesk.probe.taking.tap import recomputing
 class LayerOverride:
     """What acts on one layer, until it is removed.
 
-    Overrides of the score act in the layer's selection, each kind of which has a class of its own; those of the routing act on
-    what the selection gave.
+    Overrides of the routing act on what the layer's selection gave. Those of the score act in it: how depends on where a layer
+    selects, so that each such place has a class of its own, see ``kinds``.
 
     Parameters
     ----------
@@ -145,12 +145,7 @@ class LayerOverride:
         choice, weights = known
         differs = not torch.equal(given.weights, weights) or not torch.equal(given.ids, choice)
         self._tell_all(ONE[differs])
-        if not differs:
-            return None
-        new = {id(choice): given.ids, id(weights): given.weights}
-        return tuple([new.get(id(value), value) for value in args]), {
-            name: new.get(id(value), value) for name, value in kwargs.items()
-        }
+        return with_routing(args, kwargs, known, (given.ids, given.weights)) if differs else None
 
     def _tell_all(self, rows: Tensor) -> None:
         """Count and say which rows all that acts on the routing made others."""

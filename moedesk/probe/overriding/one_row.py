@@ -137,10 +137,8 @@ class OneRow:
         if self._forced in chosen:
             self.changed = ONE[False]
             return best
-        self.changed = ONE[True]
-        best[0].select(-1, -1).copy_(
-            scores.select(-1, self._forced)
-        )  # the others' scores are no lower: they keep their order
+        self.changed = ONE[True]  # the others' scores are no lower: they keep their order
+        best[0].select(-1, -1).copy_(scores.select(-1, self._forced))
         best[1].select(-1, -1).fill_(self._forced)
         return best
 

@@ -115,9 +115,16 @@ def written(
         if drops and not call.one_hot:
             weights = weights.masked_fill(changed.ids < 0, 0)
         choice = _choice(call, changed.ids, drops)
-    new = {id(call.choice): choice, id(call.weights): weights}
-    return tuple([new.get(id(value), value) for value in args]), {
-        name: new.get(id(value), value) for name, value in kwargs.items()
+    return with_routing(args, kwargs, (call.choice, call.weights), (choice, weights))
+
+
+def with_routing(
+    args: Sequence[Any], kwargs: Mapping[str, Any], given: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with other tensors in the place of the choice and the weights that are among them."""
+    instead = {id(one): other for one, other in zip(given, new, strict=True)}
+    return tuple([instead.get(id(value), value) for value in args]), {
+        name: instead.get(id(value), value) for name, value in kwargs.items()
     }
 
 

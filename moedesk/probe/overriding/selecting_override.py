@@ -19,7 +19,7 @@ from moedesk.probe.overriding.one_row import OneRow
 from moedesk.probe.overriding.reselection import Reselection
 from moedesk.probe.overriding.score_edit import Edits, ScoreEdit
 from moedesk.probe.overriding.way import Way, never_written
-from moedesk.probe.taking.overridden import Changed, Later, listening, rows_of
+from moedesk.probe.taking.overridden import Later, rows_of
 from moedesk.probe.taking.tap import recomputing
 
 
@@ -174,11 +174,8 @@ class SelectingOverride(LayerOverride):
             act.tally.add(changed, edit.rows)
         if self._routing:
             self._pending = rows_of(changed)
-            return
-        for tap in listening():
-            by, ranked = self._score_said if acts is self._scoring else self._saying(acts)
-            told = tap.overridden.setdefault(self._binding.candidate.experts, [])
-            told.append(Changed(changed, None, None, by, ranked))
+        else:
+            self._say(changed, *(self._score_said if acts is self._scoring else self._saying(acts)))
 
     def _read(self, way: Way, args: Any, kwargs: Mapping[str, Any], output: Any) -> Routing:
         """Ids (or masks) and weights in an output of what selects, a row a token."""
